@@ -1,0 +1,236 @@
+"""Command line: `python -m monai_segdiff VERB`, one function a verb."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+_DESCRIPTION = "Segmentation-guided diffusion on MONAI: synthetic images that obey a given label map."
+_EPILOG = """The whole way, from a folder of scans and label maps:
+  python -m monai_segdiff check-data SCANS
+  python -m monai_segdiff prepare SCANS prepared --size 128 --intensity-range -200 300
+  python -m monai.bundle run training --config_file configs/train.yaml --dataset_dir prepared   (in the bundle's folder)
+  python -m monai_segdiff generate --bundle ct_organ --masks prepared --output synthetic
+  python -m monai_segdiff evaluate --real prepared --synthetic synthetic --output report"""
+
+
+def check_data(args: argparse.Namespace) -> int:
+    """List everything that is wrong with a data set."""
+    from monai_segdiff.data import check_dataset
+
+    findings = check_dataset(args.dataset, args.classes, args.spatial_dims, workers=args.workers, progress=True)
+    for finding in findings:
+        print(finding)
+    errors = sum(finding.severity == "error" for finding in findings)
+    print(f"{errors} errors, {len(findings) - errors} warnings in {args.dataset}")
+    return 1 if errors else 0
+
+
+def prepare(args: argparse.Namespace) -> int:
+    """Turn volumes or pictures into a data set to train on."""
+    from monai_segdiff.data import prepare_dataset
+
+    dataset = prepare_dataset(
+        args.source,
+        args.output,
+        args.classes,
+        spatial_dims=args.spatial_dims,
+        size=_one_or_all(args.size),
+        spacing=_one_or_all(args.spacing),
+        axis=args.axis,
+        intensity_range=tuple(args.intensity_range) if args.intensity_range else None,
+        fractions=args.fractions,
+        within_patient=args.within_patient,
+        seed=args.seed,
+        min_foreground=args.min_foreground,
+        drop_other_labels=args.drop_other_labels,
+        body_threshold=args.body_threshold,
+    )
+    counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
+    print(f"{args.output}: {counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}")
+    return 0
+
+
+def generate(args: argparse.Namespace) -> int:
+    """Make images for label maps, with a trained bundle."""
+    from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
+
+    masks = collect_masks(args.masks, args.split)
+    if args.max_masks is not None:
+        masks = masks[: args.max_masks]
+    overrides = {"seed": args.seed}
+    for name, value in {
+        "sampler": args.sampler,
+        "num_steps": args.num_steps,
+        "guidance_weight": args.guidance,
+        "device": args.device and f"$torch.device('{args.device}')",
+    }.items():
+        if value is not None:
+            overrides[name] = value
+    generator = load_generator(args.bundle, args.weights, overrides=overrides)
+    dataset = generate_dataset(
+        generator,
+        masks,
+        args.output,
+        per_mask=args.per_mask,
+        batch_size=args.batch_size,
+        overwrite=args.overwrite,
+    )
+    print(f"{args.output}: {len(dataset.splits['training'])} pairs")
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Compare a synthetic data set with the real one."""
+    from monai_segdiff.evaluation import evaluate as run
+
+    report = run(
+        args.real,
+        args.synthetic,
+        args.output,
+        segmenter=args.segmenter,
+        extractor=args.extractor,
+        seed=args.seed,
+        no_real_images=args.no_real_images,
+        cache_dir=args.cache_dir,
+        max_images=args.max_images,
+    )
+    print(report.summary())
+    print(f"report: {Path(args.output) / 'report.html'}")
+    return 0
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Train, generate and evaluate on phantoms."""
+    from monai_segdiff.demo import run_demo
+
+    run_demo(Path(args.output), max_images=args.max_images, number=args.samples, seed=args.seed)
+    return 0
+
+
+def _one_or_all(values: Sequence[Any] | None) -> Any:
+    return values[0] if values is not None and len(values) == 1 else values
+
+
+def _class(text: str) -> tuple[str, int | list[int]]:
+    name, _, ids = text.partition("=")
+    try:
+        numbers = [int(number) for number in ids.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=ID or NAME=ID,ID,...") from None
+    return name, numbers[0] if len(numbers) == 1 else numbers
+
+
+class _Classes(argparse.Action):
+    """Collect NAME=ID[,ID...] arguments in a dictionary."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, dict(values))
+
+
+def _parser() -> argparse.ArgumentParser:
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m monai_segdiff", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain)
+    verbs = parser.add_subparsers(title="verbs", dest="verb", required=True)
+
+    def verb(function: Any, name: str, text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=function.__doc__.rstrip(".").lower(), description=text)
+        added.set_defaults(function=function)
+        return added
+
+    def add_classes(to: argparse.ArgumentParser, text: str) -> None:
+        to.add_argument("--classes", nargs="+", type=_class, action=_Classes, metavar="NAME=ID", help=text)
+
+    p = verb(demo, "demo", "Make phantoms, train the ct_organ bundle on them, generate images for held-out masks and write "
+             "the report: minutes on two CPU cores. Stopped and run again, it goes on where it was.")  # fmt: skip
+    p.add_argument("--output", default="demo", help="folder for everything (default: %(default)s)")
+    p.add_argument("--max-images", type=int, help="training length in images (default: as in configs/cpu_demo.yaml)")
+    p.add_argument("--samples", type=int, default=256, help="images to generate (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
+
+    p = verb(check_data, "check-data", "Read every file of a data set and name what is wrong, by file, with the remedy. Exit "
+             "code 1 if there is an error.")  # fmt: skip
+    p.add_argument("dataset", help="folder with dataset.json, or with images*/labels* folders")
+    add_classes(p, "label ids that may occur (default: as dataset.json says)")
+    p.add_argument("--spatial-dims", type=int, choices=(2, 3), help="number of axes that files must have")
+    p.add_argument("--workers", type=int, default=2, help="files read at a time (default: %(default)s)")
+
+    p = verb(prepare, "prepare", "Slice, resample and relabel volumes (or pictures) to one size, split them by patient, and "
+             "write a data set to train on.")  # fmt: skip
+    p.add_argument("source", help="folder with dataset.json, or with images*/labels* folders")
+    p.add_argument("output", help="folder to create")
+    add_classes(p, "classes to keep and their source ids, e.g. liver=5 kidneys=2,3 (default: those of the source)")
+    p.add_argument("--spatial-dims", type=int, choices=(2, 3), default=2, help="slices or volumes (default: %(default)s)")
+    p.add_argument("--size", type=int, nargs="+", default=[128], help="voxels per axis: one number or one per axis (default: 128)")
+    p.add_argument("--spacing", type=float, nargs="+", metavar="MM", help="voxel size in mm (default: fit the field of view)")
+    p.add_argument("--axis", type=int, choices=(0, 1, 2), default=2, help="slice axis: sagittal, coronal, axial (default: 2)")
+    p.add_argument("--intensity-range", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                   help="intensities that matter, e.g. -200 300 for abdominal CT (default: 0.5%% and 99.5%% percentile)")  # fmt: skip
+    p.add_argument("--fractions", type=float, nargs=3, default=[0.8, 0.1, 0.1], metavar=("TRAIN", "VAL", "TEST"),
+                   help="shares of the patients (default: 0.8 0.1 0.1)")  # fmt: skip
+    p.add_argument("--within-patient", action="store_true",
+                   help="allow a single patient: hold out a contiguous block of slices, with a gap")  # fmt: skip
+    p.add_argument("--min-foreground", type=float, default=0.01, metavar="SHARE",
+                   help="leave out slices with a smaller labeled share (default: %(default)s)")  # fmt: skip
+    p.add_argument("--drop-other-labels", action="store_true", help="make ids that --classes does not name background")
+    p.add_argument("--body-threshold", type=float, metavar="HU", help="add a class 'body': everything inside the skin, found above this intensity, e.g. -300")
+    p.add_argument("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
+
+    p = verb(generate, "generate", "Generate K images for each label map with a trained bundle; image and label pairs, "
+             "dataset.json and manifest.json. Stopped and run again, it goes on. Under torchrun processes share the work.")  # fmt: skip
+    p.add_argument("--bundle", required=True, help="name (ct_organ) or folder of a bundle")
+    p.add_argument("--masks", required=True, help="data set, or folder of label maps")
+    p.add_argument("--output", required=True, help="folder for the pairs")
+    p.add_argument("--split", default="test", help="split of the masks' data set (default: %(default)s)")
+    p.add_argument("--per-mask", type=int, default=1, metavar="K", help="images for each mask (default: %(default)s)")
+    p.add_argument("--max-masks", type=int, metavar="N", help="use the first N masks only")
+    p.add_argument("--weights", help="weights (default: models/model.pt of the bundle)")
+    p.add_argument("--seed", type=int, default=0, help="seed of the samples (default: %(default)s)")
+    p.add_argument("--num-steps", type=int, help="sampling steps (default: the bundle's)")
+    p.add_argument("--sampler", help="sampler (default: the bundle's)")
+    p.add_argument("--guidance", type=float, metavar="W", help="guidance weight; above 1 the mask counts for more, at twice the cost (default: 1)")
+    p.add_argument("--batch-size", type=int, default=16, help="images sampled at once (default: %(default)s)")
+    p.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    p.add_argument("--overwrite", action="store_true", help="discard what the folder holds from another run")
+
+    p = verb(evaluate, "evaluate", "Measure how well synthetic images obey their masks, how real they look and how many "
+             "failed: report.html, report.json, report.csv, samples.png.")  # fmt: skip
+    p.add_argument("--real", required=True, help="real data set, with training and held-out patients")
+    p.add_argument("--synthetic", required=True, help="data set that generate wrote")
+    p.add_argument("--output", required=True, help="folder for the report")
+    p.add_argument("--segmenter", help="segmenter to use (default: train one on the real training patients)")
+    p.add_argument("--extractor", help="feature extractor for FID and KID, TorchScript or exported program (default: the segmenter's features)")
+    p.add_argument("--no-real-images", action="store_true", help="keep real images out of the report")
+    p.add_argument("--cache-dir", help="where trained segmenters are kept (default: inside the output folder)")
+    p.add_argument("--max-images", type=int, help="use at most so many synthetic images")
+    p.add_argument("--seed", type=int, default=0, help="seed of bootstrap and segmenter (default: %(default)s)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb.
+
+    Args:
+        argv: arguments; those of the process by default.
+
+    Returns:
+        The exit code: 0 if all is well, 1 where ``check-data`` found errors, 2 if the verb failed.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        return args.function(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

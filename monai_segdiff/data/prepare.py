@@ -1,0 +1,218 @@
+"""Volumes or pictures turned into a data set to train on: one size, one vocabulary, split by patient."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .build import build_once
+from .layout import Case, SegmentationDataset, case_name, default_patient, read_dataset
+from .nifti import save_nifti
+from .prepare_case import Plan, prepare_case
+from .splits import split_cases
+
+__all__ = ["prepare_dataset"]
+
+_GAP_MM = 10.0  # between held-out and training slices of one patient
+
+
+def prepare_dataset(
+    source: str | Path | Sequence[Case | Mapping[str, Any]],
+    output: str | Path,
+    classes: Mapping[str, int | Sequence[int]] | None = None,
+    *,
+    spatial_dims: int = 2,
+    size: int | Sequence[int] = 128,
+    spacing: float | Sequence[float] | None = None,
+    axis: int = 2,
+    intensity_range: tuple[float, float] | None = None,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    within_patient: bool = False,
+    seed: int = 0,
+    min_foreground: float = 0.01,
+    drop_other_labels: bool = False,
+    body_threshold: float | None = None,
+    name: str | None = None,
+    modality: str = "",
+    licence: str = "",
+    attribution: str = "",
+    progress: bool = True,
+) -> SegmentationDataset:
+    """Write a data set of 2D slices or of volumes of one size.
+
+    Volumes are turned to RAS and resampled; pictures are flipped so that they lie like an RAS slice. What is written is
+    NIfTI with its affine: images float32, label maps uint8 with ids 1, 2, ... in the order of `classes`. The folder
+    appears complete or not at all; a second call with the same arguments and source files returns what is there.
+
+    Args:
+        source: data set folder (see `read_dataset`; its own split is not kept), or cases: `Case`, or mappings with
+            `image`, `label`, optionally `patient` and `id`.
+        output: folder to create.
+        classes: class name to source label id or ids; by default those of the source folder.
+        spatial_dims: 2 for slices of volumes, or pictures; 3 for volumes.
+        size: voxels per axis of the result, one number or one per axis.
+        spacing: voxel size in mm of the result, one number or one per axis; the grid then pads or crops around the
+            center. By default the field of view is fitted into `size`, with square voxels in the slice plane.
+        axis: axis along which volumes are sliced in 2D: 0 sagittal, 1 coronal, 2 axial.
+        intensity_range: intensities that matter, written into the data set; by default the 0.5th and 99.5th
+            percentile of the prepared images.
+        fractions: shares of training, validation and test.
+        within_patient: whether a single patient may be split, see `split_cases`.
+        seed: determines the split.
+        min_foreground: share of labeled pixels (the added body not counted) below which a slice of a volume is left
+            out.
+        drop_other_labels: whether source ids that no class names become background rather than an error.
+        body_threshold: if given, a first class "body" is added: everything inside the skin that no other class claims,
+            found as the largest region above this intensity (e.g. -300 HU).
+        name: the data set's name.
+        modality: e.g. "CT".
+        licence: terms of use of the source.
+        attribution: whom to credit for the source.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ValueError: if a file is unsound (named, with the remedy), an argument is out of range, or no split is possible.
+        FileNotFoundError: if a file is missing.
+        FileExistsError: if the output folder holds something else.
+        OSError: if it cannot be written.
+    """
+    cases, vocabulary = _cases(source), _vocabulary(source, classes, body_threshold)
+    plan = Plan(
+        classes=vocabulary,
+        spatial_dims=spatial_dims,
+        size=_per_axis(size, spatial_dims, "size"),
+        spacing=None if spacing is None else _per_axis(spacing, spatial_dims, "spacing"),
+        axis=axis,
+        fill=None if intensity_range is None else float(intensity_range[0]),
+        min_foreground=min_foreground,
+        drop_other_labels=drop_other_labels,
+        body_threshold=body_threshold,
+    )
+    if axis not in (0, 1, 2):
+        raise ValueError(f"axis must be 0 (sagittal), 1 (coronal) or 2 (axial), got {axis}")
+    settings = {
+        **asdict(plan),
+        "source": _fingerprint(cases),
+        "intensity_range": intensity_range,
+        "fractions": fractions,
+        "within_patient": within_patient,
+        "seed": seed,
+    }
+    names = (["body"] if body_threshold is not None else []) + list(vocabulary)
+
+    def build(folder: Path) -> SegmentationDataset:
+        written, samples, thickness = _write_pieces(cases, plan, folder, progress)
+        gap = max(1, math.ceil(_GAP_MM / thickness))
+        splits, kind = split_cases(written, fractions, seed, within_patient=within_patient, gap=gap)
+        low, high = intensity_range or np.percentile(samples, (0.5, 99.5)).round(3)
+        return SegmentationDataset(
+            root=folder,
+            name=name or (Path(source).name if isinstance(source, str | Path) else "prepared data set"),
+            classes={key: index for index, key in enumerate(names, start=1)},
+            splits=splits,
+            intensity_range=(float(low), float(high)),
+            spatial_dims=spatial_dims,
+            split_kind=kind,
+            modality=modality,
+            licence=licence,
+            attribution=attribution,
+            settings=settings,
+        )
+
+    return build_once(output, settings, build)
+
+
+def _write_pieces(cases: Sequence[Case], plan: Plan, folder: Path, progress: bool) -> tuple[list[Case], Any, float]:
+    """Write what the cases give; return the new cases, a sample of their intensities, the smallest slice distance."""
+    written: list[Case] = []
+    samples: list[Any] = []
+    thickness = math.inf
+    for case in tqdm(cases, desc="prepare", unit="case", disable=not progress):
+        for piece in prepare_case(case, plan):
+            image, label = (folder / part / f"{piece.name}.nii.gz" for part in ("imagesTr", "labelsTr"))
+            save_nifti(image, piece.image, piece.affine)
+            save_nifti(label, piece.label, piece.affine)
+            written.append(Case(piece.name, image, label, case.patient))
+            samples.append(piece.image.ravel()[:: max(1, piece.image.size // 2000)])
+            thickness = min(thickness, piece.thickness)
+    if not written:
+        raise ValueError(
+            f"in none of {len(cases)} cases a slice has {plan.min_foreground:.1%} of its pixels labeled; "
+            "lower min_foreground, or correct the classes"
+        )
+    return written, np.concatenate(samples), thickness
+
+
+def _per_axis(value: float | Sequence[float], spatial_dims: int, what: str) -> list[Any]:
+    if spatial_dims not in (2, 3):
+        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}")
+    values = list(value) if isinstance(value, Sequence) else [value] * spatial_dims
+    if len(values) != spatial_dims or min(values) <= 0:
+        raise ValueError(f"{what} must be one positive number, or {spatial_dims} of them, got {value}")
+    return values
+
+
+def _vocabulary(
+    source: Any, classes: Mapping[str, int | Sequence[int]] | None, body_threshold: float | None
+) -> dict[str, int | list[int]]:
+    """Class name to source ids, checked for ids that two classes claim."""
+    if classes is None:
+        classes = read_dataset(source).classes if isinstance(source, str | Path) else {}
+    vocabulary = {name: i if isinstance(i, int) else [int(j) for j in i] for name, i in classes.items()}
+    if not vocabulary:
+        raise ValueError("the source does not say what its label ids mean; give classes, e.g. {'liver': 1}")
+    if body_threshold is not None and "body" in vocabulary:
+        raise ValueError("classes already hold 'body'; leave it out, or do not give body_threshold")
+    counts = Counter(i for ids in vocabulary.values() for i in np.atleast_1d(ids).tolist())
+    twice = sorted(i for i, count in counts.items() if count > 1 or i == 0)
+    if twice:
+        raise ValueError(f"label ids {twice} cannot be used: each id belongs to one class, and 0 is the background")
+    return vocabulary
+
+
+def _cases(source: str | Path | Sequence[Case | Mapping[str, Any]]) -> list[Case]:
+    """Cases of a data set folder or of an explicit list, with distinct names."""
+    if isinstance(source, str | Path):
+        cases = [case for members in read_dataset(source).splits.values() for case in members if case.label]
+    else:
+        cases = [entry if isinstance(entry, Case) else _as_case(entry) for entry in source]
+    if not cases:
+        raise ValueError("the source holds no case with a label map; check the path")
+    if len({case.id for case in cases}) < len(cases):
+        # Files are often named alike in one folder per patient.
+        cases = [replace(case, id=f"{case.patient}_{case.id}") for case in cases]
+    repeated = [name for name, count in Counter(case.id for case in cases).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{len(repeated)} case names occur more than once, e.g. {repeated[0]!r}; give each an 'id'")
+    return cases
+
+
+def _as_case(entry: Mapping[str, Any]) -> Case:
+    try:
+        image, label = (Path(entry[key]).expanduser().resolve() for key in ("image", "label"))
+    except KeyError as error:
+        raise ValueError(f"a case needs 'image' and 'label', got {dict(entry)}") from error
+    name = str(entry.get("id", case_name(label)))
+    return Case(name, image, label, str(entry.get("patient", default_patient(name))))
+
+
+def _fingerprint(cases: Sequence[Case]) -> str:
+    """Digest of the source files' names, sizes and times, which tells a changed source from the same one."""
+    digest = hashlib.sha256()
+    for case in cases:
+        digest.update(f"{case.id}\n{case.patient}\n".encode())
+        for file in (case.image, case.label):
+            status = file.stat() if file is not None and file.is_file() else None
+            digest.update(f"{file and file.name} {status and (status.st_size, status.st_mtime_ns)}\n".encode())
+    return digest.hexdigest()

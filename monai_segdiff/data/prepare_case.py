@@ -1,0 +1,134 @@
+"""One case turned into what a network trains on: slices or a volume of one size, with remapped labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from monai.data import MetaTensor
+from monai.transforms import Flip, Orientation
+from numpy.typing import NDArray
+
+from .findings import case_findings
+from .layout import Case
+from .load import is_raster, load_image, spacing_of
+from .resample import body_mask, fit_spacing, remap_labels, resample_pair
+
+__all__ = ["Piece", "Plan", "prepare_case"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How cases are prepared; see `prepare_dataset`."""
+
+    classes: Mapping[str, int | Sequence[int]]
+    spatial_dims: int
+    size: Sequence[int]
+    spacing: Sequence[float] | None = None
+    axis: int = 2
+    fill: float | None = None
+    min_foreground: float = 0.0
+    drop_other_labels: bool = False
+    body_threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A slice or volume ready to be written.
+
+    Args:
+        name: case name, for slices with their number.
+        image: float32, of the plan's size.
+        label: uint8, of the plan's size.
+        affine: (4, 4), index to RAS mm.
+        thickness: distance to the next slice in mm.
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    affine: NDArray[np.float64]
+    thickness: float
+
+
+def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
+    """Check, reorient, resample and slice one case.
+
+    Yields:
+        Slices with enough foreground in their order along the axis, or the one volume or picture.
+
+    Raises:
+        ValueError: if a file is unsound; names it and the remedy.
+    """
+    ids = {i for source in plan.classes.values() for i in np.atleast_1d(source).tolist()}
+    for finding in case_findings(case, None if plan.drop_other_labels else ids):
+        if finding.severity == "error":
+            raise ValueError(f"{finding.file}: {finding.message}; {finding.remedy}")
+    if case.image is None or case.label is None:
+        missing = "image" if case.image is None else "label"
+        raise ValueError(f"{case.label or case.image} has no {missing}; add it, or leave the case out")
+    image, label = load_image(case.image), load_image(case.label)
+    if image.ndim - 1 < plan.spatial_dims:
+        raise ValueError(f"{case.image} is 2D where 3D is configured; set spatial_dims to 2")
+    image, label, origin = _oriented(image, label, is_raster(case.image))
+    label = label.new_tensor(_target_labels(np.asarray(image)[0], np.asarray(label)[0], plan)[None])
+    sliced = image.ndim - 1 > plan.spatial_dims
+    size, plane = list(plan.size), list(range(min(2, image.ndim - 1)))
+    spacing = None if plan.spacing is None else list(plan.spacing)
+    voxel = spacing_of(np.asarray(image.affine), image.ndim - 1)
+    if sliced:
+        size.insert(plan.axis, -1)
+        plane = [i for i in range(3) if i != plan.axis]
+        if spacing is not None:
+            spacing.insert(plan.axis, float(voxel[plan.axis]))
+    if spacing is None:
+        spacing = fit_spacing(image.shape[1:], voxel.tolist(), size, plane)
+    image, label = resample_pair(image, label, spacing, size, plan.fill)
+    affine = origin @ np.asarray(image.affine, dtype=np.float64)
+    pixels, labels = np.asarray(image)[0], np.asarray(label)[0]
+    if not sliced:
+        yield Piece(case.id, pixels, labels, affine, float(spacing[-1]))
+        return
+    background = 0 if plan.body_threshold is None else 1
+    for index in range(pixels.shape[plan.axis]):
+        part = labels.take(index, plan.axis)
+        if (part > background).mean() >= plan.min_foreground:
+            place = _slice_affine(affine, plane, plan.axis, index)
+            name = f"{case.id}_slice{index:03d}"
+            yield Piece(name, pixels.take(index, plan.axis), part, place, float(spacing[plan.axis]))
+
+
+def _oriented(image: MetaTensor, label: MetaTensor, raster: bool) -> tuple[MetaTensor, MetaTensor, NDArray[np.float64]]:
+    """Volumes in RAS; pictures with the affine of their voxel size, and what leads from that affine to the true one."""
+    if image.ndim == 4:
+        orient = Orientation(axcodes="RAS", labels=None)
+        return orient(image), orient(label), np.eye(4)
+    if raster:
+        # The rows of a picture run down and its left is the patient's right: the reverse of RAS on both axes.
+        flip = Flip(spatial_axis=(0, 1))
+        image, label = flip(image), flip(label)
+        true = np.eye(4)
+    else:
+        true = np.asarray(image.affine, dtype=np.float64)
+    plain = np.diag([*spacing_of(true, 2), 1.0, 1.0])
+    image, label = (MetaTensor(x.as_tensor(), affine=plain) for x in (image, label))
+    return image, label, true @ np.linalg.inv(plain)
+
+
+def _target_labels(image: NDArray[np.generic], label: NDArray[np.generic], plan: Plan) -> NDArray[np.uint8]:
+    target = remap_labels(label, plan.classes)
+    if plan.body_threshold is None:
+        return target
+    # Body comes first in the order of classes, so all others move up by one.
+    target[target > 0] += 1
+    target[(target == 0) & body_mask(image, plan.body_threshold)] = 1
+    return target
+
+
+def _slice_affine(affine: NDArray[np.float64], plane: Sequence[int], axis: int, index: int) -> NDArray[np.float64]:
+    """Affine of a 2D slice: its two axes first, then the axis it was cut along."""
+    out = np.eye(4)
+    out[:3, :3] = affine[:3, [*plane, axis]]
+    out[:3, 3] = affine[:3, 3] + index * affine[:3, axis]
+    return out

@@ -1,0 +1,117 @@
+"""An image and its label map brought onto one grid and one vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import ResizeWithPadOrCrop, Spacing
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .findings import label_ids
+
+__all__ = ["body_mask", "fit_spacing", "remap_labels", "resample_pair"]
+
+
+def remap_labels(label: NDArray[np.generic], classes: Mapping[str, int | Sequence[int]]) -> NDArray[np.uint8]:
+    """Label map with ids 1, 2, ... in the order of `classes`; every other id becomes 0.
+
+    Args:
+        label: source ids.
+        classes: class name to its source id or ids.
+
+    Raises:
+        ValueError: if a value is not a whole number.
+    """
+    ids = label_ids(label)
+    target = np.zeros(len(ids), dtype=np.uint8)
+    for index, source in enumerate(classes.values(), start=1):
+        target[np.isin(ids, source)] = index
+    return target[np.searchsorted(ids, label)]
+
+
+def body_mask(image: NDArray[np.generic], threshold: float) -> NDArray[np.bool_]:
+    """Everything inside the skin: the largest component above a threshold, holes filled in each slice of the last axis.
+
+    Args:
+        image: (X, Y) or (X, Y, Z) in the threshold's unit.
+        threshold: between air and tissue, e.g. -300 HU.
+    """
+    # Opening cuts the table, and lines and tubes, off the skin.
+    tissue = ndimage.binary_opening(image > threshold, iterations=2)
+    components, count = ndimage.label(tissue)
+    if count == 0:
+        return np.zeros(image.shape, dtype=bool)
+    largest = components == np.argmax(np.bincount(components.ravel())[1:]) + 1
+    planes = largest[..., None] if largest.ndim == 2 else largest
+    filled = np.stack([ndimage.binary_fill_holes(planes[..., k]) for k in range(planes.shape[-1])], axis=-1)
+    return filled.reshape(image.shape)
+
+
+def fit_spacing(
+    shape: Sequence[int], spacing: Sequence[float], size: Sequence[int], square: Sequence[int]
+) -> list[float]:
+    """Voxel size in mm at which the whole field of view fits into a grid.
+
+    Args:
+        shape: voxels per axis.
+        spacing: mm per axis.
+        size: voxels per axis of the grid; -1 keeps the axis as it is.
+        square: axes that share one voxel size, so that shapes keep their proportions; the others are fitted alone.
+    """
+    fitted = [s if n == -1 else s * old / n for old, s, n in zip(shape, spacing, size, strict=True)]
+    common = max(fitted[axis] for axis in square)
+    return [common if axis in square else value for axis, value in enumerate(fitted)]
+
+
+def resample_pair(
+    image: MetaTensor, label: MetaTensor, spacing: Sequence[float], size: Sequence[int], fill: float | None = None
+) -> tuple[MetaTensor, MetaTensor]:
+    """Resample an image and its label map to a voxel size, then pad or crop both around the center.
+
+    Where voxels grow the image is smoothed first, so that noise and edges do not alias. The label map takes the class
+    whose indicator, smoothed and interpolated the same way, is largest: edges stay where the image has them, which
+    nearest neighbor sampling misses by up to half a voxel.
+
+    Args:
+        image: (1, *spatial).
+        label: (1, *spatial), ids 0..C.
+        spacing: voxel size in mm per axis.
+        size: voxels per axis; -1 keeps what resampling gives.
+        fill: intensity outside the image; by default its minimum.
+
+    Returns:
+        Image, float32, and label map, uint8, of one shape (1, *size).
+    """
+    old = np.linalg.norm(np.asarray(image.affine)[: len(spacing), : len(spacing)], axis=0)
+    growth = np.asarray(spacing) / old
+    sigma = (0.0, *(np.maximum(growth - 1, 0) / 2))
+    resample = Spacing(
+        pixdim=list(spacing), mode="bilinear", padding_mode="border", scale_extent=True, dtype=torch.float32
+    )
+    grows = bool((growth > 1.05).any())
+
+    def onto_grid(values: MetaTensor) -> MetaTensor:
+        if grows:
+            # Not MONAI's GaussianSmooth: it takes everything outside the image for 0, which is tissue in HU.
+            smooth = ndimage.gaussian_filter(np.asarray(values), sigma, mode="nearest", truncate=3.0)
+            values = MetaTensor(torch.as_tensor(smooth), affine=values.affine)
+        return resample(values)
+
+    out = onto_grid(image.to(torch.float32))
+    if np.allclose(growth, 1, atol=1e-3):
+        ids = label.to(torch.uint8)
+    else:
+        share = torch.full(out.shape, -1.0)
+        best = torch.zeros(out.shape, dtype=torch.uint8)
+        for value in np.unique(np.asarray(label)):
+            indicator = torch.as_tensor(onto_grid((label == value).to(torch.float32)).as_tensor())
+            best[indicator > share] = int(value)
+            share = torch.maximum(share, indicator)
+        ids = MetaTensor(best, affine=out.affine)
+    lowest = float(image.min()) if fill is None else fill
+    fitted = ResizeWithPadOrCrop(list(size), mode="constant", value=lowest)(out)
+    return fitted, ResizeWithPadOrCrop(list(size), mode="constant", value=0)(ids).to(torch.uint8)

@@ -1,0 +1,127 @@
+"""Data order and random transforms that depend on counters only, so that a resumed run sees what it would have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+from monai.data import CacheDataset
+from monai.transforms import Compose
+from torch.utils.data import Sampler
+
+from monai_segdiff.diffusion.noise import mix_seed
+
+__all__ = ["EpochIndex", "EpochSampler", "SeededCacheDataset"]
+
+
+class EpochIndex(int):
+    """Index of an item that also knows the epoch it is drawn for.
+
+    The epoch travels with the index, so a worker that fetches ahead, or that still holds an old copy of the data set,
+    cannot use a wrong one.
+    """
+
+    epoch: int
+
+    def __new__(cls, value: int, epoch: int) -> EpochIndex:
+        index = super().__new__(cls, value)
+        index.epoch = epoch
+        return index
+
+    def __reduce__(self) -> tuple[type[EpochIndex], tuple[int, int]]:
+        return EpochIndex, (int(self), self.epoch)
+
+
+class EpochSampler(Sampler[int]):
+    """Shuffled order that is a function of (seed, epoch) only, shared out over processes.
+
+    Epochs read one endless stream of shuffles one after another: with `images_per_epoch` below the length every item is
+    still seen equally often, and above it items repeat only after all others were seen. Of each epoch's part of the
+    stream process r takes every `world_size`-th position from r on. Only the order is shared out: a cached data set
+    holds all items in every process, so memory grows with the number of processes.
+
+    Args:
+        length: number of items of the data set.
+        images_per_epoch: items per epoch over all processes, rounded up to a multiple of `world_size`; by default
+            `length`.
+        seed: determines the order.
+        rank: this process; by default as torch.distributed says when the order is drawn.
+        world_size: number of processes; by default as torch.distributed says.
+
+    Raises:
+        ValueError: if a length is not positive.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        images_per_epoch: int | None = None,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        if length < 1 or (images_per_epoch is not None and images_per_epoch < 1):
+            raise ValueError(f"length and images_per_epoch must be positive, got {length} and {images_per_epoch}")
+        self.length = length
+        self.images_per_epoch = images_per_epoch or length
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration is for."""
+        self.epoch = int(epoch)
+
+    def __len__(self) -> int:
+        return -(-self.images_per_epoch // self._processes()[1])
+
+    def __iter__(self) -> Iterator[int]:
+        rank, world_size = self._processes()
+        per_epoch = len(self) * world_size
+        epoch = self.epoch
+        shuffle, order = -1, np.empty(0, dtype=np.int64)
+        for position in range(epoch * per_epoch + rank, (epoch + 1) * per_epoch, world_size):
+            if position // self.length != shuffle:
+                shuffle = position // self.length
+                order = np.random.default_rng(mix_seed(self.seed, shuffle)).permutation(self.length)
+            yield EpochIndex(int(order[position % self.length]), epoch)
+
+    def _processes(self) -> tuple[int, int]:
+        running = dist.is_available() and dist.is_initialized()
+        rank = self.rank if self.rank is not None else (dist.get_rank() if running else 0)
+        return rank, self.world_size or (dist.get_world_size() if running else 1)
+
+
+class SeededCacheDataset(CacheDataset):
+    """MONAI's CacheDataset whose random transforms of an item depend on (seed, epoch, item) only.
+
+    What was drawn before, the number of workers and the process make no difference. The epoch comes with the index from
+    an `EpochSampler`; with any other sampler it is the one last set by `set_epoch` in this process, which workers that
+    live on over epochs do not see. Only transforms that draw from MONAI's own `Randomizable.R` are governed.
+
+    Args:
+        data: items, see `SegmentationDataset.items`.
+        transform: MONAI transforms; those before the first random one are computed once and cached.
+        seed: determines every draw.
+        kwargs: passed on to `CacheDataset`.
+    """
+
+    def __init__(
+        self, data: Sequence[Any], transform: Sequence[Callable] | Callable, seed: int = 0, **kwargs: Any
+    ) -> None:
+        self.seed = seed
+        self.epoch = 0
+        super().__init__(data, transform if isinstance(transform, Compose) else Compose(transform), **kwargs)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch for indices that do not bring their own."""
+        self.epoch = int(epoch)
+
+    def _transform(self, index: int) -> Any:
+        item = int(index) % len(self)
+        epoch = getattr(index, "epoch", self.epoch)
+        self.transform.set_random_state(seed=mix_seed(self.seed, epoch, item))
+        return super()._transform(item)

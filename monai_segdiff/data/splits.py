@@ -1,0 +1,87 @@
+"""Splits of a data set that never put images of one patient on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .layout import SPLITS, Case
+
+__all__ = ["BY_PATIENT", "WITHIN_PATIENT", "split_cases"]
+
+BY_PATIENT = "by patient"
+WITHIN_PATIENT = "within one patient"
+
+
+def split_cases(
+    cases: Sequence[Case],
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+    *,
+    within_patient: bool = False,
+    gap: int = 2,
+) -> tuple[dict[str, list[Case]], str]:
+    """Split cases into training, validation and test, by patient.
+
+    Where there is one patient only, and `within_patient` allows it, a contiguous block of the cases (in the given
+    order, i.e. neighboring slices) is held out in the middle, with `gap` cases dropped at each of its borders.
+
+    Args:
+        cases: cases with their patients; the slices of a patient in their order in space.
+        fractions: shares of training, validation and test; they sum to 1.
+        seed: determines the split together with the patients' names.
+        within_patient: whether a single patient may be split.
+        gap: number of cases left out between two splits of a single patient.
+
+    Returns:
+        Cases by split name (splits with no cases left out), and the kind: "by patient" or "within one patient".
+
+    Raises:
+        ValueError: if there are no cases, the fractions do not sum to 1, or the split is not possible.
+    """
+    if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
+        raise ValueError(f"fractions must be three shares (training, validation, test) that sum to 1, got {fractions}")
+    if not cases:
+        raise ValueError("there are no cases to split")
+    patients = sorted({case.patient for case in cases})
+    held_out = [(name, share) for name, share in zip(SPLITS[1:], fractions[1:], strict=True) if share > 0]
+    rng = np.random.default_rng(seed)
+    if not held_out:
+        return {"training": list(cases)}, BY_PATIENT
+    if len(patients) > 1:
+        rng.shuffle(patients)
+        taken: dict[str, str] = {}
+        for name, share in held_out:
+            # Each split gets a patient at least, but the last patient is for training.
+            count = min(max(1, round(share * len(patients))), len(patients) - len(taken) - 1)
+            taken.update(dict.fromkeys(patients[len(taken) : len(taken) + count], name))
+        splits = {name: [c for c in cases if taken.get(c.patient, "training") == name] for name in SPLITS}
+        return {name: members for name, members in splits.items() if members}, BY_PATIENT
+    if not within_patient:
+        raise ValueError(
+            f"there is one patient only ({patients[0]!r}), so nothing can be held out by patient; "
+            "pass within_patient=True (--within-patient) to hold out a block of this patient's slices instead"
+        )
+    return _block_split(list(cases), held_out, rng, gap), WITHIN_PATIENT
+
+
+def _block_split(
+    cases: list[Case], held_out: Sequence[tuple[str, float]], rng: np.random.Generator, gap: int
+) -> dict[str, list[Case]]:
+    counts = {name: max(1, round(share * len(cases))) for name, share in held_out}
+    width = sum(counts.values()) + gap * (len(counts) + 1)
+    room = len(cases) - width
+    if room < 2:
+        raise ValueError(
+            f"{len(cases)} slices of one patient are too few to hold out {sum(counts.values())} with gaps of {gap}; "
+            "prepare more slices, or hold out smaller fractions"
+        )
+    # Training cases on both sides, so that the held-out anatomy is within what was seen.
+    start = int(rng.integers(max(1, room // 4), room - max(1, room // 4) + 1))
+    splits = {"training": cases[:start] + cases[start + width :]}
+    position = start + gap
+    for name, count in counts.items():
+        splits[name] = cases[position : position + count]
+        position += count + gap
+    return splits

@@ -1,0 +1,142 @@
+"""Images and label maps of a data set, read the way the evaluation sees them: [-1, 1] and class indices."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.transforms import LoadImage
+
+from monai_segdiff.data import Case
+
+__all__ = ["Pair", "PairReader", "batches"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its label map.
+
+    Args:
+        case: where they come from.
+        image: (C, *spatial) float32, in [-1, 1] as far as it is finite.
+        mask: (1, *spatial) int64, 0 for background, then the classes in order.
+        affine: (4, 4) voxel index to RAS position, or None for a picture format.
+    """
+
+    case: Case
+    image: torch.Tensor
+    mask: torch.Tensor
+    affine: torch.Tensor | None
+
+    @property
+    def mask_id(self) -> str:
+        """The same for two pairs with the same label map."""
+        return hashlib.sha256(self.mask.to(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+class PairReader:
+    """Reads cases of one data set and checks what it reads.
+
+    Args:
+        classes: class name to label id; the order gives the class indices 1, 2, ...
+        intensity_range: intensities that become -1 and 1; what lies outside is clipped.
+        spatial_dims: 2 or 3, where it is known.
+    """
+
+    def __init__(
+        self,
+        classes: Mapping[str, int],
+        intensity_range: tuple[float, float],
+        spatial_dims: int | None = None,
+    ) -> None:
+        self.classes = dict(classes)
+        self.intensity_range = intensity_range
+        self.spatial_dims = spatial_dims
+        self._load = LoadImage(image_only=True, ensure_channel_first=True, dtype=None)
+        self._shape: tuple[int, ...] | None = None
+
+    def __call__(self, case: Case) -> Pair:
+        """Read one case.
+
+        Raises:
+            FileNotFoundError: if it lacks its image or its label map.
+            ValueError: if a file cannot be read, image and label map differ in size, this case differs in size from the
+                first one, or labels are unknown or not whole numbers; names the file.
+        """
+        image_file, label_file = _need(case.image, "image", case), _need(case.label, "label map", case)
+        image, affine = self._array(image_file)
+        label, _ = self._array(label_file)
+        if label.shape[0] != 1:
+            raise ValueError(f"label map {label_file} has {label.shape[0]} channels: store one channel of label ids")
+        if image.shape[1:] != label.shape[1:]:
+            raise ValueError(
+                f"{image_file} has size {_size(image)} and its label map {label_file} {_size(label)}: bring both to one grid"
+            )
+        self._same_as_before(image, image_file)
+        low, high = self.intensity_range
+        scaled = ((image.astype(np.float32) - low) * (2.0 / (high - low)) - 1.0).clip(-1.0, 1.0)
+        mask = torch.from_numpy(self._indices(label, label_file))
+        return Pair(case, torch.from_numpy(scaled), mask, affine)
+
+    def _array(self, file: Path) -> tuple[np.ndarray, torch.Tensor | None]:
+        try:
+            loaded = self._load(str(file))
+        except Exception as error:
+            raise ValueError(f"cannot read {file} ({str(error).strip().splitlines()[0]}): replace the file") from error
+        affine = loaded.affine if file.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha")) else None
+        array = loaded.as_tensor().numpy()
+        if self.spatial_dims == 2 and array.ndim == 4 and array.shape[-1] == 1:
+            array = array[..., 0]
+        dims = array.ndim - 1
+        if self.spatial_dims is not None and dims != self.spatial_dims:
+            raise ValueError(
+                f"{file} is {dims}D but the data set is declared {self.spatial_dims}D: "
+                f"correct spatial_dims in dataset.json, or cut the data with the prepare command"
+            )
+        if dims not in (2, 3):
+            raise ValueError(f"{file} is {dims}D; images must be 2D or 3D")
+        return array, affine
+
+    def _same_as_before(self, image: np.ndarray, file: Path) -> None:
+        if self._shape is None:
+            self._shape = image.shape
+        if image.shape != self._shape:
+            raise ValueError(
+                f"{file} has {image.shape[0]} channel(s) of size {_size(image)}, the images before it {self._shape[0]} of "
+                f"{'x'.join(map(str, self._shape[1:]))}: bring all images to one size, for example with the prepare command"
+            )
+
+    def _indices(self, label: np.ndarray, file: Path) -> np.ndarray:
+        ids = np.unique(label)
+        if not np.isfinite(ids).all() or (ids != np.round(ids)).any():
+            raise ValueError(f"label map {file} holds values that are no label ids: store whole numbers")
+        unknown = sorted(set(ids.astype(np.int64).tolist()) - {0, *self.classes.values()})
+        if unknown:
+            raise ValueError(
+                f"label map {file} holds ids {unknown[:8]} that dataset.json does not name "
+                f"(known: {self.classes}): add them to its labels, or remove them from the file"
+            )
+        indices = np.zeros(label.shape, dtype=np.int64)
+        for index, value in enumerate(self.classes.values(), start=1):
+            indices[label == value] = index
+        return indices
+
+
+def batches(reader: PairReader, cases: Sequence[Case], size: int) -> Iterator[list[Pair]]:
+    """Read cases in order, `size` at a time, so that a large data set never lies in memory as a whole."""
+    for start in range(0, len(cases), size):
+        yield [reader(case) for case in cases[start : start + size]]
+
+
+def _need(file: Path | None, what: str, case: Case) -> Path:
+    if file is None:
+        raise FileNotFoundError(f"case {case.id!r} has no {what}: the evaluation needs image and label map of every case")
+    return file
+
+
+def _size(array: np.ndarray) -> str:
+    return "x".join(map(str, array.shape[1:]))

@@ -1,0 +1,101 @@
+"""What was generated, from what, and how: one record a sample, never lost and never half written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai_segdiff.data import atomic_write
+
+__all__ = ["Manifest"]
+
+_FORMAT = 1
+
+
+class Manifest:
+    """The records of a generated data set.
+
+    While samples are made, each process appends to a journal of its own, a line a sample, after the sample's files are
+    complete. ``finish`` gathers the journals in ``manifest.json``. Whatever is killed and whenever, what a line names
+    is there.
+
+    Args:
+        root: folder of the data set.
+        header: what all samples share: generator, weights, settings, masks.
+
+    Raises:
+        ValueError: if the folder holds samples that were made otherwise.
+        OSError: if the folder cannot be written.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], header: Mapping[str, Any]) -> None:
+        self.root = Path(root)
+        self.header = {"format": _FORMAT, **json.loads(json.dumps(header))}
+        self._check_header()
+        with atomic_write(self._header_file) as file:
+            file.write(json.dumps(self.header, indent=1).encode())
+
+    @property
+    def _header_file(self) -> Path:
+        return self.root / "manifest.header.json"
+
+    @property
+    def file(self) -> Path:
+        """The finished manifest."""
+        return self.root / "manifest.json"
+
+    def _check_header(self) -> None:
+        for file in (self.file, self._header_file):
+            if not file.is_file():
+                continue
+            found = json.loads(file.read_text())
+            differing = [key for key in self.header if found.get(key) != self.header[key]]
+            if differing:
+                raise ValueError(
+                    f"{file} was made with another {' and '.join(differing)}: give the same arguments to go on, "
+                    "or another folder, or --overwrite to start anew"
+                )
+
+    def records(self) -> dict[int, dict[str, Any]]:
+        """Everything that is complete, by sample index: records whose files exist."""
+        found: dict[int, dict[str, Any]] = {}
+        if self.file.is_file():
+            found.update({record["index"]: record for record in json.loads(self.file.read_text())["samples"]})
+        for journal in self.root.glob("manifest.*.jsonl"):
+            for line in journal.read_text().splitlines():
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError:  # the last line of a process that was killed
+                    continue
+                found[record["index"]] = record
+        complete = (r for r in found.values() if all((self.root / r[key]).is_file() for key in ("image", "label")))
+        return {record["index"]: record for record in sorted(complete, key=lambda record: record["index"])}
+
+    def append(self, record: Mapping[str, Any], rank: int) -> None:
+        """Add one sample, whose files are complete.
+
+        Args:
+            record: its ``index``, ``image``, ``label`` and whatever else is to be known.
+            rank: number of this process.
+        """
+        journal = self.root / f"manifest.{rank}.jsonl"
+        # A line that a kill cut short must not swallow this one.
+        torn = journal.is_file() and not journal.read_bytes().endswith(b"\n") and journal.stat().st_size > 0
+        with open(journal, "a", encoding="utf-8") as file:
+            file.write(("\n" if torn else "") + json.dumps(record) + "\n")
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Write ``manifest.json`` from all journals and remove them.
+
+        Returns:
+            The records, by index.
+        """
+        samples = list(self.records().values())
+        with atomic_write(self.file) as file:
+            file.write(json.dumps({**self.header, "samples": samples}, indent=1).encode())
+        for leftover in [*self.root.glob("manifest.*.jsonl"), self._header_file]:
+            leftover.unlink(missing_ok=True)
+        return samples

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from monai_segdiff.handlers.atomic import atomic_write
+from monai_segdiff.handlers.checkpoint import ExportWeights, ResumeCheckpoint
+from monai_segdiff.handlers.ema import ExponentialMovingAverage
+from monai_segdiff.handlers.finite_loss import StopOnNonFiniteLoss
+from monai_segdiff.handlers.gradient_clipping import GradientClipping
+from monai_segdiff.handlers.picture import class_color, color_labels, picture_grid
+from monai_segdiff.handlers.preview import SamplePreview
+from monai_segdiff.handlers.progress import ImagesProgressBar
+from monai_segdiff.handlers.reproducible import ReproducibleRun
+
+__all__ = [
+    "ExponentialMovingAverage",
+    "ExportWeights",
+    "GradientClipping",
+    "ImagesProgressBar",
+    "ReproducibleRun",
+    "ResumeCheckpoint",
+    "SamplePreview",
+    "StopOnNonFiniteLoss",
+    "atomic_write",
+    "class_color",
+    "color_labels",
+    "picture_grid",
+]

@@ -1,0 +1,213 @@
+"""Training state and weights on disk: written whole, and continued from bit for bit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+
+from monai_segdiff.handlers.atomic import atomic_write
+
+__all__ = ["ExportWeights", "ResumeCheckpoint"]
+
+logger = logging.getLogger(__name__)
+
+_COUNTERS = "trainer"
+
+
+class ResumeCheckpoint:
+    """Save the state of a training every few epochs, and continue from the newest state when it starts.
+
+    Running a training again is all there is to resuming it. Where every draw is a function of counters
+    (:class:`monai_segdiff.handlers.ReproducibleRun`), a training that was killed at any moment and run again ends with
+    the weights, bit for bit, of one that was not. One that was complete has nothing left to do, unless ``max_epochs``
+    has grown.
+
+    Files are called ``checkpoint_epoch=<n>.pt``, hold tensors and plain types only, and are written under a
+    temporary name and renamed; old ones go after the new one is complete. (MONAI's ``CheckpointSaver`` writes in place
+    and removes the old file first, so that a kill can leave nothing.) The state is saved after all other handlers
+    of the epoch, so their order in a configuration does not matter. In a parallel run rank 0 writes, and all ranks
+    read; the folder must be shared.
+
+    Args:
+        directory: folder of the checkpoints.
+        objects: what to save besides the trainer's counters (and the scaler of mixed precision), by name: objects with
+            ``state_dict`` and ``load_state_dict``, such as network, moving average, optimizer and schedule.
+        interval: epochs between checkpoints, at least 1; the last epoch is saved in any case.
+        keep: how many of the newest checkpoints stay, at least 1.
+
+    Raises:
+        ValueError: for an interval or number below 1 or a reserved name; on start, if the newest checkpoint
+            belongs to another network, optimizer or data set.
+        OSError: on start, if the folder cannot be written; on saving, if the disk is full; earlier checkpoints stay.
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike[str], objects: Mapping[str, Any], interval: int = 1, keep: int = 2
+    ) -> None:
+        if interval < 1 or keep < 1:
+            raise ValueError(f"interval and keep must be at least 1, not {interval} and {keep}")
+        if reserved := {_COUNTERS, "scaler"} & set(objects):
+            raise ValueError(f"the names {sorted(reserved)} are reserved: call these objects otherwise")
+        self.directory = Path(directory)
+        self.objects = {name: _unwrapped(value) for name, value in objects.items()}
+        self.interval = interval
+        self.keep = keep
+        self._saved_iteration = -1
+
+    def attach(self, engine: Engine) -> None:
+        """Save and resume a trainer.
+
+        Args:
+            engine: a ``SupervisedTrainer`` that has not started.
+        """
+        engine.add_event_handler(Events.STARTED, self.resume)
+        engine.add_event_handler(Events.STARTED, self._attach_saving)
+
+    def _attach_saving(self, engine: Engine) -> None:
+        # only now, so that saving comes after whatever else changes the state at the end of an epoch
+        if not engine.has_event_handler(self.save):
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self.save)
+            engine.add_event_handler(Events.COMPLETED, self.save)
+
+    def files(self) -> list[Path]:
+        """The complete checkpoints in the folder, oldest first."""
+        numbered = []
+        for path in self.directory.glob("checkpoint_epoch=*.pt"):
+            if match := re.fullmatch(r"checkpoint_epoch=(\d+)\.pt", path.name):
+                numbered.append((int(match.group(1)), path))
+        return [path for _, path in sorted(numbered)]
+
+    def save(self, engine: Engine) -> None:
+        """Write a checkpoint, unless this iteration has one, and remove those that are too old.
+
+        Args:
+            engine: the trainer, at the end of an epoch.
+        """
+        state = engine.state
+        mid_epoch = state.iteration % state.epoch_length != 0  # where a handler ended the run early
+        if idist.get_rank() != 0 or state.iteration == self._saved_iteration or mid_epoch:
+            return
+        counters = {"epoch": state.epoch, "iteration": state.iteration, "epoch_length": state.epoch_length}
+        content = {name: value.state_dict() for name, value in self._all_objects(engine).items()}
+        with atomic_write(self.directory / f"checkpoint_epoch={state.epoch}.pt") as file:
+            torch.save({_COUNTERS: counters, **content}, file)
+        self._saved_iteration = state.iteration
+        for path in self.files()[: -self.keep]:
+            path.unlink(missing_ok=True)
+
+    def resume(self, engine: Engine) -> None:
+        """Load the newest checkpoint, if there is one.
+
+        Args:
+            engine: the trainer.
+        """
+        if idist.get_rank() == 0:
+            _check_writable(self.directory)
+        if found := self._newest_readable():
+            self._load(engine, *found)
+        iterations = idist.all_gather(engine.state.iteration)
+        if isinstance(iterations, list) and len(set(iterations)) > 1:
+            raise ValueError(f"ranks found different checkpoints in '{self.directory}': the folder must be shared")
+
+    def _all_objects(self, engine: Engine) -> dict[str, Any]:
+        return self.objects if engine.scaler is None else {**self.objects, "scaler": engine.scaler}
+
+    def _newest_readable(self) -> tuple[Path, dict[str, Any]] | None:
+        files = self.files()
+        for path in reversed(files):
+            try:
+                return path, torch.load(path, map_location="cpu", weights_only=True)
+            except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+                # An older one leads to the same result, later.
+                logger.warning(f"'{path}' is not a readable checkpoint ({error}); trying the one before")
+        if files:
+            raise ValueError(
+                f"no checkpoint in '{self.directory}' can be read, not even '{files[0]}': "
+                "remove these files to start anew"
+            )
+        return None
+
+    def _load(self, engine: Engine, path: Path, checkpoint: dict[str, Any]) -> None:
+        objects = self._all_objects(engine)
+        remedy = "configure the training as when the file was written, or give another folder to start anew"
+        if set(checkpoint) != {_COUNTERS, *objects}:
+            held = sorted(set(checkpoint) - {_COUNTERS})
+            raise ValueError(f"'{path}' holds {held}, this training has {sorted(objects)}: {remedy}")
+        counters = checkpoint[_COUNTERS]
+        if counters["epoch_length"] != engine.state.epoch_length:
+            raise ValueError(
+                f"'{path}' counts {counters['epoch_length']} iterations an epoch, this training "
+                f"{engine.state.epoch_length}; data, batch size or number of processes differ: {remedy}"
+            )
+        for name, value in objects.items():
+            try:
+                value.load_state_dict(checkpoint[name])
+            except (RuntimeError, ValueError, KeyError) as error:
+                details = " ".join(str(error).split())[:400]
+                raise ValueError(f"'{path}' has another '{name}' than this training: {remedy}. {details}") from error
+        engine.state.epoch = counters["epoch"]
+        engine.state.iteration = self._saved_iteration = counters["iteration"]
+        logger.info(f"continuing after epoch {counters['epoch']} of {engine.state.max_epochs} from '{path}'")
+
+
+class ExportWeights:
+    """Write the weights of a network alone, for inference, at the end of a training and on the way.
+
+    The file is complete at any time and holds the plain state dictionary that MONAI bundles keep in
+    ``models/model.pt``. In a parallel run rank 0 writes.
+
+    Args:
+        network: the network, usually the averaged one.
+        path: the file.
+        interval: epochs between writings; 0 for the end only.
+
+    Raises:
+        OSError: when the file cannot be written, naming it.
+    """
+
+    def __init__(self, network: torch.nn.Module, path: str | os.PathLike[str], interval: int = 0) -> None:
+        self.network = _unwrapped(network)
+        self.path = Path(path)
+        self.interval = interval
+
+    def attach(self, engine: Engine) -> None:
+        """Write whenever it is time in the run of an engine.
+
+        Args:
+            engine: the trainer.
+        """
+        if self.interval > 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the file.
+
+        Args:
+            engine: the trainer.
+        """
+        if idist.get_rank() == 0:
+            with atomic_write(self.path) as file:
+                torch.save(self.network.state_dict(), file)
+
+
+def _unwrapped(value: Any) -> Any:
+    """The network inside a parallel wrapper, so that its file fits a network without one."""
+    parallel = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
+    return value.module if isinstance(value, parallel) else value
+
+
+def _check_writable(directory: Path) -> None:
+    """Fail before the first epoch, not after it."""
+    with atomic_write(directory / ".writable"):
+        pass
+    (directory / ".writable").unlink()

@@ -1,0 +1,65 @@
+"""A run that fails loudly when its loss is no number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.engines import IterationEvents
+
+__all__ = ["StopOnNonFiniteLoss"]
+
+
+class StopOnNonFiniteLoss:
+    """Raise as soon as the training loss is infinite or not a number, before the weights are touched.
+
+    Ignite's ``TerminateOnNan`` ends a run as if it were complete: with exit code 0, after writing the final files.
+
+    Args:
+        image_key: key of the images in the batch; those that hold non-finite values are named in the message.
+    """
+
+    def __init__(self, image_key: str = "image") -> None:
+        self.image_key = image_key
+
+    def attach(self, engine: Engine) -> None:
+        """Watch a trainer.
+
+        Args:
+            engine: a ``SupervisedTrainer``.
+        """
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Check the loss of this iteration.
+
+        Args:
+            engine: the trainer.
+
+        Raises:
+            FloatingPointError: if the loss is not finite.
+        """
+        loss = engine.state.output["loss"]
+        if torch.isfinite(loss):
+            return
+        where = f"the loss is {loss.item()} in epoch {engine.state.epoch}, iteration {engine.state.iteration}"
+        bad_images = list(_non_finite_images(engine.state.batch, self.image_key))
+        if bad_images:
+            raise FloatingPointError(
+                f"{where}, because of values that are not finite in {', '.join(bad_images)}: "
+                "mend or remove these images (`python -m monai_segdiff check-data` lists all of them)"
+            )
+        raise FloatingPointError(
+            f"{where}, though all images are finite: the training diverged. Lower the learning rate, clip gradients, "
+            "or train in higher precision, and run again; the last checkpoint is unharmed"
+        )
+
+
+def _non_finite_images(batch: Mapping[str, Any], key: str) -> Iterable[str]:
+    images = batch[key]
+    files = getattr(images, "meta", {}).get("filename_or_obj", [])
+    for i, image in enumerate(torch.as_tensor(images)):
+        if not torch.isfinite(image).all():
+            yield f"'{files[i]}'" if i < len(files) else f"image {i} of the batch"

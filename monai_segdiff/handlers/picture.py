@@ -1,0 +1,90 @@
+"""Images and label maps as pixels of a picture."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+__all__ = ["class_color", "color_labels", "gray_levels", "middle_slice", "picture_grid"]
+
+_GOLDEN_ANGLE = 0.381966  # of a turn: successive hues stay apart however many there are
+
+
+def class_color(label: int) -> tuple[int, int, int]:
+    """The color of a label id, the same in every picture; 0 (background) is black.
+
+    Args:
+        label: id of the class, at least 0.
+
+    Returns:
+        Red, green and blue, 0-255.
+    """
+    if label == 0:
+        return 0, 0, 0
+    hue = (0.55 + (label - 1) * _GOLDEN_ANGLE) % 1.0
+    # three brightnesses in turn help where hues are hard to tell apart
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, (1.0, 0.75, 0.9)[label % 3])
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def color_labels(labels: torch.Tensor) -> np.ndarray:
+    """Draw a label map.
+
+    Args:
+        labels: label ids, ``(height, width)``.
+
+    Returns:
+        uint8 pixels, ``(height, width, 3)``.
+    """
+    ids, inverse = np.unique(labels.cpu().numpy().astype(np.int64), return_inverse=True)
+    colors = np.array([class_color(int(label)) for label in ids], dtype=np.uint8)
+    return colors[inverse.reshape(labels.shape)]
+
+
+def gray_levels(image: torch.Tensor) -> np.ndarray:
+    """Draw an image.
+
+    Args:
+        image: ``(C, height, width)`` in [-1, 1]; three channels are red, green and blue, else the first one is shown.
+
+    Returns:
+        uint8 pixels, ``(height, width, 3)``.
+    """
+    shown = image if image.shape[0] == 3 else image[:1].expand(3, -1, -1)
+    scaled = (shown.float().clamp(-1, 1) + 1) * 127.5
+    return scaled.round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def middle_slice(labels: torch.Tensor) -> int:
+    """The slice along the last axis of a volume that shows most.
+
+    Args:
+        labels: label ids, ``(height, width, depth)``.
+
+    Returns:
+        Index of the slice with the largest foreground.
+    """
+    return int((labels != 0).flatten(0, 1).sum(0).argmax())
+
+
+def picture_grid(rows: Sequence[Sequence[np.ndarray]], tile_size: int = 128, gap: int = 2) -> np.ndarray:
+    """Set tiles of one size side by side, small ones enlarged without smoothing.
+
+    Args:
+        rows: tiles by row, uint8, each ``(height, width, 3)``.
+        tile_size: tiles are enlarged by the smallest whole factor that makes their longer side reach this many pixels.
+        gap: white pixels between tiles.
+
+    Returns:
+        uint8 pixels, ``(height, width, 3)``.
+    """
+    factor = max(1, -(-tile_size // max(rows[0][0].shape[:2])))
+    lines = []
+    for row in rows:
+        tiles = [tile.repeat(factor, axis=0).repeat(factor, axis=1) for tile in row]
+        padded = [np.pad(tile, ((0, gap), (0, gap), (0, 0)), constant_values=255) for tile in tiles]
+        lines.append(np.concatenate(padded, axis=1))
+    return np.concatenate(lines, axis=0)[: -gap or None, : -gap or None]

@@ -1,0 +1,130 @@
+"""Pictures of what the network can draw by now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data.utils import list_data_collate
+from PIL import Image
+
+from monai_segdiff.handlers.atomic import atomic_write
+from monai_segdiff.handlers.picture import color_labels, gray_levels, middle_slice, picture_grid
+
+__all__ = ["SamplePreview"]
+
+
+class SamplePreview:
+    """Every few epochs, generate images for a few fixed masks and write them as a picture.
+
+    The picture has a column for each mask and three rows: the label map in color, the generated image, the real image.
+    Masks and starting noise are the same each time, so that pictures can be compared. It goes to
+    ``<output_dir>/preview_epoch=<n>.png`` and, if there is a writer, to TensorBoard as ``preview``. Volumes show the
+    slice with the largest foreground. In a parallel run rank 0 does this.
+
+    Args:
+        inferer: called as ``inferer(inputs=condition, network=network, indices=[0, 1, ...])``, returns the images.
+        network: the network to sample from, usually the averaged one.
+        dataset: validation items with images, encoded masks and label maps; evenly spaced ones are taken.
+        output_dir: folder of the pictures.
+        interval: epochs between pictures, at least 1.
+        num_samples: number of masks (or all of the data set if it has fewer).
+        tile_size: smaller images are enlarged by a whole factor to this many pixels or more.
+        show_real: whether to draw the row of real images.
+        image_key: key of the real images in [-1, 1], ``(C, *spatial)``.
+        condition_key: key of the encoded masks, ``(K, *spatial)``.
+        label_map_key: key of the label maps that were encoded, ``(1, *spatial)``; keep them in the data set's transform
+            by ``CopyItemsd`` before the encoding.
+        summary_writer: a TensorBoard ``SummaryWriter``.
+
+    Raises:
+        KeyError: on the first picture, if the items lack a key.
+        ValueError: on the first picture, if the data set is empty.
+    """
+
+    def __init__(
+        self,
+        inferer: Callable[..., torch.Tensor],
+        network: torch.nn.Module,
+        dataset: Sequence[dict[str, Any]],
+        output_dir: str | os.PathLike[str],
+        interval: int = 1,
+        num_samples: int = 8,
+        tile_size: int = 128,
+        show_real: bool = True,
+        image_key: str = "image",
+        condition_key: str = "label",
+        label_map_key: str = "label_map",
+        summary_writer: Any = None,
+    ) -> None:
+        self.inferer = inferer
+        self.network = network
+        self.dataset = dataset
+        self.output_dir = Path(output_dir)
+        self.interval = interval
+        self.num_samples = num_samples
+        self.tile_size = tile_size
+        self.show_real = show_real
+        self.image_key = image_key
+        self.condition_key = condition_key
+        self.label_map_key = label_map_key
+        self.summary_writer = summary_writer
+        self._batch: dict[str, torch.Tensor] | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Draw at the end of epochs.
+
+        Args:
+            engine: the trainer.
+        """
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Generate the images and write the picture.
+
+        Args:
+            engine: the trainer.
+        """
+        if idist.get_rank() != 0:
+            return
+        if self._batch is None:
+            self._batch = self._fixed_batch()
+        condition = self._batch[self.condition_key].to(engine.state.device)
+        indices = list(range(len(condition)))
+        generated = self.inferer(inputs=condition, network=self.network, indices=indices)
+        pixels = self._draw(self._batch, generated)
+        with atomic_write(self.output_dir / f"preview_epoch={engine.state.epoch}.png") as file:
+            Image.fromarray(pixels).save(file, format="PNG")
+        if self.summary_writer is not None:
+            self.summary_writer.add_image("preview", pixels, engine.state.epoch, dataformats="HWC")
+
+    def _fixed_batch(self) -> dict[str, torch.Tensor]:
+        size = len(self.dataset)
+        if size == 0:
+            raise ValueError("the data set of the preview is empty: give it at least one item")
+        chosen = [self.dataset[i * size // self.num_samples] for i in range(self.num_samples)]
+        if size < self.num_samples:
+            chosen = [self.dataset[i] for i in range(size)]
+        keys = (self.image_key, self.condition_key, self.label_map_key)
+        for key in keys:
+            if key not in chosen[0]:
+                raise KeyError(f"items for the preview need '{key}', but hold {sorted(chosen[0])}: check the keys")
+        batch = list_data_collate([{key: item[key] for key in keys} for item in chosen])
+        return {key: batch[key].as_tensor() if hasattr(batch[key], "as_tensor") else batch[key] for key in keys}
+
+    def _draw(self, batch: dict[str, torch.Tensor], generated: torch.Tensor) -> np.ndarray:
+        rows: list[list[np.ndarray]] = [[], [], []]
+        for labels, image, real in zip(batch[self.label_map_key], generated, batch[self.image_key], strict=True):
+            if labels.ndim == 4:
+                at = middle_slice(labels[0])
+                labels, image, real = labels[..., at], image[..., at], real[..., at]
+            rows[0].append(color_labels(labels[0]))
+            rows[1].append(gray_levels(image))
+            rows[2].append(gray_levels(real))
+        return picture_grid(rows if self.show_real else rows[:2], self.tile_size)

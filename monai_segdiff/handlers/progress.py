@@ -1,0 +1,77 @@
+"""How far a training is, in images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from monai.handlers import from_engine
+from tqdm import tqdm
+
+__all__ = ["ImagesProgressBar"]
+
+
+class ImagesProgressBar:
+    """One bar for the whole training: images seen, images per second, time left, running mean of the loss.
+
+    (Ignite's bar counts the iterations of one epoch.) Images of all processes are counted; rank 0 shows the bar.
+
+    Args:
+        smoothing: weight of the newest loss in its running mean, in (0, 1].
+        **tqdm_kwargs: further arguments of ``tqdm.tqdm``, such as ``file`` or ``mininterval``.
+
+    Attributes:
+        bar: the ``tqdm`` bar while the engine runs.
+    """
+
+    def __init__(self, smoothing: float = 0.02, **tqdm_kwargs: Any) -> None:
+        self.smoothing = smoothing
+        self.tqdm_kwargs = tqdm_kwargs
+        self.bar: tqdm | None = None
+        self._loss: torch.Tensor | None = None
+        self._batch_images = from_engine("image")
+        self._batch_loss = from_engine("loss", first=True)
+
+    def attach(self, engine: Engine) -> None:
+        """Follow a trainer.
+
+        Args:
+            engine: a ``SupervisedTrainer`` with a ``torch.utils.data.DataLoader``.
+        """
+        engine.add_event_handler(Events.EPOCH_STARTED, self._epoch_started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+
+    def _epoch_started(self, engine: Engine) -> None:
+        images = _images_per_epoch(engine) * idist.get_world_size()
+        seen = (engine.state.epoch - 1) * images
+        if self.bar is None:
+            # made here, not at the start of the run, because by now a resumed run knows its epoch
+            options = {"desc": "training", "unit": "img", "dynamic_ncols": True, "disable": idist.get_rank() != 0}
+            total = engine.state.max_epochs * images
+            self.bar = tqdm(total=total, initial=seen, **{**options, **self.tqdm_kwargs})
+        self.bar.n = seen  # exact, whatever the sizes of the batches on the other ranks
+
+    def _iteration_completed(self, engine: Engine) -> None:
+        loss = torch.as_tensor(self._batch_loss(engine.state.output)).detach()
+        self._loss = loss if self._loss is None else self._loss.lerp(loss, self.smoothing)
+        assert self.bar is not None
+        shown = self.bar.update(len(self._batch_images(engine.state.output)) * idist.get_world_size())
+        if shown:  # reading the loss from a GPU costs a wait, so only now and then
+            self.bar.set_postfix(loss=f"{self._loss.item():.4g}", refresh=False)
+
+    def _close(self, engine: Engine) -> None:
+        if self.bar is not None and self._loss is not None:
+            self.bar.n = engine.state.epoch * _images_per_epoch(engine) * idist.get_world_size()
+            self.bar.set_postfix(loss=f"{self._loss.item():.4g}")
+            self.bar.close()
+        self.bar = None
+
+
+def _images_per_epoch(engine: Engine) -> int:
+    """Images that one process sees in an epoch."""
+    loader = engine.data_loader
+    full_batches = engine.state.epoch_length * loader.batch_size
+    return full_batches if loader.drop_last else min(full_batches, len(loader.sampler))

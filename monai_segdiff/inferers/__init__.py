@@ -1,0 +1,24 @@
+"""Sampling runs on MONAI's inferer interface, and what shapes a run: starts, guidance and constraints."""
+
+from __future__ import annotations
+
+from monai_segdiff.inferers.constraints import BlendConstraint
+from monai_segdiff.inferers.generator import MaskToImage
+from monai_segdiff.inferers.guidance import ClassGuidance, Guidance, MaskGuidance
+from monai_segdiff.inferers.run import Constraint, RunContext, Start
+from monai_segdiff.inferers.sampling import SamplingInferer
+from monai_segdiff.inferers.starts import ImageStart, NoiseStart
+
+__all__ = [
+    "BlendConstraint",
+    "ClassGuidance",
+    "Constraint",
+    "Guidance",
+    "ImageStart",
+    "MaskGuidance",
+    "MaskToImage",
+    "NoiseStart",
+    "SamplingInferer",
+    "RunContext",
+    "Start",
+]

@@ -1,0 +1,92 @@
+"""How a sampling run calls the user's network, and leaves it as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["channels_last_call", "evaluating", "local_module", "network_device", "output_channels"]
+
+Network = Callable[..., torch.Tensor]
+
+
+def local_module(network: Network) -> Network:
+    """Take a network out of ``DistributedDataParallel``.
+
+    Its forward may wait for the other processes (it shares the buffers), while each samples as much as it likes.
+
+    Args:
+        network: any network.
+    """
+    return network.module if isinstance(network, DistributedDataParallel) else network
+
+
+def output_channels(network: Network) -> int:
+    """Give the number of channels that a network puts out, found through wrappers of DDP and ``torch.compile``.
+
+    Args:
+        network: a network with an attribute ``out_channels``, wrapped or not.
+
+    Raises:
+        ValueError: when there is no such attribute.
+    """
+    inner: object = network
+    while inner is not None:
+        channels = getattr(inner, "out_channels", None)
+        if channels is not None:
+            return int(channels)
+        inner = getattr(inner, "module", None) or getattr(inner, "_orig_mod", None)
+    raise ValueError(f"{type(network).__name__} has no attribute out_channels; give SamplingInferer image_channels.")
+
+
+def network_device(network: Network, default: torch.device) -> torch.device:
+    """Give the device of a network's weights, or the default where it has none.
+
+    Args:
+        network: any network.
+        default: device for a network without weights.
+    """
+    if isinstance(network, torch.nn.Module):
+        for parameter in network.parameters():
+            return parameter.device
+    return default
+
+
+@contextmanager
+def evaluating(network: Network) -> Iterator[None]:
+    """Put a network in evaluation mode, and each of its modules back in its own mode afterwards.
+
+    ``monai.networks.eval_mode`` would put every module back in training mode, frozen ones too, and calls ``eval()``,
+    which exported programs refuse.
+
+    Args:
+        network: any network.
+    """
+    modules = list(network.modules()) if isinstance(network, torch.nn.Module) else []
+    modes = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+def channels_last_call(network: Network) -> Network:
+    """Call a network with its input in the memory format channels last.
+
+    The network's weights are left as they are, since a change of their layout would outlive the run.
+
+    Args:
+        network: ``network(x, timesteps, condition=...)``, x (B, C, H, W) or (B, C, H, W, D).
+    """
+
+    def call(x: torch.Tensor, timesteps: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
+        memory_format = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+        return network(x.contiguous(memory_format=memory_format), timesteps, **kwargs)
+
+    return call

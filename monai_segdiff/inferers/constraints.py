@@ -1,0 +1,76 @@
+"""Constraints: what holds the state to a reference while it is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from monai_segdiff.diffusion.samplers import Noise
+from monai_segdiff.inferers.run import RunContext
+
+__all__ = ["BlendConstraint"]
+
+
+class BlendConstraint:
+    """Blend the state with a noised reference outside a soft region.
+
+    After a step to noise level sigma, x <- r x + (1 - r) (reference + sigma z) with fresh noise z: where the region r is
+    1 the sampler is free, where it is 0 the reference is kept. This is how XReal (arXiv 2403.09240) holds anatomy, and
+    how RePaint (Lugmayr et al. 2022, arXiv 2201.09865, Equation 8) inpaints. The noise is drawn per sample from the
+    run's seed, in a stream of its own.
+
+    Args:
+        reference: image that is kept, (B, C, *spatial), or (1, C, *spatial) for every sample of a batch.
+        region: r in [0, 1], (B or 1, C or 1, *spatial), at the resolution of the sampler's state.
+        window: part of the run in which the constraint holds, as fractions of its steps: (0.0, 0.5) is the first half,
+            which has the most noise. A window that ends at 1 also holds at the last step, where the reference has no
+            noise.
+
+    Raises:
+        ValueError: when ``region`` has values outside [0, 1], or ``window`` is not an interval in [0, 1].
+    """
+
+    def __init__(self, reference: torch.Tensor, region: torch.Tensor, window: tuple[float, float] = (0.0, 1.0)) -> None:
+        first, last = window
+        if not 0.0 <= first < last <= 1.0:
+            raise ValueError(f"window must be (first, last) with 0 <= first < last <= 1, got {tuple(window)}.")
+        region = torch.as_tensor(region, dtype=torch.float32)
+        if not bool(((region >= 0.0) & (region <= 1.0)).all()):
+            raise ValueError("region must hold values from 0 (reference kept) to 1 (free).")
+        self.reference = reference
+        self.region = region
+        self.window = (float(first), float(last))
+
+    def bind(self, run: RunContext, noise: Noise) -> Callable[[int, float, torch.Tensor], torch.Tensor]:
+        """Prepare for a run.
+
+        Args:
+            run: the run to be held.
+            noise: where the noise on the reference comes from.
+
+        Returns:
+            ``constrain(step, sigma_next, x) -> x``.
+
+        Raises:
+            ValueError: when reference or region do not fit the run, or no step of the run lies in the window.
+        """
+        reference = run.state_of(self.reference, "reference")
+        region = self.region.to(run.device)
+        fits = region.ndim == len(run.shape) and region.shape[2:] == run.shape[2:]
+        if not fits or any(have not in (1, want) for have, want in zip(region.shape[:2], run.shape[:2], strict=True)):
+            raise ValueError(f"the region has shape {tuple(region.shape)}, which does not fit samples of {run.shape}.")
+        first, last = (round(fraction * run.num_steps) for fraction in self.window)
+        if first == last:
+            raise ValueError(f"no step of a run of {run.num_steps} lies in the window {self.window}.")
+
+        def constrain(step: int, sigma_next: float, x: torch.Tensor) -> torch.Tensor:
+            if not first <= step < last:
+                return x
+            kept = reference.to(x.dtype)
+            if sigma_next > 0:
+                kept = kept + sigma_next * noise(run.shape, x)
+            # lerp is exact at both ends, so what is kept is kept to the bit.
+            return torch.lerp(kept.expand_as(x), x, region.to(x.dtype).expand_as(x))
+
+        return constrain

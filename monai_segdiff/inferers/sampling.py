@@ -1,0 +1,278 @@
+"""The sampling run as a MONAI inferer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from monai.utils import convert_to_tensor
+from tqdm import tqdm
+
+from monai_segdiff.diffusion import SAMPLERS, Parameterization
+from monai_segdiff.inferers.calling import (
+    Network,
+    channels_last_call,
+    evaluating,
+    local_module,
+    network_device,
+    output_channels,
+)
+from monai_segdiff.inferers.guidance import Guidance, GuidedDenoiser
+from monai_segdiff.inferers.run import Constraint, RunContext, Start
+from monai_segdiff.inferers.starts import NoiseStart
+
+__all__ = ["SamplingInferer"]
+
+
+class SamplingInferer(Inferer):
+    """Sample images under a condition with a denoising network.
+
+    Any engine that runs a MONAI inferer runs this one: ``inferer(condition, network)`` gives the images. A sample
+    depends on the seed and on its index, not on the batch that it is in, nor on the order or the process: bit for bit
+    with a pointwise denoiser, and to the network's own rounding otherwise.
+
+    The network is left as it was: it is called in evaluation mode, without gradients, and each of its modules then goes
+    back to its own mode; its weights keep type and layout. A ``DistributedDataParallel`` network is called without its
+    wrapper, so no process waits for another. Values that are not finite are handed on, for the caller to find.
+
+    For sampling in a latent space a subclass overrides ``state_shape``, ``encode`` and ``decode``; starts, guidance and
+    constraints then work on latent states.
+
+    Args:
+        parameterization: what the network was trained with.
+        sampler: name in ``monai_segdiff.diffusion.SAMPLERS``, or a function with the samplers' contract.
+        num_steps: number of steps, at least 1.
+        seed: seed of all noise.
+        start: where runs begin; from noise by default.
+        guidance: ``MaskGuidance``, ``ClassGuidance``, or ``None``.
+        constraints: what holds the state after every step, applied in this order.
+        image_channels: channels of the network's image; by default the network's attribute ``out_channels``.
+        sigmas: noise levels to be used instead of the parameterization's grid of ``num_steps``, descending, ending in 0.
+        clip: range (low, high) to which every denoised image is clamped, or ``None``.
+        amp_dtype: ``"bfloat16"`` or ``"float16"`` to run the network under autocast; the sampler's state stays float32.
+        channels_last: hand the network its input in channels last.
+        compile: run the network through ``torch.compile``, once per network. A network that is compiled already is
+            used as it is.
+        progress: show a progress bar over the steps.
+        callback: called as ``callback(step, sigma, x, x0_hat)`` in every step, with tensors of inference mode, which it
+            may look at, for previews, but not change.
+        sampler_options: further keyword arguments of the sampler.
+
+    Attributes:
+        evaluations: evaluations of the network per sample in the last call, guidance included.
+        next_index: index of the first sample of the next call that gives no indices.
+
+    Raises:
+        ValueError: for an unknown sampler or type, a number of steps below 1, or noise levels that do not descend to 0.
+    """
+
+    def __init__(
+        self,
+        parameterization: Parameterization,
+        sampler: str | Callable[..., torch.Tensor] = "dpmpp_2m",
+        num_steps: int = 20,
+        seed: int = 0,
+        start: Start | None = None,
+        guidance: Guidance | None = None,
+        constraints: Sequence[Constraint] = (),
+        *,
+        image_channels: int | None = None,
+        sigmas: Sequence[float] | torch.Tensor | None = None,
+        clip: tuple[float, float] | None = None,
+        amp_dtype: str | None = None,
+        channels_last: bool = False,
+        compile: bool = False,
+        progress: bool = False,
+        callback: Callable[[int, float, torch.Tensor, torch.Tensor], None] | None = None,
+        sampler_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(sampler, str) and sampler not in SAMPLERS:
+            raise ValueError(f"unknown sampler {sampler!r}; the known ones are {', '.join(sorted(SAMPLERS))}.")
+        if num_steps < 1:
+            raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+        if amp_dtype not in (None, "bfloat16", "float16"):
+            raise ValueError(f"amp_dtype must be 'bfloat16', 'float16' or None, got {amp_dtype!r}.")
+        self.parameterization = parameterization
+        self.sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
+        self.num_steps = num_steps
+        self.seed = seed
+        self.start = NoiseStart() if start is None else start
+        self.guidance = guidance
+        self.constraints = tuple(constraints)
+        self.image_channels = image_channels
+        self.sigmas = None if sigmas is None else _checked_sigmas(sigmas)
+        self.clip = clip
+        self.amp_dtype: torch.dtype | None = None if amp_dtype is None else getattr(torch, amp_dtype)
+        self.channels_last = channels_last
+        self.compile = compile
+        self.progress = progress
+        self.callback = callback
+        self.sampler_options = dict(sampler_options or {})
+        self.evaluations = 0
+        self.next_index = 0
+        self._compiled: tuple[Network, Network] | None = None
+
+    def __call__(
+        self,
+        inputs: torch.Tensor | None,
+        network: Network,
+        indices: Sequence[int] | torch.Tensor | None = None,
+        *,
+        start: Start | None = None,
+        constraints: Sequence[Constraint] | None = None,
+    ) -> torch.Tensor:
+        """Sample one image for each condition of a batch.
+
+        Args:
+            inputs: the condition, (B, channels, *spatial) with 2 or 3 spatial dimensions; ``None`` for an unconditional
+                network, which needs a start that has an image.
+            network: ``network(x, timesteps, condition=...)``, or ``network(x, timesteps)`` where ``inputs`` is ``None``.
+            indices: index of each sample, B integers. By default they go on from those of the calls before, starting
+                at 0; where several processes sample the same run, give them.
+            start: used instead of the inferer's own in this call, for an image that belongs to this batch.
+            constraints: used instead of the inferer's own in this call.
+
+        Returns:
+            The images, (B, image_channels, *spatial), float32, on the network's device.
+
+        Raises:
+            ValueError: when condition, indices, start, guidance or constraints do not fit each other.
+        """
+        start = self.start if start is None else start
+        constraints = self.constraints if constraints is None else constraints
+        network = local_module(network)
+        condition = self._condition(inputs, network)
+        template = condition if condition is not None else _image_of(start)
+        device = network_device(network, template.device)
+        with torch.inference_mode(), evaluating(network), self._autocast(device):
+            shape = self.state_shape(template, network)
+            run = RunContext(
+                shape=shape,
+                sigmas=self._levels(start),
+                device=device,
+                seed=self.seed,
+                indices=self._indices(indices, shape[0]),
+                encode=self.encode,
+            )
+            denoiser = GuidedDenoiser(
+                self.parameterization, self._callable(network), condition, self.guidance, self.clip
+            )
+            images = self.decode(self._sample(run, denoiser, start, constraints))
+        self.evaluations = denoiser.evaluations
+        if indices is None:
+            self.next_index += shape[0]
+        # A clone made outside inference mode is a tensor that users can train on.
+        return images.float().clone(memory_format=torch.contiguous_format)
+
+    def state_shape(self, template: torch.Tensor, network: Network) -> tuple[int, ...]:
+        """Give the shape of the sampler's state: in image space that of the images.
+
+        Args:
+            template: the condition or, without one, the image to start from, (B, channels, *spatial).
+            network: the denoising network.
+        """
+        channels = self.image_channels or output_channels(network)
+        return (template.shape[0], channels, *template.shape[2:])
+
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        """Map images to the sampler's state: in image space the identity.
+
+        Args:
+            image: (n, C, *spatial).
+        """
+        return image
+
+    def decode(self, state: torch.Tensor) -> torch.Tensor:
+        """Map the sampler's final state to images: in image space the identity.
+
+        Args:
+            state: (B, C, *spatial).
+        """
+        return state
+
+    def _sample(
+        self, run: RunContext, denoiser: GuidedDenoiser, start: Start, constraints: Sequence[Constraint]
+    ) -> torch.Tensor:
+        noise = run.noise()
+        holds = [constraint.bind(run, run.noise(stream)) for stream, constraint in enumerate(constraints, start=1)]
+
+        def constrain(step: int, sigma_next: float, x: torch.Tensor) -> torch.Tensor:
+            for hold in holds:
+                x = hold(step, sigma_next, x)
+            return x
+
+        with tqdm(total=run.num_steps, desc="sampling", disable=not self.progress) as bar:
+
+            def on_step(step: int, sigma: float, x: torch.Tensor, x0_hat: torch.Tensor) -> None:
+                bar.update()
+                if self.callback is not None:
+                    self.callback(step, sigma, x, x0_hat)
+
+            watched = self.progress or self.callback is not None
+
+            return self.sampler(
+                denoiser,
+                start.state(run, noise),
+                run.sigmas,
+                noise=noise,
+                constrain=constrain if holds else None,
+                callback=on_step if watched else None,
+                **self.sampler_options,
+            )
+
+    def _condition(self, inputs: torch.Tensor | None, network: Network) -> torch.Tensor | None:
+        if inputs is None:
+            return None
+        # MetaTensor would cost the network time in every operation, and torch.compile recompilations.
+        condition = convert_to_tensor(inputs, dtype=torch.float32, track_meta=False)
+        if condition.ndim not in (4, 5):
+            raise ValueError(
+                "the condition must be (B, channels, *spatial) with 2 or 3 spatial dimensions, "
+                f"got shape {tuple(condition.shape)}."
+            )
+        return condition.to(network_device(network, condition.device))
+
+    def _levels(self, start: Start) -> torch.Tensor:
+        level = start.level(self.parameterization)
+        if self.sigmas is None:
+            return self.parameterization.sigmas(self.num_steps, start=level)
+        if level is not None and abs(level - float(self.sigmas[0])) > 1e-6 * level:
+            raise ValueError(f"the start is at noise level {level:g}, but the given sigmas at {self.sigmas[0]:g}.")
+        return self.sigmas
+
+    def _indices(self, indices: Sequence[int] | torch.Tensor | None, batch_size: int) -> list[int]:
+        if indices is None:
+            return list(range(self.next_index, self.next_index + batch_size))
+        listed = [int(index) for index in (indices.tolist() if isinstance(indices, torch.Tensor) else indices)]
+        if len(listed) != batch_size:
+            raise ValueError(f"got {len(listed)} indices for a batch of {batch_size} samples.")
+        return listed
+
+    def _autocast(self, device: torch.device) -> Any:
+        # One context for the whole run: autocast then casts each weight once, not once a step.
+        return nullcontext() if self.amp_dtype is None else torch.autocast(device.type, dtype=self.amp_dtype)
+
+    def _callable(self, network: Network) -> Network:
+        if self.compile and not hasattr(network, "_orig_mod"):
+            if self._compiled is None or self._compiled[0] is not network:
+                self._compiled = (network, torch.compile(network))
+            network = self._compiled[1]
+        return channels_last_call(network) if self.channels_last else network
+
+
+def _checked_sigmas(sigmas: Sequence[float] | torch.Tensor) -> torch.Tensor:
+    levels = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu")
+    if levels.ndim != 1 or len(levels) < 2 or levels[-1] != 0 or not bool((levels[:-1] > levels[1:]).all()):
+        raise ValueError("sigmas must be at least two noise levels, descending, ending in 0.")
+    return levels
+
+
+def _image_of(start: Start) -> torch.Tensor:
+    image = getattr(start, "image", None)
+    if image is None:
+        raise ValueError("inputs is None: a run without a condition needs a start that has an image, ImageStart.")
+    return torch.as_tensor(image)

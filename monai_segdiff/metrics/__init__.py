@@ -1,0 +1,23 @@
+"""Figures about generated images: do they obey the mask, are they realistic, did any of them fail."""
+
+from __future__ import annotations
+
+from .bootstrap import Estimate, bootstrap_counts, bootstrap_mean
+from .failed import FailedSampleDetector, detail_share, noise_level
+from .faithfulness import dice_per_class, foreground_dice, pixel_share
+from .realism import fid, kid, kid_difference
+
+__all__ = [
+    "Estimate",
+    "FailedSampleDetector",
+    "bootstrap_counts",
+    "bootstrap_mean",
+    "detail_share",
+    "dice_per_class",
+    "fid",
+    "foreground_dice",
+    "kid",
+    "kid_difference",
+    "noise_level",
+    "pixel_share",
+]

@@ -1,0 +1,143 @@
+"""Which generated images failed: noise, blur, values that are not finite, or anatomy that is not where the mask says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from skimage.restoration import estimate_sigma
+
+__all__ = ["REASONS", "FailedSampleDetector", "detail_share", "noise_level"]
+
+REASONS = ("not finite", "noise", "blurred", "off mask")
+
+_NOISE_FACTOR = 1.5
+_DETAIL_FACTOR = 1 / 3
+_DICE_FACTOR = 0.5
+
+
+def noise_level(images: torch.Tensor) -> torch.Tensor:
+    """Standard deviation of the noise in each image, from its finest wavelet coefficients (scikit-image).
+
+    Args:
+        images: (N, C, *spatial), any range.
+
+    Returns:
+        (N,) float64 in the images' unit, the mean over channels; 0 for a constant image, NaN for one that is not finite.
+    """
+    levels = []
+    for image in images.detach().cpu().numpy():
+        if not np.isfinite(image).all():
+            levels.append(np.nan)
+            continue
+        # The median over no coefficient at all, which a constant channel leaves, is no noise.
+        channels = [estimate_sigma(channel) if np.ptp(channel) > 0 else 0.0 for channel in image.astype(np.float64)]
+        levels.append(float(np.mean(channels)))
+    return torch.tensor(levels, dtype=torch.float64)
+
+
+def detail_share(images: torch.Tensor) -> torch.Tensor:
+    """Share of each image's spectral power, its mean left out, above a quarter of the sampling rate (half of Nyquist).
+
+    A Hann window keeps the jump between opposite borders, which is no detail and does not blur, out of the spectrum.
+
+    Args:
+        images: (N, C, *spatial), any range.
+
+    Returns:
+        (N,) float64 in [0, 1], over all channels; 0 for a constant image, NaN for one that is not finite.
+    """
+    images = images.detach().cpu().double()
+    spatial = images.shape[2:]
+    axes = tuple(range(2, images.ndim))
+    window = torch.ones(spatial, dtype=torch.float64)
+    radius = torch.zeros(spatial, dtype=torch.float64)
+    for axis, size in enumerate(spatial):
+        shape = [size if i == axis else 1 for i in range(len(spatial))]
+        window = window * torch.hann_window(size, periodic=True, dtype=torch.float64).reshape(shape)
+        radius = radius + torch.fft.fftfreq(size, dtype=torch.float64).square().reshape(shape)
+    mean = (images * window).sum(axes, keepdim=True) / window.sum()
+    power = torch.fft.fftn((images - mean) * window, dim=axes).abs().square()
+    total = power.sum(dim=(1, *axes))
+    high = (power * (radius >= 0.25**2)).sum(dim=(1, *axes))
+    # Rounding leaves a constant image some 1e-32 of power.
+    share = torch.where(total > 1e-20, high / total.clamp_min(1e-20), torch.zeros_like(total))
+    return torch.where(torch.isfinite(images).flatten(1).all(1), share, torch.full_like(share, torch.nan))
+
+
+@dataclass(frozen=True)
+class FailedSampleDetector:
+    """Finds failed samples by limits taken from held-out real images.
+
+    Args:
+        noise_limit: a sample with a higher noise level is noise; in the images' unit.
+        detail_limit: a sample with a smaller share of fine detail is blurred.
+        dice_limit: a sample with a lower foreground Dice is off its mask; None leaves that out.
+    """
+
+    noise_limit: float
+    detail_limit: float
+    dice_limit: float | None = None
+
+    @classmethod
+    def fit(cls, noise: torch.Tensor, detail: torch.Tensor, ceiling: float | None = None) -> FailedSampleDetector:
+        """Take the limits from held-out real images.
+
+        1.5 times the 99th percentile of their noise, a third of the 1st percentile of their fine detail, half of the
+        segmenter's mean Dice on them.
+
+        Args:
+            noise: (N,) `noise_level` of the real images.
+            detail: (N,) `detail_share` of the real images.
+            ceiling: mean foreground Dice of the segmenter on them, in [0, 1].
+
+        Raises:
+            ValueError: if there is no finite real image.
+        """
+        noise, detail = noise[torch.isfinite(noise)], detail[torch.isfinite(detail)]
+        if not len(noise) or not len(detail):
+            raise ValueError("the limits of failed samples need at least one real image with finite values")
+        return cls(
+            noise_limit=_NOISE_FACTOR * float(torch.quantile(noise, 0.99)),
+            detail_limit=_DETAIL_FACTOR * float(torch.quantile(detail, 0.01)),
+            dice_limit=None if ceiling is None else _DICE_FACTOR * ceiling,
+        )
+
+    @classmethod
+    def from_images(cls, real: torch.Tensor, ceiling: float | None = None) -> FailedSampleDetector:
+        """`fit` on the real images themselves, (N, C, *spatial)."""
+        return cls.fit(noise_level(real), detail_share(real), ceiling)
+
+    def reasons(
+        self, noise: torch.Tensor, detail: torch.Tensor, dice: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Which samples failed for which reason.
+
+        Args:
+            noise: (N,) `noise_level` of the samples; NaN marks one that is not finite.
+            detail: (N,) `detail_share` of the samples.
+            dice: (N,) their foreground Dice; NaN (an empty mask) is not held against a sample.
+
+        Returns:
+            Reason ("not finite", "noise", "blurred", "off mask") to (N,) bool; a sample may have several.
+        """
+        not_finite = ~(torch.isfinite(noise) & torch.isfinite(detail))
+        off_mask = torch.zeros_like(not_finite)
+        if dice is not None and self.dice_limit is not None:
+            off_mask = dice.cpu() < self.dice_limit
+        found = (not_finite, noise > self.noise_limit, detail < self.detail_limit, off_mask)
+        return dict(zip(REASONS, found, strict=True))
+
+    def __call__(self, images: torch.Tensor, dice: torch.Tensor | None = None) -> torch.Tensor:
+        """Which samples failed, for any reason.
+
+        Args:
+            images: (N, C, *spatial) in the real images' unit.
+            dice: (N,) their foreground Dice.
+
+        Returns:
+            (N,) bool.
+        """
+        found = self.reasons(noise_level(images), detail_share(images), dice)
+        return torch.stack(list(found.values())).any(0)

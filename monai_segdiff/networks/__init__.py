@@ -1,0 +1,8 @@
+"""Networks under one call, ``network(x, timesteps, condition=None)``, and their weights."""
+
+from __future__ import annotations
+
+from monai_segdiff.networks.mask_concat import MaskConcatUNet
+from monai_segdiff.networks.weights import load_weights, weights_hash
+
+__all__ = ["MaskConcatUNet", "load_weights", "weights_hash"]

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from monai_segdiff.data import Case, SegmentationDataset, case_name, file_extension, read_dataset, write_dataset
+from monai_segdiff.data.layout import default_patient
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_decathlon_json_is_read(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTs/x.nii.gz")
+    content = {
+        "name": "Liver",
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", "2": "cancer", "1": "liver"},
+        "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz", "patient": "p7"}],
+        "test": ["./imagesTs/x.nii.gz"],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    dataset = read_dataset(tmp_path)
+    assert dataset.classes == {"liver": 1, "cancer": 2}
+    assert list(dataset.classes) == ["liver", "cancer"]
+    assert dataset.splits["training"][0].patient == "p7"
+    assert dataset.splits["test"] == [Case("x", tmp_path.resolve() / "imagesTs/x.nii.gz", None, "x")]
+    assert dataset.modality == "CT"
+    item = dataset.items("training")[0]
+    assert item == {
+        "image": str(tmp_path.resolve() / "imagesTr/a.nii.gz"),
+        "label": str(tmp_path.resolve() / "labelsTr/a.nii.gz"),
+        "case": "a",
+        "index": 0,
+    }
+    assert "label" not in dataset.items("test")[0]
+
+
+def test_what_is_written_reads_back_equal_and_survives_a_move(tmp_path: Path) -> None:
+    root = (tmp_path / "one").resolve()
+    touch(root, "imagesTr/a.png", "labelsTr/a.png", "imagesTr/b.png", "labelsTr/b.png")
+    cases = [Case(n, root / f"imagesTr/{n}.png", root / f"labelsTr/{n}.png", "p" + n) for n in "ab"]
+    dataset = SegmentationDataset(
+        root, "X", {"lungs": 1}, {"training": cases[:1], "validation": cases[1:]}, (0.0, 255.0), 2, "by patient",
+        "DX", "CC BY 4.0", "somebody", {"seed": 1},
+    )  # fmt: skip
+    write_dataset(root, dataset)
+    assert read_dataset(root) == dataset
+    root.rename(tmp_path / "two")
+    moved = read_dataset(tmp_path / "two")
+    assert moved.splits["validation"][0].label == tmp_path.resolve() / "two/labelsTr/b.png"
+
+
+def test_reversed_labels_are_understood(tmp_path: Path, make_pair: Callable) -> None:
+    make_pair()
+    content = {"labels": {"background": 0, "liver": 1}, "training": [{"image": "imagesTr/p1.nii.gz"}]}
+    (tmp_path / "source/dataset.json").write_text(json.dumps(content))
+    assert read_dataset(tmp_path / "source").classes == {"liver": 1}
+
+
+@pytest.mark.parametrize(
+    ("folders", "split"),
+    [(("images", "labels"), "training"), (("imagesTr", "labelsTr"), "training"), (("imagesTs", "labelsTs"), "test"),
+     (("imagesVal", "labelsVal"), "validation")],
+)  # fmt: skip
+def test_plain_folders_are_paired_by_name(tmp_path: Path, folders: tuple[str, str], split: str) -> None:
+    touch(tmp_path, f"{folders[0]}/a_0000.nii.gz", f"{folders[1]}/a.nii.gz", f"{folders[0]}/b.png", f"{folders[1]}/b.png")
+    dataset = read_dataset(tmp_path, {"liver": 1})
+    assert [(c.id, c.image is not None, c.label is not None) for c in dataset.splits[split]] == [
+        ("a", True, True),
+        ("b", True, True),
+    ]
+    assert dataset.classes == {"liver": 1}
+
+
+def test_a_folder_of_masks_alone_is_a_data_set(tmp_path: Path) -> None:
+    touch(tmp_path, "labelsTs/a.nii.gz")
+    assert "image" not in read_dataset(tmp_path).items("test")[0]
+
+
+def test_slices_of_a_patient_are_known_by_their_names() -> None:
+    assert default_patient("p1_slice012") == default_patient("p1_z3") == "p1"
+    assert default_patient("liver_12") == "liver_12"
+
+
+def test_names_and_extensions() -> None:
+    assert case_name("/x/a.b.nii.gz") == "a.b"
+    assert file_extension("/x/A.NII.GZ") == ".nii.gz"
+    assert (case_name("a.png"), file_extension("a.png")) == ("a", ".png")
+
+
+def test_errors_name_the_file_and_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        read_dataset(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match=r"neither dataset\.json nor folders.*prepare"):
+        read_dataset(tmp_path)
+    touch(tmp_path, "images/a.png", "images/b.png", "labels/a.png")
+    with pytest.raises(FileNotFoundError, match="'b'.*has no label"):
+        read_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(ValueError, match=r"cannot understand .*dataset\.json"):
+        read_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text('{"labels": {"1": "a"}, "training": []}')
+    with pytest.raises(ValueError, match="is empty"):
+        read_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text('{"labels": {"1": "a"}, "training": [{"image": "no.png", "label": "x.png"}]}')
+    with pytest.raises(FileNotFoundError, match=r"no\.png.*is missing"):
+        read_dataset(tmp_path)
+
+
+def test_asking_for_an_absent_split_says_what_there_is(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "labels/a.png")
+    with pytest.raises(ValueError, match=r"'validation'; it holds training \(1\)"):
+        read_dataset(tmp_path).items("validation")

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from toy_training import build_training
+
+from monai_segdiff.handlers import ImagesProgressBar
+
+
+def with_bar(trainer: SupervisedTrainer) -> tuple[io.StringIO, list[int]]:
+    """Attach a bar; its output, and the images seen after each iteration."""
+    output, seen = io.StringIO(), []
+    bar = ImagesProgressBar(file=output, mininterval=0, ncols=100)
+    bar.attach(trainer)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(bar.bar.n))
+    return output, seen
+
+
+def test_bar_counts_images_and_shows_loss_rate_and_time_left(tmp_path: Path) -> None:
+    training = build_training(tmp_path, 2, size=10)  # batches of 4, 4 and 2
+    output, seen = with_bar(training.trainer)
+    training.trainer.run()
+    assert seen == [4, 8, 10, 14, 18, 20]
+    lines = output.getvalue().split("\r")
+    assert "20/20" in lines[-1]
+    assert "loss=" in lines[-1]
+    assert "img/s" in lines[-1]
+    assert any("<" in line and " 8/20" in line for line in lines)
+
+
+def test_bar_of_a_resumed_run_starts_where_it_was(tmp_path: Path) -> None:
+    build_training(tmp_path, 1).trainer.run()
+    resumed = build_training(tmp_path, 3)
+    _, seen = with_bar(resumed.trainer)
+    resumed.trainer.run()
+    assert seen == [16, 20, 24, 28, 32, 36]
+
+
+def test_loss_is_a_running_mean() -> None:
+    losses = iter([1.0, 3.0])
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=torch.utils.data.DataLoader(torch.ones(2, 1)),
+        network=(network := torch.nn.Linear(1, 1)),
+        optimizer=torch.optim.SGD(network.parameters()),
+        loss_function=lambda prediction, _: prediction.mean() * 0 + next(losses),
+        prepare_batch=lambda batch, *_, **__: (batch, batch),
+    )
+    output = io.StringIO()
+    ImagesProgressBar(smoothing=0.25, file=output).attach(trainer)
+    trainer.run()
+    assert "loss=1.5" in output.getvalue().split("\r")[-1]
+
+
+def test_other_ranks_are_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
+    training = build_training(tmp_path, 1)
+    output, _ = with_bar(training.trainer)
+    training.trainer.run()
+    assert output.getvalue() == ""

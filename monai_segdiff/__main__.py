@@ -33,10 +33,11 @@ def check_data(args: argparse.Namespace) -> int:
 
 def prepare(args: argparse.Namespace) -> int:
     """Turn volumes or pictures into a data set to train on."""
-    from monai_segdiff.data import prepare_dataset
+    from monai_segdiff.data import pair_folders, prepare_dataset
 
+    source = args.source if args.labels is None else pair_folders(args.source, args.labels, args.patients_csv)
     dataset = prepare_dataset(
-        args.source,
+        source,
         args.output,
         args.classes,
         spatial_dims=args.spatial_dims,
@@ -50,6 +51,8 @@ def prepare(args: argparse.Namespace) -> int:
         min_foreground=args.min_foreground,
         drop_other_labels=args.drop_other_labels,
         body_threshold=args.body_threshold,
+        parents=dict(args.parents) if args.parents else None,
+        attribution=args.attribution,
     )
     counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
     print(f"{args.output}: {counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}")
@@ -126,6 +129,13 @@ def _class(text: str) -> tuple[str, int | list[int]]:
     return name, numbers[0] if len(numbers) == 1 else numbers
 
 
+def _pair(text: str) -> tuple[str, str]:
+    child, _, parent = text.partition("=")
+    if not (child and parent):
+        raise argparse.ArgumentTypeError(f"{text!r} is not CHILD=PARENT")
+    return child, parent
+
+
 class _Classes(argparse.Action):
     """Collect NAME=ID[,ID...] arguments in a dictionary."""
 
@@ -135,7 +145,9 @@ class _Classes(argparse.Action):
 
 def _parser() -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m monai_segdiff", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain)
+    parser = argparse.ArgumentParser(
+        "python -m monai_segdiff", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True)
 
     def verb(function: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -146,43 +158,106 @@ def _parser() -> argparse.ArgumentParser:
     def add_classes(to: argparse.ArgumentParser, text: str) -> None:
         to.add_argument("--classes", nargs="+", type=_class, action=_Classes, metavar="NAME=ID", help=text)
 
-    p = verb(demo, "demo", "Make phantoms, train the ct_organ bundle on them, generate images for held-out masks and write "
-             "the report: minutes on two CPU cores. Stopped and run again, it goes on where it was.")  # fmt: skip
+    p = verb(
+        demo,
+        "demo",
+        "Make phantoms, train the ct_organ bundle on them, generate images for held-out masks and "
+        "write the report: minutes on two CPU cores. Stopped and run again, it goes on where it was.",
+    )
     p.add_argument("--output", default="demo", help="folder for everything (default: %(default)s)")
     p.add_argument("--max-images", type=int, help="training length in images (default: as in configs/cpu_demo.yaml)")
     p.add_argument("--samples", type=int, default=256, help="images to generate (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
 
-    p = verb(check_data, "check-data", "Read every file of a data set and name what is wrong, by file, with the remedy. Exit "
-             "code 1 if there is an error.")  # fmt: skip
+    p = verb(
+        check_data,
+        "check-data",
+        "Read every file of a data set and name what is wrong, by file, with the remedy. "
+        "Exit code 1 if there is an error.",
+    )
     p.add_argument("dataset", help="folder with dataset.json, or with images*/labels* folders")
     add_classes(p, "label ids that may occur (default: as dataset.json says)")
     p.add_argument("--spatial-dims", type=int, choices=(2, 3), help="number of axes that files must have")
     p.add_argument("--workers", type=int, default=2, help="files read at a time (default: %(default)s)")
 
-    p = verb(prepare, "prepare", "Slice, resample and relabel volumes (or pictures) to one size, split them by patient, and "
-             "write a data set to train on.")  # fmt: skip
+    p = verb(
+        prepare,
+        "prepare",
+        "Slice, resample and relabel volumes (or pictures) to one size, split them by patient, "
+        "and write a data set to train on.",
+    )
     p.add_argument("source", help="folder with dataset.json, or with images*/labels* folders")
     p.add_argument("output", help="folder to create")
+    p.add_argument(
+        "--labels", help="folder of label maps, where SOURCE is a plain folder of images with the same names"
+    )
+    p.add_argument("--patients-csv", help="with --labels: table of image file names and patients, to split by patient")
     add_classes(p, "classes to keep and their source ids, e.g. liver=5 kidneys=2,3 (default: those of the source)")
-    p.add_argument("--spatial-dims", type=int, choices=(2, 3), default=2, help="slices or volumes (default: %(default)s)")
-    p.add_argument("--size", type=int, nargs="+", default=[128], help="voxels per axis: one number or one per axis (default: 128)")
-    p.add_argument("--spacing", type=float, nargs="+", metavar="MM", help="voxel size in mm (default: fit the field of view)")
-    p.add_argument("--axis", type=int, choices=(0, 1, 2), default=2, help="slice axis: sagittal, coronal, axial (default: 2)")
-    p.add_argument("--intensity-range", type=float, nargs=2, metavar=("LOW", "HIGH"),
-                   help="intensities that matter, e.g. -200 300 for abdominal CT (default: 0.5%% and 99.5%% percentile)")  # fmt: skip
-    p.add_argument("--fractions", type=float, nargs=3, default=[0.8, 0.1, 0.1], metavar=("TRAIN", "VAL", "TEST"),
-                   help="shares of the patients (default: 0.8 0.1 0.1)")  # fmt: skip
-    p.add_argument("--within-patient", action="store_true",
-                   help="allow a single patient: hold out a contiguous block of slices, with a gap")  # fmt: skip
-    p.add_argument("--min-foreground", type=float, default=0.01, metavar="SHARE",
-                   help="leave out slices with a smaller labeled share (default: %(default)s)")  # fmt: skip
+    p.add_argument(
+        "--spatial-dims", type=int, choices=(2, 3), default=2, help="slices or volumes (default: %(default)s)"
+    )
+    p.add_argument(
+        "--size", type=int, nargs="+", default=[128], help="voxels per axis: one number or one per axis (default: 128)"
+    )
+    p.add_argument(
+        "--spacing", type=float, nargs="+", metavar="MM", help="voxel size in mm (default: fit the field of view)"
+    )
+    p.add_argument(
+        "--axis", type=int, choices=(0, 1, 2), default=2, help="slice axis: sagittal, coronal, axial (default: 2)"
+    )
+    p.add_argument(
+        "--intensity-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="intensities that matter, e.g. -200 300 for abdominal CT (default: 0.5 and 99.5 percentile)",
+    )
+    p.add_argument(
+        "--fractions",
+        type=float,
+        nargs=3,
+        default=[0.8, 0.1, 0.1],
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="shares of the patients (default: 0.8 0.1 0.1)",
+    )
+    p.add_argument(
+        "--within-patient",
+        action="store_true",
+        help="allow a single patient: hold out a contiguous block of slices, with a gap",
+    )
+    p.add_argument(
+        "--min-foreground",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="leave out slices with a smaller labeled share (default: %(default)s)",
+    )
     p.add_argument("--drop-other-labels", action="store_true", help="make ids that --classes does not name background")
-    p.add_argument("--body-threshold", type=float, metavar="HU", help="add a class 'body': everything inside the skin, found above this intensity, e.g. -300")
+    p.add_argument(
+        "--body-threshold",
+        type=float,
+        metavar="HU",
+        help="add a class 'body': everything inside the skin, found above this intensity, e.g. -300",
+    )
+    p.add_argument(
+        "--parents",
+        nargs="+",
+        type=_pair,
+        metavar="CHILD=PARENT",
+        help="which class encloses which, e.g. tumor=liver (default: an added body encloses all)",
+    )
+    p.add_argument(
+        "--attribution", default="", help="whom to credit for the source; goes into dataset.json and reports"
+    )
     p.add_argument("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
 
-    p = verb(generate, "generate", "Generate K images for each label map with a trained bundle; image and label pairs, "
-             "dataset.json and manifest.json. Stopped and run again, it goes on. Under torchrun processes share the work.")  # fmt: skip
+    p = verb(
+        generate,
+        "generate",
+        "Generate K images for each label map with a trained bundle; image and label pairs, "
+        "dataset.json and manifest.json. Stopped and run again, it goes on. Under torchrun "
+        "processes share the work.",
+    )
     p.add_argument("--bundle", required=True, help="name (ct_organ) or folder of a bundle")
     p.add_argument("--masks", required=True, help="data set, or folder of label maps")
     p.add_argument("--output", required=True, help="folder for the pairs")
@@ -193,18 +268,30 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, help="seed of the samples (default: %(default)s)")
     p.add_argument("--num-steps", type=int, help="sampling steps (default: the bundle's)")
     p.add_argument("--sampler", help="sampler (default: the bundle's)")
-    p.add_argument("--guidance", type=float, metavar="W", help="guidance weight; above 1 the mask counts for more, at twice the cost (default: 1)")
+    p.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        help="guidance weight; above 1 the mask counts for more, at twice the cost (default: 1)",
+    )
     p.add_argument("--batch-size", type=int, default=16, help="images sampled at once (default: %(default)s)")
     p.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     p.add_argument("--overwrite", action="store_true", help="discard what the folder holds from another run")
 
-    p = verb(evaluate, "evaluate", "Measure how well synthetic images obey their masks, how real they look and how many "
-             "failed: report.html, report.json, report.csv, samples.png.")  # fmt: skip
+    p = verb(
+        evaluate,
+        "evaluate",
+        "Measure how well synthetic images obey their masks, how real they look and how "
+        "many failed: report.html, report.json, report.csv, samples.png.",
+    )
     p.add_argument("--real", required=True, help="real data set, with training and held-out patients")
     p.add_argument("--synthetic", required=True, help="data set that generate wrote")
     p.add_argument("--output", required=True, help="folder for the report")
     p.add_argument("--segmenter", help="segmenter to use (default: train one on the real training patients)")
-    p.add_argument("--extractor", help="feature extractor for FID and KID, TorchScript or exported program (default: the segmenter's features)")
+    p.add_argument(
+        "--extractor",
+        help="feature extractor for FID and KID, TorchScript or exported program (default: the segmenter's features)",
+    )
     p.add_argument("--no-real-images", action="store_true", help="keep real images out of the report")
     p.add_argument("--cache-dir", help="where trained segmenters are kept (default: inside the output folder)")
     p.add_argument("--max-images", type=int, help="use at most so many synthetic images")

@@ -62,6 +62,7 @@ class SegmentationDataset:
         licence: terms of use.
         attribution: whom to credit.
         settings: what the data set was made with.
+        parents: class name to the name of the class that encloses it; classes lie in the background otherwise.
     """
 
     root: Path
@@ -75,6 +76,7 @@ class SegmentationDataset:
     licence: str = ""
     attribution: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
 
     def items(self, split: str) -> list[dict[str, Any]]:
         """Dictionaries for MONAI data sets: `image` and `label` (paths, where the case has them), `case`, `index`.
@@ -160,6 +162,7 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
         "intensity_range": list(dataset.intensity_range) if dataset.intensity_range else None,
         "split": dataset.split_kind,
         "labels": {"0": "background", **{str(i): name for name, i in dataset.classes.items()}},
+        "parents": dataset.parents or None,
         "settings": dataset.settings or None,
         "numTraining": training,
         "numTest": test,
@@ -198,6 +201,7 @@ def _read_json(root: Path) -> SegmentationDataset:
             licence=str(content.get("licence", "")),
             attribution=str(content.get("attribution", content.get("reference", ""))),
             settings=content.get("settings", {}),
+            parents={str(child): str(parent) for child, parent in content.get("parents", {}).items()},
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise ValueError(

@@ -86,6 +86,7 @@ def make_ct_phantoms(
             name="Abdominal CT phantoms",
             classes=dict(CT_PHANTOM_CLASSES),
             splits=splits,
+            parents={name: "body" for name in CT_PHANTOM_CLASSES if name != "body"},
             intensity_range=CT_PHANTOM_RANGE,
             spatial_dims=spatial_dims,
             split_kind=kind,

@@ -40,6 +40,7 @@ def prepare_dataset(
     min_foreground: float = 0.01,
     drop_other_labels: bool = False,
     body_threshold: float | None = None,
+    parents: Mapping[str, str] | None = None,
     name: str | None = None,
     modality: str = "",
     licence: str = "",
@@ -72,6 +73,7 @@ def prepare_dataset(
         drop_other_labels: whether source ids that no class names become background rather than an error.
         body_threshold: if given, a first class "body" is added: everything inside the skin that no other class claims,
             found as the largest region above this intensity (e.g. -300 HU).
+        parents: class name to the name of the class that encloses it; by default an added body encloses all others.
         name: the data set's name.
         modality: e.g. "CT".
         licence: terms of use of the source.
@@ -107,9 +109,14 @@ def prepare_dataset(
         "intensity_range": intensity_range,
         "fractions": fractions,
         "within_patient": within_patient,
+        "parents": parents,
         "seed": seed,
     }
     names = (["body"] if body_threshold is not None else []) + list(vocabulary)
+    if parents is None:
+        parents = {} if body_threshold is None else dict.fromkeys(vocabulary, "body")
+    if unknown := {*parents, *parents.values()} - set(names):
+        raise ValueError(f"parents name {sorted(unknown)}, which are no classes; the classes are {', '.join(names)}")
 
     def build(folder: Path) -> SegmentationDataset:
         written, samples, thickness = _write_pieces(cases, plan, folder, progress)
@@ -128,6 +135,7 @@ def prepare_dataset(
             licence=licence,
             attribution=attribution,
             settings=settings,
+            parents=dict(parents),
         )
 
     return build_once(output, settings, build)

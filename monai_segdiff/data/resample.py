@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import ResizeWithPadOrCrop, Spacing
+from monai.transforms import ResizeWithPadOrCrop, SpatialResample
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -40,8 +40,10 @@ def body_mask(image: NDArray[np.generic], threshold: float) -> NDArray[np.bool_]
         image: (X, Y) or (X, Y, Z) in the threshold's unit.
         threshold: between air and tissue, e.g. -300 HU.
     """
-    # Opening cuts the table, and lines and tubes, off the skin.
-    tissue = ndimage.binary_opening(image > threshold, iterations=2)
+    # Opening in the slice plane cuts table and tubes off the skin; what is beyond the rim counts as body.
+    cross = ndimage.generate_binary_structure(2, 1).reshape(3, 3, *[1] * (image.ndim - 2))
+    tissue = ndimage.binary_erosion(image > threshold, cross, iterations=2, border_value=1)
+    tissue = ndimage.binary_dilation(tissue, cross, iterations=2)
     components, count = ndimage.label(tissue)
     if count == 0:
         return np.zeros(image.shape, dtype=bool)
@@ -86,23 +88,31 @@ def resample_pair(
     Returns:
         Image, float32, and label map, uint8, of one shape (1, *size).
     """
-    old = np.linalg.norm(np.asarray(image.affine)[: len(spacing), : len(spacing)], axis=0)
+    dims = len(spacing)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    old = np.linalg.norm(affine[:dims, :dims], axis=0)
     growth = np.asarray(spacing) / old
+    shape = np.array(image.shape[1:])
+    new_shape = np.maximum(1, np.round(shape / growth)).astype(int)
+    # Not MONAI's Spacing: where the origin is within a voxel of 0 its scale_extent shifts the grid by a voxel.
+    target = affine.copy()
+    target[:dims, :dims] *= growth
+    target[:dims, -1] += affine[:dims, :dims] @ ((shape - 1) / 2 - growth * (new_shape - 1) / 2)
+    resample = SpatialResample(mode="bilinear", padding_mode="border", dtype=torch.float32)
+    unchanged = np.allclose(growth, 1, atol=1e-3)
     sigma = (0.0, *(np.maximum(growth - 1, 0) / 2))
-    resample = Spacing(
-        pixdim=list(spacing), mode="bilinear", padding_mode="border", scale_extent=True, dtype=torch.float32
-    )
-    grows = bool((growth > 1.05).any())
 
     def onto_grid(values: MetaTensor) -> MetaTensor:
-        if grows:
+        if unchanged:
+            return values
+        if max(sigma) > 0.02:
             # Not MONAI's GaussianSmooth: it takes everything outside the image for 0, which is tissue in HU.
             smooth = ndimage.gaussian_filter(np.asarray(values), sigma, mode="nearest", truncate=3.0)
             values = MetaTensor(torch.as_tensor(smooth), affine=values.affine)
-        return resample(values)
+        return resample(values, dst_affine=torch.as_tensor(target), spatial_size=new_shape.tolist())
 
     out = onto_grid(image.to(torch.float32))
-    if np.allclose(growth, 1, atol=1e-3):
+    if unchanged:
         ids = label.to(torch.uint8)
     else:
         share = torch.full(out.shape, -1.0)

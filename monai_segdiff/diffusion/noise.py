@@ -66,7 +66,7 @@ class SampleNoise:
         """
         if len(shape) == 0 or shape[0] != len(self._generators):
             raise ValueError(f"noise for {len(self._generators)} sample indices was asked for shape {tuple(shape)}")
-        draws = torch.empty(tuple(shape), dtype=torch.float32)
+        draws = torch.empty(tuple(shape), dtype=torch.float32, device="cpu")
         for row, generator in zip(draws, self._generators, strict=True):
             row.normal_(generator=generator)
         return draws.to(device=like.device, dtype=like.dtype)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from monai.transforms import LoadImage
 
-from monai_segdiff.data import Case
+from monai_segdiff.data import Case, load_image
+from monai_segdiff.data.load import is_raster
 
 __all__ = ["Pair", "PairReader", "batches"]
 
@@ -22,7 +22,7 @@ class Pair:
 
     Args:
         case: where they come from.
-        image: (C, *spatial) float32, in [-1, 1] as far as it is finite.
+        image: (1, *spatial) float32, in [-1, 1] as far as it is finite.
         mask: (1, *spatial) int64, 0 for background, then the classes in order.
         affine: (4, 4) voxel index to RAS position, or None for a picture format.
     """
@@ -56,7 +56,6 @@ class PairReader:
         self.classes = dict(classes)
         self.intensity_range = intensity_range
         self.spatial_dims = spatial_dims
-        self._load = LoadImage(image_only=True, ensure_channel_first=True, dtype=None)
         self._shape: tuple[int, ...] | None = None
 
     def __call__(self, case: Case) -> Pair:
@@ -64,14 +63,12 @@ class PairReader:
 
         Raises:
             FileNotFoundError: if it lacks its image or its label map.
-            ValueError: if a file cannot be read, image and label map differ in size, this case differs in size from the
+            ValueError: if a file cannot be read or has several channels, image and label map differ in size, this case differs in size from the
                 first one, or labels are unknown or not whole numbers; names the file.
         """
         image_file, label_file = _need(case.image, "image", case), _need(case.label, "label map", case)
         image, affine = self._array(image_file)
         label, _ = self._array(label_file)
-        if label.shape[0] != 1:
-            raise ValueError(f"label map {label_file} has {label.shape[0]} channels: store one channel of label ids")
         if image.shape[1:] != label.shape[1:]:
             raise ValueError(
                 f"{image_file} has size {_size(image)} and its label map {label_file} {_size(label)}: bring both to one grid"
@@ -83,11 +80,7 @@ class PairReader:
         return Pair(case, torch.from_numpy(scaled), mask, affine)
 
     def _array(self, file: Path) -> tuple[np.ndarray, torch.Tensor | None]:
-        try:
-            loaded = self._load(str(file))
-        except Exception as error:
-            raise ValueError(f"cannot read {file} ({str(error).strip().splitlines()[0]}): replace the file") from error
-        affine = loaded.affine if file.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha")) else None
+        loaded = load_image(file)
         array = loaded.as_tensor().numpy()
         if self.spatial_dims == 2 and array.ndim == 4 and array.shape[-1] == 1:
             array = array[..., 0]
@@ -99,15 +92,15 @@ class PairReader:
             )
         if dims not in (2, 3):
             raise ValueError(f"{file} is {dims}D; images must be 2D or 3D")
-        return array, affine
+        return array, None if is_raster(file) else loaded.affine
 
     def _same_as_before(self, image: np.ndarray, file: Path) -> None:
         if self._shape is None:
             self._shape = image.shape
         if image.shape != self._shape:
             raise ValueError(
-                f"{file} has {image.shape[0]} channel(s) of size {_size(image)}, the images before it {self._shape[0]} of "
-                f"{'x'.join(map(str, self._shape[1:]))}: bring all images to one size, for example with the prepare command"
+                f"{file} has size {_size(image)}, the images before it {'x'.join(map(str, self._shape[1:]))}: "
+                "bring all images to one size, for example with the prepare command"
             )
 
     def _indices(self, label: np.ndarray, file: Path) -> np.ndarray:
@@ -134,7 +127,9 @@ def batches(reader: PairReader, cases: Sequence[Case], size: int) -> Iterator[li
 
 def _need(file: Path | None, what: str, case: Case) -> Path:
     if file is None:
-        raise FileNotFoundError(f"case {case.id!r} has no {what}: the evaluation needs image and label map of every case")
+        raise FileNotFoundError(
+            f"case {case.id!r} has no {what}: the evaluation needs image and label map of every case"
+        )
     return file
 
 

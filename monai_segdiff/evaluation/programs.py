@@ -41,7 +41,9 @@ class Program:
             ) from error
         if not isinstance(result, torch.Tensor) or result.ndim < 2 or result.shape[0] != shape[0]:
             got = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
-            raise ValueError(f"{self.name} must return a tensor with one row per image; for images {shape} it gave {got}")
+            raise ValueError(
+                f"{self.name} must return a tensor with one row per image; for images {shape} it gave {got}"
+            )
         return result.float()
 
 

@@ -75,7 +75,9 @@ def train_segmenter(
         ValueError: if there are no cases, or a file is not as it should be.
     """
     if not cases:
-        raise ValueError("the segmenter needs real training cases: give the data set a training split, or a segmenter file")
+        raise ValueError(
+            "the segmenter needs real training cases: give the data set a training split, or a segmenter file"
+        )
     first = reader(cases[0])
     shape = tuple(first.image.shape[1:])
     network: dict[str, Any] = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from monai_segdiff.generation.generate import generate_dataset
-from monai_segdiff.generation.generator import Generator, load_generator
+from monai_segdiff.generation.generator import TrainedGenerator, load_generator
 from monai_segdiff.generation.manifest import Manifest
 from monai_segdiff.generation.masks import collect_masks
 
-__all__ = ["Generator", "Manifest", "collect_masks", "generate_dataset", "load_generator"]
+__all__ = ["TrainedGenerator", "Manifest", "collect_masks", "generate_dataset", "load_generator"]

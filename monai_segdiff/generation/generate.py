@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,15 +14,16 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from monai_segdiff._version import __version__
-from monai_segdiff.data import Case, SegmentationDataset, write_dataset, write_like
-from monai_segdiff.generation.generator import Generator
+from monai_segdiff.data import Case, SegmentationDataset, case_name, read_dataset, write_dataset, write_like
+from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.manifest import Manifest
 
 __all__ = ["generate_dataset"]
 
 
 def generate_dataset(
-    generator: Generator,
+    generator: TrainedGenerator,
     masks: Sequence[Case],
     output: str | os.PathLike[str],
     *,
@@ -69,14 +71,17 @@ def generate_dataset(
         todo = [i for i in range(rank, len(masks) * per_mask, world_size) if i not in done]
         with tqdm(total=len(todo), desc="generating", unit="img", disable=not progress or rank != 0) as bar:
             for indices in _batches(todo, batch_size):
-                conditions = torch.stack([generator.condition(_label(masks[i // per_mask])) for i in indices])
-                images = generator.sample(conditions, indices)
+                encoded = {m: generator.condition(_label(masks[m])) for m in {i // per_mask for i in indices}}
+                images = generator.sample(torch.stack([encoded[i // per_mask] for i in indices]), indices)
                 for index, image in zip(indices, images, strict=True):
                     record = _write_pair(root, masks[index // per_mask], index, per_mask, image, generator)
                     manifest.append(record, rank)
                     bar.update()
         processes.wait()
-        return _finish(root, manifest, masks, generator) if rank == 0 else _described(root, [], generator)
+        if rank == 0:
+            _finish(root, manifest, generator)
+        processes.wait()
+    return read_dataset(root)
 
 
 def _batches(items: Sequence[int], size: int) -> Iterator[list[int]]:
@@ -89,7 +94,7 @@ def _label(case: Case) -> Path:
     return case.label
 
 
-def _header(generator: Generator, masks: Sequence[Case], per_mask: int) -> dict[str, Any]:
+def _header(generator: TrainedGenerator, masks: Sequence[Case], per_mask: int) -> dict[str, Any]:
     return {
         "synthetic": True,
         "generator": {
@@ -99,15 +104,26 @@ def _header(generator: Generator, masks: Sequence[Case], per_mask: int) -> dict[
             "monai_segdiff": __version__,
         },
         "settings": generator.settings,
-        "masks": {"number": len(masks), "first": masks[0].id, "last": masks[-1].id, "per_mask": per_mask},
+        "masks": {"number": len(masks), "sha256": _digest(masks), "per_mask": per_mask},
     }
 
 
+def _digest(masks: Sequence[Case]) -> str:
+    """Hash of names and contents: other masks under the same names are other masks."""
+    digest = hashlib.sha256()
+    for mask in masks:
+        digest.update(mask.id.encode() + b"\0" + _label(mask).read_bytes())
+    return digest.hexdigest()
+
+
 def _prepare_folder(root: Path, overwrite: bool) -> None:
-    if overwrite and (root / "manifest.json").is_file() or (root / "manifest.header.json").is_file() and overwrite:
+    ours = any(root.glob("manifest.*"))
+    if overwrite and ours:
         shutil.rmtree(root)
-    if root.is_dir() and any(root.iterdir()) and not any(root.glob("manifest.*")):
+    elif root.is_dir() and any(root.iterdir()) and not ours:
         raise ValueError(f"{root} holds something that was not generated here: give an empty folder")
+    for leftover in root.rglob(".tmp-*"):  # of a process that was killed while it wrote
+        leftover.unlink()
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -115,15 +131,15 @@ def _prepare_folder(root: Path, overwrite: bool) -> None:
 
 
 def _write_pair(
-    root: Path, mask: Case, index: int, per_mask: int, image: torch.Tensor, generator: Generator
+    root: Path, mask: Case, index: int, per_mask: int, image: torch.Tensor, generator: TrainedGenerator
 ) -> dict[str, Any]:
     label = _label(mask)
     ending = label.name[len(mask.id) :]
     name = f"{mask.id}_{index % per_mask:03d}{ending}"
     image_file, label_file = Path("imagesTr") / name, Path("labelsTr") / name
     write_like(image[0].numpy(), label, root / image_file)
-    (root / label_file).parent.mkdir(exist_ok=True)
-    _copy_atomically(label, root / label_file)
+    with atomic_file(root / label_file) as temporary:
+        shutil.copyfile(label, temporary)
     return {
         "index": index,
         "image": image_file.as_posix(),
@@ -136,18 +152,12 @@ def _write_pair(
     }
 
 
-def _copy_atomically(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"cannot write {target}: {error.strerror}; free space there and run again to go on") from error
-
-
-def _described(root: Path, cases: list[Case], generator: Generator) -> SegmentationDataset:
-    return SegmentationDataset(
+def _finish(root: Path, manifest: Manifest, generator: TrainedGenerator) -> None:
+    cases = [
+        Case(case_name(record["image"]), root / record["image"], root / record["label"], record["patient"])
+        for record in manifest.finish()
+    ]
+    dataset = SegmentationDataset(
         root=root,
         name=f"synthetic images of {generator.name}",
         classes=generator.classes,
@@ -156,16 +166,7 @@ def _described(root: Path, cases: list[Case], generator: Generator) -> Segmentat
         spatial_dims=len(generator.image_size),
         settings={"synthetic": True},
     )
-
-
-def _finish(root: Path, manifest: Manifest, masks: Sequence[Case], generator: Generator) -> SegmentationDataset:
-    cases = [
-        Case(Path(r["image"]).name.split(".")[0], root / r["image"], root / r["label"], r["patient"])
-        for r in manifest.finish()
-    ]
-    dataset = _described(root.resolve(), cases, generator)
     write_dataset(root, dataset)
-    return dataset
 
 
 class _Processes:

@@ -15,11 +15,11 @@ from monai_segdiff.bundle import bundle_path
 from monai_segdiff.inferers import SamplingInferer
 from monai_segdiff.networks import load_weights, weights_hash
 
-__all__ = ["Generator", "load_generator"]
+__all__ = ["TrainedGenerator", "load_generator"]
 
 
 @dataclass
-class Generator:
+class TrainedGenerator:
     """A network with what stands around it: label map file in, image in the training images' intensities out.
 
     Args:
@@ -81,7 +81,7 @@ def load_generator(
     weights: str | os.PathLike[str] | None = None,
     *,
     overrides: Mapping[str, Any] | None = None,
-) -> Generator:
+) -> TrainedGenerator:
     """Load a generator from a bundle.
 
     ``configs/inference.yaml`` says what it consists of; the card that training writes beside the weights
@@ -115,7 +115,7 @@ def load_generator(
     load_weights(network, file)
     network.eval()
     inferer = get("inferer")
-    return Generator(
+    return TrainedGenerator(
         name=root.name,
         network=network,
         inferer=inferer,

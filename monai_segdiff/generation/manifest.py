@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.data import atomic_write
+from monai_segdiff.data.atomic import atomic_file
 
 __all__ = ["Manifest"]
 
@@ -35,8 +35,8 @@ class Manifest:
         self.root = Path(root)
         self.header = {"format": _FORMAT, **json.loads(json.dumps(header))}
         self._check_header()
-        with atomic_write(self._header_file) as file:
-            file.write(json.dumps(self.header, indent=1).encode())
+        with atomic_file(self._header_file) as temporary:
+            temporary.write_text(json.dumps(self.header, indent=1))
 
     @property
     def _header_file(self) -> Path:
@@ -94,8 +94,8 @@ class Manifest:
             The records, by index.
         """
         samples = list(self.records().values())
-        with atomic_write(self.file) as file:
-            file.write(json.dumps({**self.header, "samples": samples}, indent=1).encode())
+        with atomic_file(self.file) as temporary:
+            temporary.write_text(json.dumps({**self.header, "samples": samples}, indent=1))
         for leftover in [*self.root.glob("manifest.*.jsonl"), self._header_file]:
             leftover.unlink(missing_ok=True)
         return samples

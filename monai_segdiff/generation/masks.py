@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from monai_segdiff.data import Case, case_name, default_patient, read_dataset
+from monai_segdiff.data import Case, case_name, read_dataset
+from monai_segdiff.data.layout import default_patient
 
 __all__ = ["collect_masks"]
 

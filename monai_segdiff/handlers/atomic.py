@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,7 +38,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the reason of the failure counts, not that of a failed removal
+            temporary.unlink()
         # torch.save reports a full disk as a RuntimeError of its zip writer
         if isinstance(error, (OSError, RuntimeError)):
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]

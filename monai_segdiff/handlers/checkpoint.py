@@ -12,6 +12,7 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
+import yaml
 from ignite.engine import Engine, Events
 
 from monai_segdiff.handlers.atomic import atomic_write
@@ -169,15 +170,24 @@ class ExportWeights:
         network: the network, usually the averaged one.
         path: the file.
         interval: epochs between writings; 0 for the end only.
+        card: what the network is and was trained on, plain types; goes beside the weights as YAML (``model.yaml`` for
+            ``model.pt``), an overlay for the configuration that loads them.
 
     Raises:
         OSError: when the file cannot be written, naming it.
     """
 
-    def __init__(self, network: torch.nn.Module, path: str | os.PathLike[str], interval: int = 0) -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        path: str | os.PathLike[str],
+        interval: int = 0,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
         self.network = _unwrapped(network)
         self.path = Path(path)
         self.interval = interval
+        self.card = None if card is None else _plain(card)
 
     def attach(self, engine: Engine) -> None:
         """Write whenever it is time in the run of an engine.
@@ -198,12 +208,22 @@ class ExportWeights:
         if idist.get_rank() == 0:
             with atomic_write(self.path) as file:
                 torch.save(self.network.state_dict(), file)
+            if self.card is not None:
+                with atomic_write(self.path.with_suffix(".yaml")) as file:
+                    file.write(yaml.safe_dump(self.card, sort_keys=False, default_flow_style=None).encode())
 
 
 def _unwrapped(value: Any) -> Any:
     """The network inside a parallel wrapper, so that its file fits a network without one."""
     parallel = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
     return value.module if isinstance(value, parallel) else value
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and sequences as the dictionaries and lists that YAML knows."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _check_writable(directory: Path) -> None:

@@ -18,11 +18,14 @@ class StopOnNonFiniteLoss:
     Ignite's ``TerminateOnNan`` ends a run as if it were complete: with exit code 0, after writing the final files.
 
     Args:
-        image_key: key of the images in the batch; those that hold non-finite values are named in the message.
+        image_key: key of the images in the batch. Those that hold non-finite values are named in the message: by their
+            file where they carry metadata, else by their case.
+        case_key: key of the case names in the batch, if it has them.
     """
 
-    def __init__(self, image_key: str = "image") -> None:
+    def __init__(self, image_key: str = "image", case_key: str = "case") -> None:
         self.image_key = image_key
+        self.case_key = case_key
 
     def attach(self, engine: Engine) -> None:
         """Watch a trainer.
@@ -45,7 +48,7 @@ class StopOnNonFiniteLoss:
         if torch.isfinite(loss):
             return
         where = f"the loss is {loss.item()} in epoch {engine.state.epoch}, iteration {engine.state.iteration}"
-        bad_images = list(_non_finite_images(engine.state.batch, self.image_key))
+        bad_images = list(self._non_finite_images(engine.state.batch))
         if bad_images:
             raise FloatingPointError(
                 f"{where}, because of values that are not finite in {', '.join(bad_images)}: "
@@ -56,10 +59,9 @@ class StopOnNonFiniteLoss:
             "or train in higher precision, and run again; the last checkpoint is unharmed"
         )
 
-
-def _non_finite_images(batch: Mapping[str, Any], key: str) -> Iterable[str]:
-    images = batch[key]
-    files = getattr(images, "meta", {}).get("filename_or_obj", [])
-    for i, image in enumerate(torch.as_tensor(images)):
-        if not torch.isfinite(image).all():
-            yield f"'{files[i]}'" if i < len(files) else f"image {i} of the batch"
+    def _non_finite_images(self, batch: Mapping[str, Any]) -> Iterable[str]:
+        images = batch[self.image_key]
+        names = getattr(images, "meta", {}).get("filename_or_obj") or batch.get(self.case_key, [])
+        for i, image in enumerate(torch.as_tensor(images)):
+            if not torch.isfinite(image).all():
+                yield f"'{names[i]}'" if i < len(names) else f"image {i} of the batch"

@@ -7,7 +7,6 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from monai.handlers import from_engine
 from tqdm import tqdm
 
 __all__ = ["ImagesProgressBar"]
@@ -31,8 +30,6 @@ class ImagesProgressBar:
         self.tqdm_kwargs = tqdm_kwargs
         self.bar: tqdm | None = None
         self._loss: torch.Tensor | None = None
-        self._batch_images = from_engine("image")
-        self._batch_loss = from_engine("loss", first=True)
 
     def attach(self, engine: Engine) -> None:
         """Follow a trainer.
@@ -55,10 +52,13 @@ class ImagesProgressBar:
         self.bar.n = seen  # exact, whatever the sizes of the batches on the other ranks
 
     def _iteration_completed(self, engine: Engine) -> None:
-        loss = torch.as_tensor(self._batch_loss(engine.state.output)).detach()
+        output = engine.state.output
+        decollated = isinstance(output, list)
+        batch_size = len(output) if decollated else len(output["image"])
+        loss = torch.as_tensor((output[0] if decollated else output)["loss"]).detach()
         self._loss = loss if self._loss is None else self._loss.lerp(loss, self.smoothing)
         assert self.bar is not None
-        shown = self.bar.update(len(self._batch_images(engine.state.output)) * idist.get_world_size())
+        shown = self.bar.update(batch_size * idist.get_world_size())
         if shown:  # reading the loss from a GPU costs a wait, so only now and then
             self.bar.set_postfix(loss=f"{self._loss.item():.4g}", refresh=False)
 

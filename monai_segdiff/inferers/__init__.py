@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_segdiff.inferers.autocast import AutocastInferer
 from monai_segdiff.inferers.constraints import BlendConstraint
 from monai_segdiff.inferers.generator import MaskToImage
 from monai_segdiff.inferers.guidance import ClassGuidance, Guidance, MaskGuidance
@@ -10,6 +11,7 @@ from monai_segdiff.inferers.sampling import SamplingInferer
 from monai_segdiff.inferers.starts import ImageStart, NoiseStart
 
 __all__ = [
+    "AutocastInferer",
     "BlendConstraint",
     "ClassGuidance",
     "Constraint",
@@ -18,7 +20,7 @@ __all__ = [
     "MaskGuidance",
     "MaskToImage",
     "NoiseStart",
-    "SamplingInferer",
     "RunContext",
+    "SamplingInferer",
     "Start",
 ]

@@ -8,9 +8,17 @@ from contextlib import contextmanager
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["channels_last_call", "evaluating", "local_module", "network_device", "output_channels"]
+__all__ = [
+    "channels_last_weights",
+    "evaluating",
+    "local_module",
+    "network_device",
+    "output_channels",
+]
 
 Network = Callable[..., torch.Tensor]
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def local_module(network: Network) -> Network:
@@ -76,17 +84,23 @@ def evaluating(network: Network) -> Iterator[None]:
             module.training = mode
 
 
-def channels_last_call(network: Network) -> Network:
-    """Call a network with its input in the memory format channels last.
+@contextmanager
+def channels_last_weights(network: Network) -> Iterator[None]:
+    """Lay the weights of a network out in channels last, and put the original tensors back afterwards.
 
-    The network's weights are left as they are, since a change of their layout would outlive the run.
+    Convolutions then work and answer in that format, whatever the format of their input. The copies last as long as the
+    context; the parameters are the same objects throughout, so an optimizer does not notice.
 
     Args:
-        network: ``network(x, timesteps, condition=...)``, x (B, C, H, W) or (B, C, H, W, D).
+        network: any network.
     """
-
-    def call(x: torch.Tensor, timesteps: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
-        memory_format = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-        return network(x.contiguous(memory_format=memory_format), timesteps, **kwargs)
-
-    return call
+    parameters = list(network.parameters()) if isinstance(network, torch.nn.Module) else []
+    originals = [parameter.data for parameter in parameters]
+    try:
+        for parameter in parameters:
+            layout = _CHANNELS_LAST.get(parameter.ndim, torch.preserve_format)
+            parameter.data = parameter.data.to(memory_format=layout)
+        yield
+    finally:
+        for parameter, original in zip(parameters, originals, strict=True):
+            parameter.data = original

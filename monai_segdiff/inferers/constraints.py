@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from monai.utils import convert_to_tensor
 
 from monai_segdiff.diffusion.samplers import Noise
 from monai_segdiff.inferers.run import RunContext
@@ -15,10 +16,10 @@ __all__ = ["BlendConstraint"]
 class BlendConstraint:
     """Blend the state with a noised reference outside a soft region.
 
-    After a step to noise level sigma, x <- r x + (1 - r) (reference + sigma z) with fresh noise z: where the region r is
-    1 the sampler is free, where it is 0 the reference is kept. This is how XReal (arXiv 2403.09240) holds anatomy, and
-    how RePaint (Lugmayr et al. 2022, arXiv 2201.09865, Equation 8) inpaints. The noise is drawn per sample from the
-    run's seed, in a stream of its own.
+    After a step to noise level sigma, x <- r x + (1 - r) (reference + sigma z) with fresh noise z: where the region r
+    is 1 the sampler is free, where it is 0 the reference is kept. This is how XReal (arXiv 2403.09240) holds anatomy,
+    and how RePaint (Lugmayr et al. 2022, arXiv 2201.09865, Equation 8) inpaints. The noise is drawn per sample from
+    the run's seed, in a stream of its own.
 
     Args:
         reference: image that is kept, (B, C, *spatial), or (1, C, *spatial) for every sample of a batch.
@@ -35,7 +36,7 @@ class BlendConstraint:
         first, last = window
         if not 0.0 <= first < last <= 1.0:
             raise ValueError(f"window must be (first, last) with 0 <= first < last <= 1, got {tuple(window)}.")
-        region = torch.as_tensor(region, dtype=torch.float32)
+        region = convert_to_tensor(region, dtype=torch.float32, track_meta=False)
         if not bool(((region >= 0.0) & (region <= 1.0)).all()):
             raise ValueError("region must hold values from 0 (reference kept) to 1 (free).")
         self.reference = reference

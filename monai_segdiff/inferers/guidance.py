@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from monai.utils import convert_to_tensor
 
 from monai_segdiff.diffusion import Parameterization
 from monai_segdiff.transforms import EncodeMask
@@ -74,7 +75,8 @@ class MaskGuidance(Guidance):
         if self.weight == 1.0:
             return []
         null = self.null_condition(condition.shape[2:]) if callable(self.null_condition) else self.null_condition
-        return [(self.weight - 1.0, null.to(condition).expand_as(condition))]
+        plain = convert_to_tensor(null, dtype=condition.dtype, device=condition.device, track_meta=False)
+        return [(self.weight - 1.0, plain.expand_as(condition))]
 
 
 class ClassGuidance(Guidance):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
+from monai.utils import convert_to_tensor
 
 from monai_segdiff.diffusion import SampleNoise, mix_seed
 from monai_segdiff.diffusion.samplers import Noise
@@ -67,7 +68,8 @@ class RunContext:
         Raises:
             ValueError: when the encoded image does not fit the state's shape.
         """
-        state = self.encode(torch.as_tensor(image, dtype=torch.float32, device=self.device))
+        plain = convert_to_tensor(image, dtype=torch.float32, device=self.device, track_meta=False)
+        state = self.encode(plain)
         if state.shape[1:] != self.shape[1:] or state.shape[0] not in (1, self.shape[0]):
             raise ValueError(
                 f"the {name} has shape {tuple(image.shape)} (as the sampler sees it: {tuple(state.shape)}), but the "

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from monai_segdiff.diffusion import SAMPLERS, Parameterization
 from monai_segdiff.inferers.calling import (
     Network,
-    channels_last_call,
+    channels_last_weights,
     evaluating,
     local_module,
     network_device,
@@ -50,10 +50,10 @@ class SamplingInferer(Inferer):
         guidance: ``MaskGuidance``, ``ClassGuidance``, or ``None``.
         constraints: what holds the state after every step, applied in this order.
         image_channels: channels of the network's image; by default the network's attribute ``out_channels``.
-        sigmas: noise levels to be used instead of the parameterization's grid of ``num_steps``, descending, ending in 0.
+        sigmas: noise levels to be used instead of the parameterization's grid of ``num_steps``; descending to 0.
         clip: range (low, high) to which every denoised image is clamped, or ``None``.
         amp_dtype: ``"bfloat16"`` or ``"float16"`` to run the network under autocast; the sampler's state stays float32.
-        channels_last: hand the network its input in channels last.
+        channels_last: run the network in the memory format channels last; afterwards it has its own tensors back.
         compile: run the network through ``torch.compile``, once per network. A network that is compiled already is
             used as it is.
         progress: show a progress bar over the steps.
@@ -66,7 +66,7 @@ class SamplingInferer(Inferer):
         next_index: index of the first sample of the next call that gives no indices.
 
     Raises:
-        ValueError: for an unknown sampler or type, a number of steps below 1, or noise levels that do not descend to 0.
+        ValueError: for an unknown sampler or type, or a number of steps below 1.
     """
 
     def __init__(
@@ -98,13 +98,13 @@ class SamplingInferer(Inferer):
             raise ValueError(f"amp_dtype must be 'bfloat16', 'float16' or None, got {amp_dtype!r}.")
         self.parameterization = parameterization
         self.sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
-        self.num_steps = num_steps
+        self.sigmas = None if sigmas is None else torch.as_tensor(sigmas, dtype=torch.float64, device="cpu")
+        self.num_steps = num_steps if self.sigmas is None else len(self.sigmas) - 1
         self.seed = seed
         self.start = NoiseStart() if start is None else start
         self.guidance = guidance
         self.constraints = tuple(constraints)
         self.image_channels = image_channels
-        self.sigmas = None if sigmas is None else _checked_sigmas(sigmas)
         self.clip = clip
         self.amp_dtype: torch.dtype | None = None if amp_dtype is None else getattr(torch, amp_dtype)
         self.channels_last = channels_last
@@ -130,7 +130,7 @@ class SamplingInferer(Inferer):
         Args:
             inputs: the condition, (B, channels, *spatial) with 2 or 3 spatial dimensions; ``None`` for an unconditional
                 network, which needs a start that has an image.
-            network: ``network(x, timesteps, condition=...)``, or ``network(x, timesteps)`` where ``inputs`` is ``None``.
+            network: ``network(x, timesteps, condition=...)``, or ``network(x, timesteps)`` if ``inputs`` is ``None``.
             indices: index of each sample, B integers. By default they go on from those of the calls before, starting
                 at 0; where several processes sample the same run, give them.
             start: used instead of the inferer's own in this call, for an image that belongs to this batch.
@@ -140,7 +140,8 @@ class SamplingInferer(Inferer):
             The images, (B, image_channels, *spatial), float32, on the network's device.
 
         Raises:
-            ValueError: when condition, indices, start, guidance or constraints do not fit each other.
+            ValueError: when condition, indices, start, guidance or constraints do not fit each other, or the noise
+                levels do not descend to 0.
         """
         start = self.start if start is None else start
         constraints = self.constraints if constraints is None else constraints
@@ -148,7 +149,8 @@ class SamplingInferer(Inferer):
         condition = self._condition(inputs, network)
         template = condition if condition is not None else _image_of(start)
         device = network_device(network, template.device)
-        with torch.inference_mode(), evaluating(network), self._autocast(device):
+        layout = channels_last_weights(network) if self.channels_last else nullcontext()
+        with layout, torch.inference_mode(), evaluating(network), self._autocast(device):
             shape = self.state_shape(template, network)
             run = RunContext(
                 shape=shape,
@@ -261,18 +263,11 @@ class SamplingInferer(Inferer):
             if self._compiled is None or self._compiled[0] is not network:
                 self._compiled = (network, torch.compile(network))
             network = self._compiled[1]
-        return channels_last_call(network) if self.channels_last else network
-
-
-def _checked_sigmas(sigmas: Sequence[float] | torch.Tensor) -> torch.Tensor:
-    levels = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu")
-    if levels.ndim != 1 or len(levels) < 2 or levels[-1] != 0 or not bool((levels[:-1] > levels[1:]).all()):
-        raise ValueError("sigmas must be at least two noise levels, descending, ending in 0.")
-    return levels
+        return network
 
 
 def _image_of(start: Start) -> torch.Tensor:
     image = getattr(start, "image", None)
     if image is None:
         raise ValueError("inputs is None: a run without a condition needs a start that has an image, ImageStart.")
-    return torch.as_tensor(image)
+    return convert_to_tensor(image, track_meta=False)

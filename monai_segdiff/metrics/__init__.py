@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from .bootstrap import Estimate, bootstrap_counts, bootstrap_mean
-from .failed import FailedSampleDetector, detail_share, noise_level
+from .bootstrap import Estimate, bootstrap_mean, bootstrap_ratio
+from .failed import REASONS, FailedSampleDetector, detail_share, noise_level
 from .faithfulness import dice_per_class, foreground_dice, pixel_share
-from .realism import fid, kid, kid_difference
+from .realism import MINIMUM_FID, MINIMUM_KID, fid, kid, kid_difference
 
 __all__ = [
+    "MINIMUM_FID",
+    "MINIMUM_KID",
+    "REASONS",
     "Estimate",
     "FailedSampleDetector",
-    "bootstrap_counts",
     "bootstrap_mean",
+    "bootstrap_ratio",
     "detail_share",
     "dice_per_class",
     "fid",

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-__all__ = ["Estimate", "bootstrap_counts", "bootstrap_mean", "group_index", "percentile_interval"]
+__all__ = [
+    "Estimate",
+    "bootstrap_counts",
+    "bootstrap_mean",
+    "bootstrap_ratio",
+    "group_index",
+    "percentile_interval",
+]
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,7 @@ class Estimate:
         value: the figure, or None where it cannot be computed.
         low: lower end of the interval, or None where there is nothing to resample.
         high: upper end.
-        n: number of images, or "synthetic + real" numbers joined by the caller.
+        n: number of images; of the smaller side, where two sets are compared.
         groups: number of independent units (patients, masks) that were resampled.
         reason: why there is no value.
     """
@@ -85,18 +92,56 @@ def bootstrap_mean(
     Returns:
         The mean; its interval is None with fewer than two groups.
     """
-    present = torch.isfinite(values)
-    index = group_index(groups, len(values))[present]
-    kept = values[present].double()
-    if not len(kept):
+    n = int(torch.isfinite(values).sum())
+    if n == 0:
         return Estimate.missing("no image has a value")
-    index = torch.unique(index, return_inverse=True)[1]
-    number = int(index.max()) + 1
-    mean = float(kept.mean())
+    resampled, number = _resampled_means(values, groups, draws, seed)
+    mean = float(values[torch.isfinite(values)].double().mean())
     if number < 2:
-        return Estimate(mean, None, None, len(kept), number)
-    sums = torch.zeros(number, dtype=torch.float64).index_add_(0, index, kept)
-    sizes = torch.bincount(index, minlength=number).double()
-    counts = bootstrap_counts(number, draws, seed)
-    low, high = percentile_interval((counts @ sums) / (counts @ sizes))
-    return Estimate(mean, low, high, len(kept), number)
+        return Estimate(mean, None, None, n, number)
+    return Estimate(mean, *percentile_interval(resampled), n, number)
+
+
+def bootstrap_ratio(
+    values: torch.Tensor,
+    reference: torch.Tensor,
+    groups: Sequence[Hashable] | None = None,
+    reference_groups: Sequence[Hashable] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Mean of `values` over mean of `reference`, both resampled, each by its own groups.
+
+    Args:
+        values: (N,); NaN is left out.
+        reference: (M,); NaN is left out.
+        groups: group of each value.
+        reference_groups: group of each reference value.
+        draws: number of resamples.
+        seed: of the resampling.
+
+    Returns:
+        The ratio; without a value if either side has none or the reference's mean is 0.
+    """
+    above, below = (bootstrap_mean(v, g, 1, seed) for v, g in ((values, groups), (reference, reference_groups)))
+    if above.value is None or not below.value:
+        return Estimate.missing("nothing to relate it to", above.n, above.groups)
+    ratio, number = above.value / below.value, min(above.groups, below.groups)
+    if number < 2:
+        return Estimate(ratio, None, None, above.n, number)
+    numerator = _resampled_means(values, groups, draws, seed)[0]
+    denominator = _resampled_means(reference, reference_groups, draws, seed + 1)[0]
+    return Estimate(ratio, *percentile_interval(numerator / denominator), above.n, number)
+
+
+def _resampled_means(
+    values: torch.Tensor, groups: Sequence[Hashable] | None, draws: int, seed: int
+) -> tuple[torch.Tensor, int]:
+    """Means of resamples, (draws,), and the number of groups that hold a value."""
+    present = torch.isfinite(values)
+    kept = values[present].double()
+    index = torch.unique(group_index(groups, len(values))[present], return_inverse=True)[1]
+    sizes = torch.bincount(index).double()
+    sums = torch.zeros_like(sizes).index_add_(0, index, kept)
+    counts = bootstrap_counts(len(sizes), draws, seed)
+    return (counts @ sums) / (counts @ sizes), len(sizes)

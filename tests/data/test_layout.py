@@ -70,7 +70,9 @@ def test_reversed_labels_are_understood(tmp_path: Path, make_pair: Callable) -> 
      (("imagesVal", "labelsVal"), "validation")],
 )  # fmt: skip
 def test_plain_folders_are_paired_by_name(tmp_path: Path, folders: tuple[str, str], split: str) -> None:
-    touch(tmp_path, f"{folders[0]}/a_0000.nii.gz", f"{folders[1]}/a.nii.gz", f"{folders[0]}/b.png", f"{folders[1]}/b.png")
+    touch(
+        tmp_path, f"{folders[0]}/a_0000.nii.gz", f"{folders[1]}/a.nii.gz", f"{folders[0]}/b.png", f"{folders[1]}/b.png"
+    )
     dataset = read_dataset(tmp_path, {"liver": 1})
     assert [(c.id, c.image is not None, c.label is not None) for c in dataset.splits[split]] == [
         ("a", True, True),
@@ -101,7 +103,7 @@ def test_errors_name_the_file_and_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"neither dataset\.json nor folders.*prepare"):
         read_dataset(tmp_path)
     touch(tmp_path, "images/a.png", "images/b.png", "labels/a.png")
-    with pytest.raises(FileNotFoundError, match="'b'.*has no label"):
+    with pytest.raises(FileNotFoundError, match=r"'b'.*has no label"):
         read_dataset(tmp_path)
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(ValueError, match=r"cannot understand .*dataset\.json"):
@@ -109,7 +111,9 @@ def test_errors_name_the_file_and_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text('{"labels": {"1": "a"}, "training": []}')
     with pytest.raises(ValueError, match="is empty"):
         read_dataset(tmp_path)
-    (tmp_path / "dataset.json").write_text('{"labels": {"1": "a"}, "training": [{"image": "no.png", "label": "x.png"}]}')
+    (tmp_path / "dataset.json").write_text(
+        '{"labels": {"1": "a"}, "training": [{"image": "no.png", "label": "x.png"}]}'
+    )
     with pytest.raises(FileNotFoundError, match=r"no\.png.*is missing"):
         read_dataset(tmp_path)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
@@ -186,81 +187,6 @@ def test_levels_follow_their_generator(kind):
     assert first.shape == (5,)
 
 
-@pytest.mark.parametrize("kind", ALL)
-def test_time_runs_from_sigma_min_to_sigma_max(kind):
-    parameterization = kind()
-    levels = parameterization.sigma(torch.linspace(0, 1, 101))
-    assert levels.dtype == torch.float64
-    assert levels[0] == parameterization.sigma_min
-    assert levels[-1] == parameterization.sigma_max
-    assert (levels.diff() >= 0).all()
-    assert parameterization.sigma(0.4) == pytest.approx(float(levels[40]), rel=1e-5)
-    with pytest.raises(ValueError, match="times"):
-        parameterization.sigma(1.1)
-
-
-def test_known_points_of_time():
-    assert float(ScoreVE().sigma(0.4)) == pytest.approx(0.4395, abs=5e-5)  # the knee paper's t0
-    assert float(RectifiedFlow().sigma(0.5)) == 1
-    assert float(EpsilonVP().sigma(1.0)) == pytest.approx(157.407, abs=1e-3)
-    assert torch.equal(
-        EpsilonVP().sigma(torch.arange(1000, dtype=torch.float64) / 999), EpsilonVP().sigmas(1000).flip(0)[1:]
-    )
-
-
-@pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("num_steps", [1, 7, 20, 250])
-def test_own_grid(kind, num_steps):
-    parameterization = kind()
-    levels = parameterization.sigmas(num_steps)
-    assert levels.dtype == torch.float64
-    assert levels.shape == (num_steps + 1,)
-    assert levels[0] == parameterization.sigma_max
-    assert levels[-1] == 0
-    assert (levels.diff() < 0).all()
-
-
-@pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("num_steps", [1, 7, 20])
-@pytest.mark.parametrize("start", [0.3456, 2.0, torch.tensor(11.0)])
-def test_grid_from_a_start(kind, num_steps, start):
-    levels = kind().sigmas(num_steps, start=start)
-    assert levels.shape == (num_steps + 1,)
-    assert levels[0] == float(start)
-    assert levels[-1] == 0
-    assert (levels.diff() < 0).all()
-
-
-@pytest.mark.parametrize("kind", ALL)
-def test_start_outside_of_the_range_is_refused(kind):
-    parameterization = kind()
-    for start in (parameterization.sigma_max * 1.01, parameterization.sigma_min, -1.0, float("nan")):
-        with pytest.raises(ValueError, match=kind.__name__):
-            parameterization.sigmas(10, start=start)
-    with pytest.raises(ValueError, match="num_steps"):
-        parameterization.sigmas(0)
-
-
-def test_vp_grid_is_trailing_and_made_of_the_chain():
-    chain = ((1 - ABAR) / ABAR).sqrt()
-    levels = EpsilonVP().sigmas(4)
-    torch.testing.assert_close(levels[:-1], chain[[999, 749, 499, 249]], rtol=1e-12, atol=0)
-    assert torch.equal(EpsilonVP().sigmas(1000)[:-1], EpsilonVP().sigma(torch.linspace(1, 0, 1000).double()))
-    below = EpsilonVP().sigmas(10, start=float(chain[499]) * 1.001)[1:-1]
-    assert all((chain - level).abs().min() < 1e-12 for level in below)
-    with pytest.raises(ValueError, match="1000 levels"):
-        EpsilonVP().sigmas(1001)
-    with pytest.raises(ValueError, match="steps"):
-        EpsilonVP().sigmas(20, start=float(chain[9]))
-
-
-def test_flow_grid_is_even_in_t():
-    levels = RectifiedFlow().sigmas(5)
-    torch.testing.assert_close(
-        levels / (1 + levels), 0.999 * torch.linspace(1, 0, 6, dtype=torch.float64), rtol=1e-10, atol=0
-    )
-
-
 def test_vp_timesteps_are_integers_on_the_chain_and_interpolated_between():
     seen = []
     denoise = EpsilonVP().denoiser(lambda x, t: (seen.append(t), x)[1])
@@ -351,3 +277,29 @@ def test_shapes_that_do_not_fit_are_refused():
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_sampling_in_inference_mode_leaves_training_possible(kind):
+    parameterization = kind()
+    layer = torch.nn.Conv1d(2, 2, 1)
+    with torch.inference_mode():
+        sigmas = parameterization.sigmas(3)
+        denoise = parameterization.denoiser(lambda x, t: layer(x) * t.reshape(-1, 1, 1))
+        SAMPLERS["ddim"](denoise, torch.ones(4, 2, 5), sigmas)
+    x0, noise = batch(4, torch.float32)
+    network_input, timesteps, target = parameterization.training_pair(x0, noise, parameterization.draw_levels(4))
+    ((layer(network_input) * timesteps.reshape(-1, 1, 1) - target) ** 2).mean().backward()
+    assert layer.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "made",
+    [EDM(sigma_data=0.3), EpsilonVP(), VelocityVP([0.1, 0.2]), ScoreVE(sigma_max=50.0), RectifiedFlow(t_max=0.99)],
+)
+def test_config_makes_the_same_parameterization_again(made):
+    config = json.loads(json.dumps(made.config()))
+    assert config.pop("_target_") == f"monai_segdiff.diffusion.{type(made).__name__}"
+    again = type(made)(**config)
+    assert again.config() == made.config()
+    assert torch.equal(again.sigmas(2), made.sigmas(2))

@@ -45,6 +45,12 @@ def test_image_without_a_file_is_counted() -> None:
         train([batch], nn.Linear(2, 1), lambda prediction, _: prediction.mean())
 
 
+def test_image_without_metadata_is_named_by_its_case() -> None:
+    batch = {"image": torch.tensor([[0.0, 0.0], [torch.nan, 0.0]]), "case": ["patient_1", "patient_2"]}
+    with pytest.raises(FloatingPointError, match="finite in 'patient_2': mend"):
+        train([batch], nn.Linear(2, 1), lambda prediction, _: prediction.mean())
+
+
 def test_divergence_stops_the_run_in_its_iteration() -> None:
     losses = iter([1.0, float("inf")])
     batch = {"image": torch.ones(1, 2)}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import toy_training
 from ignite.engine import Events
 from toy_training import build_training
 
-from monai_segdiff.handlers import ResumeCheckpoint
+from monai_segdiff.handlers import ExportWeights, ResumeCheckpoint
 
 
 def assert_equal(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
@@ -61,6 +62,35 @@ def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
     ]
 
 
+def test_state_is_saved_after_what_other_handlers_change_at_the_end_of_an_epoch(tmp_path: Path) -> None:
+    training = build_training(tmp_path, 1)
+    training.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: training.network.last.bias.data.fill_(42.0))
+    training.trainer.run()
+    saved = torch.load(tmp_path / "checkpoint_epoch=1.pt", weights_only=True)
+    assert saved["network"]["last.bias"].item() == 42.0
+
+
+def test_weights_are_exported_on_the_way_with_their_card(tmp_path: Path) -> None:
+    training = build_training(tmp_path, 3)
+    path = tmp_path / "early" / "model.pt"
+    ExportWeights(training.ema.network, path, interval=2, card={"classes": {"liver": (1, 2)}}).attach(training.trainer)
+    training.trainer.add_event_handler(Events.EPOCH_STARTED(once=3), training.trainer.terminate)
+    saved: list[dict[str, torch.Tensor]] = []
+    training.trainer.add_event_handler(
+        Events.EPOCH_COMPLETED(once=2), lambda: saved.append(torch.load(path, weights_only=True))
+    )
+    training.trainer.run()
+    assert_equal(saved[0], torch.load(tmp_path / "checkpoint_epoch=2.pt", weights_only=True)["ema"])
+    assert path.with_suffix(".yaml").read_text() == "classes:\n  liver: [1, 2]\n"
+
+
+def test_run_that_is_ended_within_an_epoch_keeps_the_last_whole_epoch(tmp_path: Path) -> None:
+    training = build_training(tmp_path, 3)
+    training.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=5), lambda: training.trainer.terminate())
+    training.trainer.run()
+    assert [path.name for path in ResumeCheckpoint(tmp_path, {}).files()] == ["checkpoint_epoch=1.pt"]
+
+
 def test_epoch_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
     for name in ["checkpoint_epoch=9.pt", "checkpoint_epoch=10.pt", "checkpoint_epoch=11.pt.tmp", "model.pt"]:
         (tmp_path / name).touch()
@@ -88,6 +118,23 @@ def test_checkpoint_holds_tensors_and_plain_types_only(tmp_path: Path) -> None:
     content = torch.load(tmp_path / "checkpoint_epoch=1.pt", weights_only=True)
     assert set(content) == {"trainer", "network", "ema", "optimizer", "lr_scheduler"}
     assert content["trainer"] == {"epoch": 1, "iteration": 3, "epoch_length": 3}
+
+
+@pytest.mark.parametrize(("options", "message"), [({"interval": 0}, "at least 1"), ({"keep": 0}, "at least 1")])
+def test_numbers_below_one_are_refused(tmp_path: Path, options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ResumeCheckpoint(tmp_path, {}, **options)
+
+
+def test_name_of_the_counters_is_reserved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\['trainer'\] are reserved"):
+        ResumeCheckpoint(tmp_path, {"trainer": toy_training.ToyNetwork()})
+
+
+def test_ranks_that_find_different_checkpoints_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ignite.distributed.all_gather", lambda iteration: [iteration, iteration + 3])
+    with pytest.raises(ValueError, match="must be shared"):
+        train(tmp_path, 1)
 
 
 @pytest.mark.parametrize(
@@ -134,38 +181,46 @@ def test_unwritable_folder_is_found_before_training(tmp_path: Path) -> None:
     assert training.trainer.state.iteration == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_killed_training_run_again_ends_with_the_same_weights(tmp_path: Path, num_workers: int) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["toy_training"])
-    epochs = 6
+def kill_and_run_again(folder: Path, num_workers: int) -> None:
+    """Train undisturbed; train with kills, one inside the writing of a checkpoint; compare."""
+    multiprocessing.set_start_method("fork", force=True)  # of this process, which has trained nothing itself
+    epochs = 8
 
-    def start(name: str, kill_in_save: int = 0) -> multiprocessing.process.BaseProcess:
-        (tmp_path / name).mkdir(exist_ok=True)
-        arguments = (str(tmp_path / name), epochs, num_workers, kill_in_save)
-        process = context.Process(target=toy_training.run_in_process, args=arguments)
+    def start(name: str, kill_in_save: int = 0) -> multiprocessing.Process:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        arguments = (str(folder / name), epochs, num_workers, kill_in_save)
+        process = multiprocessing.Process(target=toy_training.run_in_process, args=arguments)
         process.start()
         return process
 
     begin = time.perf_counter()
     start("whole").join()
     duration = time.perf_counter() - begin
-    expected = torch.load(tmp_path / "whole" / "state.pt", weights_only=True)
 
-    process = start("killed", kill_in_save=2)  # the second checkpoint is half written
+    process = start("killed", kill_in_save=2)
     process.join()
-    assert process.exitcode == -9
-    assert (tmp_path / "killed" / "checkpoint_epoch=2.pt.tmp").exists()
+    assert process.exitcode == -signal.SIGKILL
+    assert (folder / "killed" / "checkpoint_epoch=2.pt.tmp").exists()
     moments, kills = random.Random(num_workers), 1
     for _ in range(4):
         process = start("killed")
-        process.join(timeout=moments.uniform(0.2, 0.9) * duration / 2)
+        process.join(timeout=moments.uniform(0.2, 0.6) * duration)
         process.kill()
         process.join()
-        kills += process.exitcode == -9
-        for path in ResumeCheckpoint(tmp_path / "killed", {}).files():
+        kills += process.exitcode == -signal.SIGKILL
+        for path in ResumeCheckpoint(folder / "killed", {}).files():
             torch.load(path, weights_only=True)
     assert kills >= 2
     start("killed").join()
-    assert_equal(torch.load(tmp_path / "killed" / "state.pt", weights_only=True), expected)
+    whole, killed = (torch.load(folder / name / "state.pt", weights_only=True) for name in ("whole", "killed"))
+    assert_equal(killed, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_killed_training_run_again_ends_with_the_same_weights(tmp_path: Path, num_workers: int) -> None:
+    # a fresh process, because one that has used threads or a GPU must not be forked
+    process = multiprocessing.get_context("spawn").Process(target=kill_and_run_again, args=(tmp_path, num_workers))
+    process.start()
+    process.join()
+    assert process.exitcode == 0

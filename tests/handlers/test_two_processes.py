@@ -35,8 +35,7 @@ def train_one_rank(rank: int, directory: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_one_network_with_different_noise(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["toy_training"])
+    context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=train_one_rank, args=(rank, str(tmp_path))) for rank in (0, 1)]
     for process in processes:
         process.start()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from monai_segdiff.diffusion import SampleNoise
-from monai_segdiff.inferers import ClassGuidance, MaskGuidance, SamplingInferer
+from monai_segdiff.inferers import ClassGuidance, ImageStart, MaskGuidance, SamplingInferer
 from monai_segdiff.inferers.guidance import GuidedDenoiser
 from monai_segdiff.transforms import EncodeMask, ablate_classes
 
@@ -119,8 +119,6 @@ def test_unknown_classes_are_named(encoder):
 
 
 def test_guidance_without_a_condition_is_refused(encoder):
-    from monai_segdiff.inferers import ImageStart
-
     start = ImageStart(torch.zeros(1, 1, 4, 4), sigma=1.0)
     inferer = SamplingInferer(edm(), start=start, guidance=MaskGuidance(2.0, encoder.null_condition))
     with pytest.raises(ValueError, match="guidance needs a condition"):

@@ -53,7 +53,7 @@ def test_a_start_given_to_the_call_takes_the_place_of_the_inferers():
 
 @pytest.mark.parametrize("levels", [{}, {"t0": 0.4, "sigma": 1.0}, {"t0": 0.0}, {"t0": 1.5}, {"sigma": 0.0}])
 def test_image_start_refuses_levels_that_say_nothing_or_too_much(levels):
-    with pytest.raises(ValueError, match="t0|sigma"):
+    with pytest.raises(ValueError, match=r"t0|sigma"):
         ImageStart(torch.zeros(1, 1, 4, 4), **levels)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from inspect import signature
+from typing import Any, NamedTuple
 
 import torch
 
@@ -29,10 +30,9 @@ class Scalings(NamedTuple):
 class Parameterization(ABC):
     """What a network F predicts, and how that gives the denoiser D.
 
-    Noisy images are x = x0 + sigma * noise throughout (arXiv 2206.00364). A subclass states the scalings of its network,
-    the levels on which it is trained and its grid; the target follows from the scalings, because
-    c_skip x + c_out F = x0 is what F has to solve. Schedules are float64, and every method returns new tensors, so no
-    caller can change them.
+    Noisy images are x = x0 + sigma * noise throughout (arXiv 2206.00364). A subclass states its network's scalings, the
+    levels on which that is trained and its grid; the target follows from the scalings, because c_skip x + c_out F = x0
+    is what F has to solve. Schedules are float64, and every method returns new tensors, so no caller can change them.
     """
 
     @property
@@ -64,6 +64,14 @@ class Parameterization(ABC):
     @abstractmethod
     def _grid(self, num_steps: int, start: float | None) -> torch.Tensor:
         """`sigmas` for checked arguments."""
+
+    def config(self) -> dict[str, Any]:
+        """The parameterization as plain types: class under `_target_` and arguments, as MONAI's bundles write them."""
+        arguments = {name: getattr(self, name) for name in signature(type(self)).parameters}
+        return {
+            "_target_": f"monai_segdiff.diffusion.{type(self).__name__}",
+            **{name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()},
+        }
 
     def draw_levels(
         self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
@@ -97,7 +105,9 @@ class Parameterization(ABC):
         time = torch.as_tensor(t, dtype=torch.float64)
         if not bool(((time >= 0) & (time <= 1)).all()):
             raise ValueError(f"times must lie in [0, 1], got {t}")
-        return self._sigma(time)
+        levels = self._sigma(time)
+        # Powers round; the ends have to be met to the last bit.
+        return torch.where(time == 0, self.sigma_min, torch.where(time == 1, self.sigma_max, levels))
 
     def sigmas(self, num_steps: int, start: float | torch.Tensor | None = None) -> torch.Tensor:
         """The parameterization's own grid of noise levels.
@@ -152,8 +162,8 @@ class Parameterization(ABC):
         sigma = self.level_sigma(level.to(x0.device))
         c_skip, c_out, c_in, timesteps = self.scalings(sigma)
         network_input = per_sample(c_in, x0) * x0 + per_sample(c_in * sigma, x0) * noise
-        # F = (x0 - c_skip x) / c_out (arXiv 2206.00364, Eq. 8). Its two coefficients are formed in float64: written as a
-        # difference of images it would cancel to nothing at small sigma.
+        # F = (x0 - c_skip x) / c_out (arXiv 2206.00364, Eq. 8). Its coefficients on x0 and noise are formed in float64:
+        # a difference of images would lose the target's digits at small sigma.
         target = per_sample((1 - c_skip) / c_out, x0) * x0 - per_sample(c_skip * sigma / c_out, x0) * noise
         return network_input, timesteps.to(x0.dtype), target
 

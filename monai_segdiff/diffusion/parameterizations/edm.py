@@ -71,7 +71,7 @@ class EDM(Parameterization):
 
     def _sigma(self, t: torch.Tensor) -> torch.Tensor:
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
-        return ((low + t * (high - low)) ** self.rho).clamp(self.sigma_min, self.sigma_max)
+        return (low + t * (high - low)) ** self.rho
 
     def _grid(self, num_steps: int, start: float | None) -> torch.Tensor:
         return karras(num_steps, self.sigma_min, self.sigma_max if start is None else start, self.rho)

@@ -54,7 +54,7 @@ class ScoreVE(Parameterization):
     def _sigma(self, t: torch.Tensor) -> torch.Tensor:
         # sigma(t) = sigma_min (sigma_max / sigma_min)^t, Appendix C
         ratio = math.log(self.sigma_max / self.sigma_min)
-        return (self.sigma_min * (ratio * t).exp()).clamp(self.sigma_min, self.sigma_max)
+        return self.sigma_min * (ratio * t).exp()
 
     def _grid(self, num_steps: int, start: float | None) -> torch.Tensor:
         return geometric(num_steps, self.sigma_min, self.sigma_max if start is None else start)

@@ -25,6 +25,7 @@ class _DiscreteVP(Parameterization):
     prediction_type: ClassVar[str]
 
     def __init__(self, betas: torch.Tensor | Sequence[float] | None = None) -> None:
+        self.betas: tuple[float, ...] | None = None if betas is None else tuple(torch.as_tensor(betas).tolist())
         if betas is None:
             betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)  # arXiv 2006.11239, Section 4
         chain = torch.as_tensor(betas, dtype=torch.float64).detach().cpu()
@@ -51,7 +52,7 @@ class _DiscreteVP(Parameterization):
         betas, prediction = getattr(scheduler, "betas", None), getattr(scheduler, "prediction_type", None)
         if betas is None or prediction is None:
             raise TypeError(
-                f"{type(scheduler).__name__} has no betas and prediction_type; MONAI's DDPM, DDIM and PNDM schedulers do"
+                f"{type(scheduler).__name__} has no betas and prediction_type, as MONAI's DDPM and DDIM schedulers have"
             )
         if str(prediction) != cls.prediction_type:
             right = {each.prediction_type: each.__name__ for each in (EpsilonVP, VelocityVP)}.get(str(prediction))
@@ -96,7 +97,7 @@ class _DiscreteVP(Parameterization):
         return self._table(level.device)[0][level]
 
     def _table(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """The chain's sigma and ln(sigma) on a device, moved there once: a copy at every call would wait for the GPU."""
+        """The chain's sigma and ln(sigma) on a device; moved there once, because every copy would wait for the GPU."""
         if device not in self._tables:
             self._tables[device] = (self._sigmas.to(device), self._sigmas.log().to(device))
         return self._tables[device]
@@ -115,13 +116,13 @@ class _DiscreteVP(Parameterization):
         index = t * (self.num_timesteps - 1)
         lower = index.long().clamp(max=self.num_timesteps - 2)
         sigmas = self._table(t.device)[0]
-        # Interpolated as in _timestep. At the levels of the chain one of the two powers is exactly 1.
+        # linear in ln(sigma), as in _timestep
         return sigmas[lower] ** (lower + 1 - index) * sigmas[lower + 1] ** (index - lower)
 
     def _grid(self, num_steps: int, start: float | None) -> torch.Tensor:
         # The "trailing" spacing: steps of equal length in the chain, counted back from the first level, so that the
-        # first level is always visited. `length` counts the levels at and below the first, with a fraction where a start
-        # lies between two levels.
+        # first level is always visited. `length` counts the levels at and below the first, with a fraction where a
+        # start lies between two levels.
         first = self.sigma_max if start is None else start
         length = float(self._timestep(torch.tensor([first], dtype=torch.float64))) + 1
         if num_steps > length:

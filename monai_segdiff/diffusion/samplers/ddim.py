@@ -37,7 +37,7 @@ def ddim(
     Raises:
         ValueError: the grid does not end in 0, eta is not in [0, 1], or eta > 0 without noise.
 
-    Source: Song et al. 2021 (arXiv 2010.02502), Eq. 12 and 16, divided by sqrt(alpha), so that sigma^2 = (1 - alpha) / alpha.
+    Source: Song et al. 2021 (arXiv 2010.02502), Eq. 12 and 16, divided by sqrt(alpha): sigma^2 = (1 - alpha) / alpha.
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1], got {eta}")

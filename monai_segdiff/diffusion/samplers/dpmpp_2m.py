@@ -21,7 +21,7 @@ def dpmpp_2m(
     constrain: Constrain | None = None,
     callback: Callback | None = None,
 ) -> torch.Tensor:
-    """Multistep solver of the probability flow ODE in lambda = -ln(sigma), which extrapolates from the last two estimates.
+    """Solve the probability flow ODE in lambda = -ln(sigma), extrapolating from the last two estimates of x0.
 
     Deterministic: `noise` is not used. The first step and the step to 0 are of first order. N steps cost N evaluations.
 

@@ -22,7 +22,7 @@ def unipc(
     callback: Callback | None = None,
     order: int = 2,
 ) -> torch.Tensor:
-    """Unified predictor-corrector on the probability flow ODE, in lambda = -ln(sigma) and with x0 as the network's answer.
+    """Solve the probability flow ODE in lambda = -ln(sigma) with a predictor and a corrector of one form.
 
     Each step predicts the next state from the last `order` estimates (UniP); the estimate made there then improves that
     state (UniC) at no further evaluation. Deterministic: `noise` is not used. The first steps have lower order, as
@@ -70,8 +70,8 @@ def _higher_order(
 ) -> torch.Tensor:
     """What a step to lambda = `there` adds to its first-order part.
 
-    The exact step adds the integral of exp(lambda - there) (D(lambda) - D(here)). D is replaced by the polynomial through
-    the estimates of the history and, in the corrector, the estimate at the end of the step.
+    The exact step adds the integral of exp(lambda - there) (D(lambda) - D(here)). D is replaced by the polynomial
+    through the estimates of the history and, in the corrector, the estimate at the end of the step.
     """
     here, x0_here = history[0]
     length = there - here

@@ -33,8 +33,8 @@ def ve_pc(
         denoiser, x, sigmas, noise, constrain, callback: see `monai_segdiff.diffusion.samplers.contract`.
         snr: signal-to-noise ratio r of the Langevin step, positive.
         norm: "sample" takes the norms in the step size over each sample, so that no sample depends on the others;
-            "batch" takes their mean over the batch, as published. Per sample the norms need many values to settle: images
-            have them, single numbers do not.
+            "batch" takes their mean over the batch, as published. Per sample the norms need many values to settle:
+            images have them, single numbers do not.
 
     Returns:
         x0, in the shape of x, float32 or float64.

@@ -1,0 +1,113 @@
+"""Pictures of the report: samples in rows of mask, generated and real image, and failed samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from monai_segdiff.handlers.picture import class_color, color_labels, gray_levels, picture_grid
+
+from .measure import Measurements
+from .pairs import Pair, PairReader
+from .report import Picture
+
+__all__ = ["COLUMNS", "failed_picture", "samples_picture", "upright"]
+
+COLUMNS = 8
+_TILE = 128
+_GAP = 4
+
+
+def upright(array: torch.Tensor, affine: torch.Tensor | None) -> torch.Tensor:
+    """Turn a slice the way radiologists look at it; of a volume its middle slice along the last axis.
+
+    Rows run downwards from anterior to posterior, or from superior; columns from the patient's right to left, or from
+    anterior. A file without position in space, such as PNG, is only transposed: its first axis is x.
+
+    Args:
+        array: (C, X, Y) or (C, X, Y, Z).
+        affine: (4, 4) voxel index to RAS position, or None.
+
+    Returns:
+        (C, height, width).
+    """
+    if array.ndim == 4:
+        array = array[..., array.shape[-1] // 2]
+    if affine is not None:
+        codes = nib.orientations.aff2axcodes(affine.numpy())[:2]
+        array = array.flip([axis for axis, code in enumerate(codes, start=1) if code in ("R", "A", "S")])
+        # An axis along the body's length, or else from front to back, is the vertical one.
+        if codes[0] in "SI" or (codes[0] in "AP" and codes[1] in "LR"):
+            return array
+    return array.transpose(1, 2)
+
+
+def samples_picture(
+    classes: Sequence[str],
+    readers: tuple[PairReader, PairReader],
+    real: Measurements,
+    synthetic: Measurements,
+    with_real: bool,
+) -> Picture:
+    """Masks, images generated from them and real images, in rows; evenly spaced over the masks, none chosen by eye.
+
+    Args:
+        classes: class names in index order.
+        readers: of the real and of the synthetic data set.
+        real: held-out real images.
+        synthetic: generated images.
+        with_real: whether to show real images.
+    """
+    firsts = {mask: i for i, mask in reversed(list(enumerate(synthetic.mask_ids)))}
+    chosen = _evenly(sorted(firsts.values()), COLUMNS)
+    # Few masks: show several images of each.
+    chosen = chosen if len(chosen) == min(COLUMNS, len(synthetic)) else _evenly(range(len(synthetic)), COLUMNS)
+    pairs = [readers[1](synthetic.cases[i]) for i in chosen]
+    rows = [[_mask_tile(pair) for pair in pairs], [_image_tile(pair) for pair in pairs]]
+    caption = "Rows: mask; image generated from it"
+    if with_real:
+        own = {mask: i for i, mask in enumerate(real.mask_ids)}
+        same = all(synthetic.mask_ids[i] in own for i in chosen)
+        if same:
+            shown = [own[synthetic.mask_ids[i]] for i in chosen]
+        else:
+            shown = _evenly(range(len(real)), len(chosen))
+        tiles = [_image_tile(readers[0](real.cases[i])) for i in shown]
+        rows.append(tiles + [np.full_like(tiles[0], 255)] * (len(chosen) - len(tiles)))
+        caption += (
+            "; the real image that the mask comes from" if same else "; held-out real images with masks of their own"
+        )
+    legend = {name: class_color(index) for index, name in enumerate(classes, start=1)}
+    return Picture(caption + ". Evenly spaced over the masks, not selected.", picture_grid(rows, _TILE, _GAP), legend)
+
+
+def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str, torch.Tensor]) -> Picture | None:
+    """Up to eight failed samples below their masks, or None if none failed."""
+    failed = torch.stack(list(found.values())).any(0).nonzero().flatten().tolist()
+    if not failed:
+        return None
+    chosen = _evenly(failed, COLUMNS)
+    pairs = [reader(synthetic.cases[i]) for i in chosen]
+    causes = [" and ".join(reason for reason, flags in found.items() if flags[i]) for i in chosen]
+    caption = f"{len(chosen)} of {len(failed)} failed samples below their masks, from the left: {'; '.join(causes)}."
+    return Picture(
+        caption, picture_grid([[_mask_tile(p) for p in pairs], [_image_tile(p) for p in pairs]], _TILE, _GAP)
+    )
+
+
+def _mask_tile(pair: Pair) -> np.ndarray:
+    return color_labels(upright(pair.mask, pair.affine)[0])
+
+
+def _image_tile(pair: Pair) -> np.ndarray:
+    return gray_levels(upright(pair.image.nan_to_num(nan=-1.0), pair.affine))
+
+
+def _evenly(items: Sequence[int], number: int) -> list[int]:
+    """At most `number` of the items, evenly spaced from first to last."""
+    if len(items) <= number:
+        return list(items)
+    return [items[round(k * (len(items) - 1) / (number - 1))] for k in range(number)]

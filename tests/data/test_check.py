@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_segdiff.data import check_dataset
+from monai_segdiff.data.nifti import save_nifti
+
+CLASSES = {"box": 1}
+AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
+
+
+def box() -> np.ndarray:
+    label = np.zeros((10, 12, 14), np.uint8)
+    label[2:7, 3:9, 3:10] = 1
+    return label
+
+
+def change(path: str, array: np.ndarray, affine: np.ndarray = AFFINE) -> None:
+    save_nifti(path, array, affine)
+
+
+def truncate(path: str) -> None:
+    Path(path).write_bytes(Path(path).read_bytes()[:200])
+
+
+@pytest.fixture
+def source(tmp_path: Path, make_pair: Callable) -> Path:
+    for name in ("p0", "p1", "p2"):
+        make_pair(name)
+    return tmp_path / "source"
+
+
+def label_with(value: float) -> np.ndarray:
+    label = box().astype(np.float32 if value != int(value) else np.int16)
+    label[0, 0, 0] = value
+    return label
+
+
+def image_with(value: float) -> np.ndarray:
+    image = box().astype(np.float32)
+    image[1, 1, 1] = value
+    return image
+
+
+DEFECTS = {
+    "unknown id": (lambda i, m: change(m, label_with(7)), "labelsTr/p1", "unknown ids [7]", "error"),
+    "negative id": (lambda i, m: change(m, label_with(-1)), "labelsTr/p1", "unknown ids [-1]", "error"),
+    "fraction": (lambda i, m: change(m, label_with(0.5)), "labelsTr/p1", "e.g. 0.5", "error"),
+    "empty mask": (lambda i, m: change(m, 0 * box()), "labelsTr/p1", "empty", "warning"),
+    "shape": (lambda i, m: change(m, box()[1:]), "labelsTr/p1", "shape (9, 12, 14)", "error"),
+    "affine": (lambda i, m: change(m, box(), AFFINE + np.diag([0, 0, 0.002, 0])), "labelsTr/p1", "0.002 mm", "error"),
+    "NaN": (lambda i, m: change(i, image_with(np.nan)), "imagesTr/p1", "1 NaN or infinite", "error"),
+    "infinite": (lambda i, m: change(i, image_with(np.inf)), "imagesTr/p1", "1 NaN or infinite", "error"),
+    "constant": (lambda i, m: change(i, 0 * box() + 3), "imagesTr/p1", "constant (3)", "error"),
+    "truncated": (lambda i, m: truncate(i), "imagesTr/p1", "cannot be read", "error"),
+    "4D": (lambda i, m: change(i, np.stack([box(), 2 * box()], -1)), "imagesTr/p1", "2 channels", "error"),
+    "missing image": (lambda i, m: Path(i).unlink(), "labelsTr/p1", "has no image", "error"),
+    "missing label": (lambda i, m: Path(m).unlink(), "imagesTr/p1", "has no label", "error"),
+}  # fmt: skip
+
+
+def test_a_sound_data_set_has_no_findings(source: Path) -> None:
+    assert check_dataset(source, CLASSES, spatial_dims=3) == []
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_each_defect_is_found_once_in_its_file_with_a_remedy(source: Path, defect: str) -> None:
+    spoil, file, message, severity = DEFECTS[defect]
+    spoil(str(source / "imagesTr/p1.nii.gz"), str(source / "labelsTr/p1.nii.gz"))
+    (finding,) = check_dataset(source, CLASSES, spatial_dims=3)
+    assert file in finding.file
+    assert message in finding.message
+    assert finding.severity == severity
+    assert finding.remedy
+    assert str(finding).startswith(f"{severity}: {finding.file}: ")
+
+
+def test_whole_numbers_in_a_float_file_and_small_affine_differences_are_fine(source: Path) -> None:
+    change(str(source / "labelsTr/p1.nii.gz"), box().astype(np.float64), AFFINE + np.diag([0, 0, 0.0005, 0]))
+    assert check_dataset(source, CLASSES) == []
+
+
+def test_volumes_are_found_where_2d_is_configured(source: Path) -> None:
+    findings = check_dataset(source, CLASSES, spatial_dims=2)
+    assert len(findings) == 6
+    assert all("3 dimensions where 2D" in f.message and "prepare" in f.remedy for f in findings)
+
+
+def test_every_defect_is_listed_whatever_the_number_of_workers(source: Path) -> None:
+    change(str(source / "labelsTr/p0.nii.gz"), label_with(7))
+    change(str(source / "imagesTr/p0.nii.gz"), image_with(np.nan))
+    (source / "imagesTr/p2.nii.gz").unlink()
+    found = check_dataset(source, CLASSES)
+    assert len(found) == 3
+    assert check_dataset(source, CLASSES, workers=3) == found
+
+
+def test_a_file_of_the_json_that_is_not_there_is_named(source: Path) -> None:
+    pairs = [{"image": f"imagesTr/{p}.nii.gz", "label": f"labelsTr/{p}.nii.gz"} for p in ("p0", "p9")]
+    (source / "dataset.json").write_text(json.dumps({"labels": {"1": "box"}, "training": pairs}))
+    findings = check_dataset(source)
+    assert [Path(f.file).name for f in findings] == ["p9.nii.gz"] * 2
+    assert all("missing" in f.message for f in findings)
+
+
+def test_a_patient_in_two_splits_is_found(source: Path) -> None:
+    entry = {
+        p: {"image": f"imagesTr/{p}.nii.gz", "label": f"labelsTr/{p}.nii.gz", "patient": "A"} for p in ("p0", "p1")
+    }
+    content = {"labels": {"1": "box"}, "training": [entry["p0"]], "test": [entry["p1"]]}
+    (source / "dataset.json").write_text(json.dumps(content))
+    (finding,) = check_dataset(source)
+    assert "patient 'A' is in training and in test" in finding.message
+
+
+def test_cases_of_one_name_and_labels_without_meaning_are_found(source: Path) -> None:
+    entry = {"image": "imagesTr/p0.nii.gz", "label": "labelsTr/p0.nii.gz"}
+    (source / "dataset.json").write_text(json.dumps({"training": [entry, entry]}))
+    assert [f.severity for f in check_dataset(source)] == ["warning", "error"]
+
+
+def test_a_folder_without_a_data_set_is_one_finding(tmp_path: Path) -> None:
+    (finding,) = check_dataset(tmp_path)
+    assert "neither dataset.json nor folders" in finding.message
+    assert finding.severity == "error"
+
+
+def test_pictures_are_checked_too(tmp_path: Path) -> None:
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(np.stack([pixels] * 3, -1)).save(tmp_path / "images/a.png")
+    Image.fromarray((pixels > 30).astype(np.uint8)).save(tmp_path / "labels/a.png")
+    assert check_dataset(tmp_path, CLASSES, spatial_dims=2) == []
+    Image.fromarray((pixels > 30).astype(np.uint8) * 255).save(tmp_path / "labels/a.png")
+    (finding,) = check_dataset(tmp_path, CLASSES, spatial_dims=2)
+    assert "[255]" in finding.message
+
+
+@pytest.mark.data
+def test_real_quirks_are_no_findings(tmp_path: Path, segdiff_data: Path) -> None:
+    labels = sorted((segdiff_data / "brain" / "synthseg_labels").glob("*.nii.gz"))[:1]
+    (tmp_path / "labels").mkdir()
+    for file in labels:
+        (tmp_path / "labels" / file.name).symlink_to(file)
+    ids = set(np.unique(np.asarray(nib.load(labels[0]).dataobj)).astype(int)) - {0}
+    assert check_dataset(tmp_path, {str(i): int(i) for i in ids}, spatial_dims=3) == []

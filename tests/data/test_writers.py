@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from monai.transforms import LoadImage
+from PIL import Image
+
+from monai_segdiff.data import write_like
+from monai_segdiff.data.atomic import atomic_file, atomic_folder
+from monai_segdiff.data.nifti import save_nifti
+
+OBLIQUE = np.array([[-1.9, 0.3, 0.1, 10], [0.2, 0.1, 3.0, -20], [0.3, -1.9, 0.2, 30], [0, 0, 0, 1.0]])
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 4), (6, 5, 1)])
+def test_geometry_is_the_label_maps(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    reference = nib.Nifti1Image(np.zeros(shape, np.uint8), OBLIQUE)
+    reference.set_qform(None, code=0)
+    reference.set_sform(OBLIQUE, code=4)
+    reference.header.set_xyzt_units("mm", "sec")
+    reference.header["descrip"] = b"from the scanner"
+    nib.save(reference, tmp_path / "label.nii.gz")
+    array = np.random.default_rng(0).normal(size=(1, 6, 5, 4)[: len(shape) + 1] if shape[-1] > 1 else (1, 6, 5))
+    out = write_like(array, tmp_path / "label.nii.gz", tmp_path / "new" / "image.nii.gz")
+    written = nib.load(out)
+    assert np.array_equal(written.affine, nib.load(tmp_path / "label.nii.gz").affine)
+    assert written.shape == shape
+    assert written.get_data_dtype() == np.float32
+    assert np.allclose(np.asarray(written.dataobj).reshape(array.shape[1:]), array[0], atol=1e-6)
+    for field in ("qform_code", "sform_code", "xyzt_units", "pixdim", "descrip"):
+        assert np.array_equal(written.header[field], reference.header[field]), field
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored"),
+    [("bool", "uint8"), ("int64", "int32"), ("float64", "float32"), ("float16", "float32"), ("uint8", "uint8")],
+)
+def test_types_that_readers_lack_are_replaced(tmp_path: Path, dtype: str, stored: str) -> None:
+    save_nifti(tmp_path / "label.nii", np.zeros((3, 3, 3), np.int16), np.eye(4))
+    out = write_like(np.ones((3, 3, 3), dtype), tmp_path / "label.nii", tmp_path / "out.nii.gz")
+    assert nib.load(out).get_data_dtype() == np.dtype(stored)
+
+
+def test_scaling_of_the_label_file_does_not_touch_the_values(tmp_path: Path) -> None:
+    reference = nib.Nifti1Image(np.zeros((3, 3, 3)), np.eye(4))
+    reference.header.set_data_dtype(np.uint8)
+    reference.header.set_slope_inter(0.5, 3)
+    nib.save(reference, tmp_path / "label.nii.gz")
+    array = np.arange(27, dtype=np.int16).reshape(3, 3, 3) - 13
+    out = write_like(array, tmp_path / "label.nii.gz", tmp_path / "out.nii.gz")
+    assert np.array_equal(np.asarray(nib.load(out).dataobj), array)
+
+
+@pytest.mark.parametrize(("scale", "dtype"), [(1, np.uint8), (100, np.uint16)])
+def test_pictures_come_back_as_monai_loads_them(tmp_path: Path, scale: int, dtype: type) -> None:
+    Image.fromarray(np.zeros((4, 7), np.uint8)).save(tmp_path / "label.png")
+    array = scale * np.arange(28, dtype=np.float32).reshape(1, 7, 4)
+    out = write_like(array, tmp_path / "label.png", tmp_path / "out.png")
+    assert np.array_equal(LoadImage(image_only=True)(out).numpy(), array[0])
+    assert np.asarray(Image.open(out)).dtype == dtype
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    save_nifti(tmp_path / "label.nii.gz", np.zeros((3, 4, 5), np.uint8), np.eye(4))
+    Image.fromarray(np.zeros((4, 7), np.uint8)).save(tmp_path / "label.png")
+    with pytest.raises(ValueError, match=r"does not have the shape \(3, 4, 5\) of .*label\.nii\.gz"):
+        write_like(np.zeros((5, 4, 3)), tmp_path / "label.nii.gz", tmp_path / "out.nii.gz")
+    with pytest.raises(ValueError, match="must have the extension"):
+        write_like(np.zeros((3, 4, 5)), tmp_path / "label.nii.gz", tmp_path / "out.png")
+    with pytest.raises(ValueError, match=r"do not fit into .*out\.png"):
+        write_like(np.full((7, 4), -1.0), tmp_path / "label.png", tmp_path / "out.png")
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("kind", ["nii.gz", "png"])
+def test_a_full_disk_leaves_the_old_file_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    if kind == "png":
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "label.png")
+    else:
+        save_nifti(tmp_path / "label.nii.gz", np.zeros((4, 4), np.uint8), np.eye(4))
+    out = write_like(np.ones((4, 4)), tmp_path / f"label.{kind}", tmp_path / f"out.{kind}")
+    before = out.read_bytes()
+
+    def full(*args: object, **_: object) -> None:
+        Path(str(args[1])).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("nibabel.save", full)
+    monkeypatch.setattr("PIL.Image.Image.save", full)
+    with pytest.raises(OSError, match=rf"cannot write .*out\.{kind}.*No space left.*free some space") as caught:
+        write_like(np.zeros((4, 4)), tmp_path / f"label.{kind}", out)
+    assert caught.value.errno == errno.ENOSPC
+    assert out.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"label.{kind}", f"out.{kind}"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"cannot write .*file/x/a\.json"), atomic_file(tmp_path / "file/x/a.json"):
+        pytest.fail("the block must not be entered")
+    with pytest.raises(OSError, match=r"cannot write .*file/data"), atomic_folder(tmp_path / "file/data"):
+        pytest.fail("the block must not be entered")
+
+
+def test_another_error_in_the_block_is_not_hidden(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        with atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail(tmp_path / "a.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/keep").touch()
+    with pytest.raises(OSError, match="choose an empty folder"), atomic_folder(tmp_path / "data") as folder:
+        (folder / "new").touch()
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["keep"]
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]

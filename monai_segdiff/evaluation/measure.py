@@ -110,8 +110,7 @@ def measure(
             columns["detail"].append(detail_share(images))
             if features is not None:
                 found = features.function(clean)
-                found[~finite] = torch.nan
-                columns["features"].append(found)
+                columns["features"].append(torch.where(finite[:, None], found, torch.nan))
             mask_ids.extend(pair.mask_id for pair in batch)
             bar.update(len(batch))
     joined = {name: torch.cat(parts) if parts else None for name, parts in columns.items()}

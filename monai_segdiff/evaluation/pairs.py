@@ -22,7 +22,7 @@ class Pair:
 
     Args:
         case: where they come from.
-        image: (1, *spatial) float32, in [-1, 1] as far as it is finite.
+        image: (1, *spatial) float32, in [-1, 1], NaN where the file's pixel is not finite.
         mask: (1, *spatial) int64, 0 for background, then the classes in order.
         affine: (4, 4) voxel index to RAS position, or None for a picture format.
     """
@@ -75,7 +75,9 @@ class PairReader:
             )
         self._same_as_before(image, image_file)
         low, high = self.intensity_range
-        scaled = ((image.astype(np.float32) - low) * (2.0 / (high - low)) - 1.0).clip(-1.0, 1.0)
+        scaled = (image.astype(np.float32) - low) * (2.0 / (high - low)) - 1.0
+        # Clipping would make an infinite pixel look sound.
+        scaled = np.where(np.isfinite(scaled), scaled.clip(-1.0, 1.0), np.nan).astype(np.float32)
         mask = torch.from_numpy(self._indices(label, label_file))
         return Pair(case, torch.from_numpy(scaled), mask, affine)
 

@@ -40,7 +40,7 @@ def upright(array: torch.Tensor, affine: torch.Tensor | None) -> torch.Tensor:
         codes = nib.orientations.aff2axcodes(affine.numpy())[:2]
         array = array.flip([axis for axis, code in enumerate(codes, start=1) if code in ("R", "A", "S")])
         # An axis along the body's length, or else from front to back, is the vertical one.
-        if codes[0] in "SI" or (codes[0] in "AP" and codes[1] in "LR"):
+        if codes[0] in ("S", "I") or (codes[0] in ("A", "P") and codes[1] in ("L", "R")):
             return array
     return array.transpose(1, 2)
 
@@ -67,7 +67,8 @@ def samples_picture(
     chosen = chosen if len(chosen) == min(COLUMNS, len(synthetic)) else _evenly(range(len(synthetic)), COLUMNS)
     pairs = [readers[1](synthetic.cases[i]) for i in chosen]
     rows = [[_mask_tile(pair) for pair in pairs], [_image_tile(pair) for pair in pairs]]
-    caption = "Rows: mask; image generated from it"
+    names = ["mask", "generated"]
+    caption = "Masks, and images generated from them"
     if with_real:
         own = {mask: i for i, mask in enumerate(real.mask_ids)}
         same = all(synthetic.mask_ids[i] in own for i in chosen)
@@ -81,7 +82,8 @@ def samples_picture(
             "; the real image that the mask comes from" if same else "; held-out real images with masks of their own"
         )
     legend = {name: class_color(index) for index, name in enumerate(classes, start=1)}
-    return Picture(caption + ". Evenly spaced over the masks, not selected.", picture_grid(rows, _TILE, _GAP), legend)
+    caption += "; evenly spaced over the data set, not selected."
+    return Picture(caption, picture_grid(rows, _TILE, _GAP), tuple(names), legend)
 
 
 def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str, torch.Tensor]) -> Picture | None:

@@ -19,7 +19,7 @@ __all__ = ["Cell", "Column", "Picture", "Report", "Row", "Section", "format_cell
 
 Cell = Estimate | float | int | str | None
 
-_FORMATS = {"number": "{:.3f}", "percent": "{:.1%}", "small": "{:.4g}", "count": "{:,d}", "text": "{}"}
+_FORMATS = {"number": "{:.3f}", "percent": "{:.1%}", "count": "{:,d}", "text": "{}"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Column:
 
     Args:
         title: heading.
-        style: "number", "small" (four significant digits), "percent", "count" or "text".
+        style: "number", "distance" (five decimals where small), "percent", "count" or "text".
     """
 
     title: str
@@ -46,10 +46,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with its caption; pixels uint8 (height, width, 3). `legend` maps names to colors."""
+    """A picture of rows of tiles.
+
+    Args:
+        caption: what it shows.
+        pixels: uint8 (height, width, 3).
+        rows: what each row shows, from the top.
+        legend: names to colors.
+    """
 
     caption: str
     pixels: np.ndarray
+    rows: tuple[str, ...]
     legend: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
@@ -176,13 +184,19 @@ def format_cell(cell: Cell, style: str) -> str:
     if cell is None:
         return "–"
     if not isinstance(cell, Estimate):
-        return _FORMATS[style].format(cell)
+        return _format(cell, style)
     if cell.value is None:
         return "not computable"
-    text = _FORMATS[style].format(cell.value)
+    text = _format(cell.value, style)
     if cell.low is None or cell.high is None:
         return text
-    return f"{text} [{_FORMATS[style].format(cell.low)}, {_FORMATS[style].format(cell.high)}]"
+    return f"{text} [{_format(cell.low, style)}, {_format(cell.high, style)}]"
+
+
+def _format(value: float | int | str, style: str) -> str:
+    if style == "distance":
+        return ("{:.5f}" if abs(float(value)) < 0.1 else "{:.3f}").format(value)
+    return _FORMATS[style].format(value)
 
 
 def _plain(cell: Cell) -> Any:

@@ -137,7 +137,7 @@ def realism_section(
         )
     left_out = int((~synthetic.finite).sum())
     if left_out:
-        warnings.append(f"{left_out} synthetic images are not finite and are left out of FID and KID.")
+        warnings.append(f"Synthetic images left out of FID and KID because they are not finite: {left_out}.")
     reasons = {c.reason for row in rows for c in row.cells.values() if isinstance(c, Estimate) and c.reason}
     against = f"{len(synthetic)} synthetic against {len(real)} held-out real images"
     if training is not None:
@@ -148,8 +148,8 @@ def realism_section(
         text="Distances between the synthetic and the real held-out images in a feature space; smaller is better. The "
         "right column shows the same distance for the real training images: what no generator needs to beat.",
         columns={
-            "synthetic": Column("synthetic [95% interval]", "small"),
-            "training": Column("real training images", "small"),
+            "synthetic": Column("synthetic [95% interval]", "distance"),
+            "training": Column("real training images", "distance"),
         },
         rows=rows,
         notes=[f"Features: {features}.", f"N: {against}."],

@@ -69,6 +69,8 @@ def test_vp_grid_is_trailing_and_made_of_the_chain():
     chain = ((1 - ABAR) / ABAR).sqrt()
     levels = EpsilonVP().sigmas(4)
     torch.testing.assert_close(levels[:-1], chain[[999, 749, 499, 249]], rtol=1e-12, atol=0)
+    nearest = [999, 856, 713, 570, 428, 285, 142]  # 1000 / 7 is not an integer
+    torch.testing.assert_close(EpsilonVP().sigmas(7)[:-1], chain[nearest], rtol=1e-12, atol=0)
     torch.testing.assert_close(EpsilonVP().sigmas(1000)[:-1], chain.flip(0), rtol=1e-12, atol=0)
     below = EpsilonVP().sigmas(10, start=float(chain[499]) * 1.001)[1:-1]
     assert all((chain - level).abs().min() < 1e-12 for level in below)

@@ -25,12 +25,11 @@ class _DiscreteVP(Parameterization):
     prediction_type: ClassVar[str]
 
     def __init__(self, betas: torch.Tensor | Sequence[float] | None = None) -> None:
-        self.betas: tuple[float, ...] | None = None if betas is None else tuple(torch.as_tensor(betas).tolist())
-        if betas is None:
-            betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)  # arXiv 2006.11239, Section 4
-        chain = torch.as_tensor(betas, dtype=torch.float64).detach().cpu()
+        default = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)  # arXiv 2006.11239, Section 4
+        chain = torch.as_tensor(default if betas is None else betas, dtype=torch.float64).detach().cpu()
         if chain.ndim != 1 or len(chain) < 2 or not bool(((chain > 0) & (chain < 1)).all()):
             raise ValueError("betas must be a sequence of at least two numbers between 0 and 1, ends excluded")
+        self.betas: tuple[float, ...] | None = None if betas is None else tuple(chain.tolist())
         self._alphas_cumprod = (1 - chain).cumprod(0)
         self._sigmas = ((1 - self._alphas_cumprod) / self._alphas_cumprod).sqrt()
         self._tables: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}

@@ -1,0 +1,81 @@
+"""The report as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from PIL import Image
+
+from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.metrics import Estimate
+
+from .report import Picture, Report, format_cell
+
+__all__ = ["render_page", "write_page", "write_picture"]
+
+
+def render_page(report: Report) -> str:
+    """The page as a string; pictures are embedded."""
+    environment = Environment(
+        loader=PackageLoader("monai_segdiff.evaluation"),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = format_cell
+    environment.filters["png"] = _embedded
+    environment.tests["estimate"] = lambda cell: isinstance(cell, Estimate)
+    return environment.get_template("report.html.j2").render(report=report, headlines=_headlines(report))
+
+
+def write_page(report: Report, folder: str | Path) -> Path:
+    """Write `report.html`, complete or not at all, and return its path.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    path = Path(folder) / "report.html"
+    with atomic_file(path) as temporary:
+        temporary.write_text(render_page(report), encoding="utf-8")
+    return path
+
+
+def write_picture(picture: Picture, path: str | Path) -> None:
+    """Write a picture as PNG, complete or not at all.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(_png(picture))
+
+
+def _png(picture: Picture) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture.pixels).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _embedded(picture: Picture) -> str:
+    return "data:image/png;base64," + base64.b64encode(_png(picture)).decode()
+
+
+def _headlines(report: Report) -> list[tuple[str, str, str]]:
+    """The three figures that are read first: label, value, what it is held to."""
+    chosen = (
+        ("Dice to mask", ("faithfulness", "mean", "dice"), "number", ("faithfulness", "mean", "ceiling"), "ceiling"),
+        ("Failed samples", ("failed", "any", "rate"), "percent", ("failed", "any", "real"), "real images"),
+        ("KID", ("realism", "kid", "synthetic"), "distance", ("realism", "kid", "training"), "real training images"),
+    )
+    return [
+        (label, _value(report, keys, style), f"{against} {_value(report, other, style)}")
+        for label, keys, style, other, against in chosen
+    ]
+
+
+def _value(report: Report, keys: tuple[str, str, str], style: str) -> str:
+    cell = report.cell(*keys)
+    return format_cell(cell.value if isinstance(cell, Estimate) else cell, style)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_file", "atomic_folder"]
+__all__ = ["atomic_file", "atomic_folder", "remove_leftovers"]
 
 _REMEDY = "free some space, or choose a folder that can be written to"
 
@@ -31,9 +31,11 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _to_disk(temporary)
         os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}; {_REMEDY}") from error
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError of its zip writer
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise OSError(f"cannot write {path}: {reason}; what was there before is unharmed; {_REMEDY}") from error
     finally:
         _remove_quietly(temporary)
 
@@ -65,6 +67,23 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             raise OSError(error.errno, f"cannot create {path}: {error.strerror}; choose an empty folder") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until the bytes are on the disk: a renamed file must not be an empty one after a power cut."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove, in a folder and those below it, the temporary files of processes that were killed while they wrote.
+
+    Args:
+        folder: where no other process is writing now.
+    """
+    for leftover in Path(folder).rglob(".tmp-*"):
+        if leftover.is_file():
+            _remove_quietly(leftover)
 
 
 def _remove_quietly(path: Path) -> None:

@@ -44,8 +44,8 @@ class EpochSampler(Sampler[int]):
 
     Args:
         length: number of items of the data set.
-        images_per_epoch: items per epoch over all processes, rounded up to a multiple of `world_size`; by default
-            `length`.
+        images_per_epoch: items per epoch over all processes, rounded up to full batches; by default `length`.
+        batch_size: items per batch of each process.
         seed: determines the order.
         rank: this process; by default as torch.distributed says when the order is drawn.
         world_size: number of processes; by default as torch.distributed says.
@@ -58,14 +58,19 @@ class EpochSampler(Sampler[int]):
         self,
         length: int,
         images_per_epoch: int | None = None,
+        batch_size: int = 1,
         seed: int = 0,
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        if length < 1 or (images_per_epoch is not None and images_per_epoch < 1):
-            raise ValueError(f"length and images_per_epoch must be positive, got {length} and {images_per_epoch}")
+        if min(length, batch_size, 1 if images_per_epoch is None else images_per_epoch) < 1:
+            raise ValueError(
+                f"length, images_per_epoch and batch_size must be positive, got {length}, {images_per_epoch} and "
+                f"{batch_size}"
+            )
         self.length = length
         self.images_per_epoch = images_per_epoch or length
+        self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -76,7 +81,8 @@ class EpochSampler(Sampler[int]):
         self.epoch = int(epoch)
 
     def __len__(self) -> int:
-        return -(-self.images_per_epoch // self._processes()[1])
+        batches = -(-self.images_per_epoch // (self._processes()[1] * self.batch_size))
+        return batches * self.batch_size
 
     def __iter__(self) -> Iterator[int]:
         rank, world_size = self._processes()

@@ -114,4 +114,4 @@ def measure(
             mask_ids.extend(pair.mask_id for pair in batch)
             bar.update(len(batch))
     joined = {name: torch.cat(parts) if parts else None for name, parts in columns.items()}
-    return Measurements(tuple(cases), tuple(mask_ids), **joined)  # type: ignore[arg-type]
+    return Measurements(tuple(cases), tuple(mask_ids), **joined)

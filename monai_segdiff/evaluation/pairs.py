@@ -63,15 +63,16 @@ class PairReader:
 
         Raises:
             FileNotFoundError: if it lacks its image or its label map.
-            ValueError: if a file cannot be read or has several channels, image and label map differ in size, this case differs in size from the
-                first one, or labels are unknown or not whole numbers; names the file.
+            ValueError: if a file cannot be read or has several channels, image and label map differ in size, this case
+                differs in size from the first one, or labels are unknown or not whole numbers; names the file.
         """
         image_file, label_file = _need(case.image, "image", case), _need(case.label, "label map", case)
         image, affine = self._array(image_file)
         label, _ = self._array(label_file)
         if image.shape[1:] != label.shape[1:]:
             raise ValueError(
-                f"{image_file} has size {_size(image)} and its label map {label_file} {_size(label)}: bring both to one grid"
+                f"{image_file} has size {_size(image)} and its label map {label_file} {_size(label)}: "
+                "bring both to one grid"
             )
         self._same_as_before(image, image_file)
         low, high = self.intensity_range

@@ -10,6 +10,7 @@ import torch
 
 from monai_segdiff.handlers.picture import class_color, color_labels, gray_levels, picture_grid
 
+from .inputs import Inputs
 from .measure import Measurements
 from .pairs import Pair, PairReader
 from .report import Picture
@@ -45,18 +46,11 @@ def upright(array: torch.Tensor, affine: torch.Tensor | None) -> torch.Tensor:
     return array.transpose(1, 2)
 
 
-def samples_picture(
-    classes: Sequence[str],
-    readers: tuple[PairReader, PairReader],
-    real: Measurements,
-    synthetic: Measurements,
-    with_real: bool,
-) -> Picture:
+def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements, with_real: bool) -> Picture:
     """Masks, images generated from them and real images, in rows; evenly spaced over the masks, none chosen by eye.
 
     Args:
-        classes: class names in index order.
-        readers: of the real and of the synthetic data set.
+        inputs: how to read the cases, and the classes' names.
         real: held-out real images.
         synthetic: generated images.
         with_real: whether to show real images.
@@ -65,7 +59,7 @@ def samples_picture(
     chosen = _evenly(sorted(firsts.values()), COLUMNS)
     # Few masks: show several images of each.
     chosen = chosen if len(chosen) == min(COLUMNS, len(synthetic)) else _evenly(range(len(synthetic)), COLUMNS)
-    pairs = [readers[1](synthetic.cases[i]) for i in chosen]
+    pairs = [inputs.synthetic_reader(synthetic.cases[i]) for i in chosen]
     rows = [[_mask_tile(pair) for pair in pairs], [_image_tile(pair) for pair in pairs]]
     names = ["mask", "generated"]
     caption = "Masks, and images generated from them"
@@ -76,12 +70,12 @@ def samples_picture(
             shown = [own[synthetic.mask_ids[i]] for i in chosen]
         else:
             shown = _evenly(range(len(real)), len(chosen))
-        tiles = [_image_tile(readers[0](real.cases[i])) for i in shown]
+        tiles = [_image_tile(inputs.real_reader(real.cases[i])) for i in shown]
         rows.append(tiles + [np.full_like(tiles[0], 255)] * (len(chosen) - len(tiles)))
         caption += (
             "; the real image that the mask comes from" if same else "; held-out real images with masks of their own"
         )
-    legend = {name: class_color(index) for index, name in enumerate(classes, start=1)}
+    legend = {name: class_color(index) for index, name in enumerate(inputs.classes, start=1)}
     caption += "; evenly spaced over the data set, not selected."
     return Picture(caption, picture_grid(rows, _TILE, _GAP), tuple(names), legend)
 
@@ -95,9 +89,8 @@ def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str,
     pairs = [reader(synthetic.cases[i]) for i in chosen]
     causes = [" and ".join(reason for reason, flags in found.items() if flags[i]) for i in chosen]
     caption = f"{len(chosen)} of {len(failed)} failed samples below their masks, from the left: {'; '.join(causes)}."
-    return Picture(
-        caption, picture_grid([[_mask_tile(p) for p in pairs], [_image_tile(p) for p in pairs]], _TILE, _GAP)
-    )
+    rows = [[_mask_tile(pair) for pair in pairs], [_image_tile(pair) for pair in pairs]]
+    return Picture(caption, picture_grid(rows, _TILE, _GAP), ("mask", "failed"))
 
 
 def _mask_tile(pair: Pair) -> np.ndarray:

@@ -16,7 +16,7 @@ from monai_segdiff.metrics import (
 )
 
 from .measure import Measurements
-from .report import Column, Row, Section
+from .report import Cell, Column, Row, Section
 
 __all__ = ["ceiling_of", "failed_section", "faithfulness_section", "realism_section"]
 
@@ -60,7 +60,7 @@ def faithfulness_section(
             ceiling = Estimate.missing("no held-out real image shows this class", len(real))
         ratio = bootstrap_ratio(values, reference, units, real_units, seed=seed)
         share = float(synthetic.share[:, index].mean() if index < len(classes) else synthetic.share.sum(1).mean())
-        cells = {"dice": dice, "ceiling": ceiling, "ratio": ratio, "share": share, "images": dice.n}
+        cells: dict[str, Cell] = {"dice": dice, "ceiling": ceiling, "ratio": ratio, "share": share, "images": dice.n}
         rows.append(Row(key, label, cells))
     missing = [
         f"{row.label}: {what} not computable, {cell.reason}."
@@ -71,15 +71,15 @@ def faithfulness_section(
     return Section(
         key="faithfulness",
         title="Faithfulness to the mask",
-        text="A segmenter that has seen only real training images reads each generated image; Dice compares its reading "
-        "with the mask that the image was generated from (1 is perfect agreement). The segmenter makes mistakes of its "
-        "own: its Dice on real held-out images is the ceiling. An image counts for a class only if its mask holds it.",
+        text="A segmenter that has seen only real training images reads each generated image; Dice compares its "
+        "reading with the mask that the image was generated from (1 is perfect agreement). The segmenter makes mistakes "
+        "of its own: its Dice on real held-out images is the ceiling. An image counts for a class only if its mask holds it.",
         columns=columns,
         rows=rows,
         notes=[
             f"Segmenter: {segmenter}.",
-            f"{len(synthetic)} synthetic images ({_units(synthetic)}), {len(real)} held-out real images ({_units(real)}); "
-            "intervals from resampling patients.",
+            f"{len(synthetic)} synthetic images ({_units(synthetic)}), {len(real)} held-out real images "
+            f"({_units(real)}); intervals from resampling patients.",
         ],
         warnings=_size_warnings(real, synthetic, "Faithfulness") + missing,
     )
@@ -122,7 +122,7 @@ def realism_section(
     """FID and KID between synthetic and held-out real images, beside that between training and held-out real ones."""
     rows = []
     for key, label, distance in (("fid", "FID", fid), ("kid", "KID", kid)):
-        cells = {}
+        cells: dict[str, Cell] = {}
         for column, other in (("synthetic", synthetic), ("training", training)):
             cells[column] = _distance(distance, real, other, features, seed)
         rows.append(Row(key, label, cells))
@@ -132,8 +132,8 @@ def realism_section(
     value = rows[0].cells["synthetic"]
     if dim is not None and smaller <= 2 * dim and isinstance(value, Estimate) and value.value is not None:
         warnings.append(
-            f"FID is biased upwards where images are few: {smaller} images for {dim} features. Compare it only with FIDs "
-            "of the same N; KID has no such bias."
+            f"FID is biased upwards where images are few: {smaller} images for {dim} features. Compare it only with "
+            "FIDs of the same N; KID has no such bias."
         )
     left_out = int((~synthetic.finite).sum())
     if left_out:

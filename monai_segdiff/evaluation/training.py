@@ -56,8 +56,8 @@ def train_segmenter(
 ) -> Segmenter:
     """Train a small U-Net to segment, or take it from the cache.
 
-    The same cases, settings and seed give the same segmenter (on one machine with one number of threads), kept under the
-    hash of file contents and settings.
+    The same cases, settings and seed give the same segmenter (on one machine with one number of threads), kept under
+    the hash of file contents and settings.
 
     Args:
         cases: real training cases; nothing else is seen.

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from monai_segdiff._version import __version__
 from monai_segdiff.data import Case, SegmentationDataset, case_name, read_dataset, write_dataset, write_like
-from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.data.atomic import atomic_file, remove_leftovers
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.manifest import Manifest
 
@@ -122,8 +122,7 @@ def _prepare_folder(root: Path, overwrite: bool) -> None:
         shutil.rmtree(root)
     elif root.is_dir() and any(root.iterdir()) and not ours:
         raise ValueError(f"{root} holds something that was not generated here: give an empty folder")
-    for leftover in root.rglob(".tmp-*"):  # of a process that was killed while it wrote
-        leftover.unlink()
+    remove_leftovers(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

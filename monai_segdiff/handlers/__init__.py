@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from monai_segdiff.handlers.atomic import atomic_write
 from monai_segdiff.handlers.checkpoint import ExportWeights, ResumeCheckpoint
 from monai_segdiff.handlers.ema import ExponentialMovingAverage
 from monai_segdiff.handlers.finite_loss import StopOnNonFiniteLoss
@@ -19,7 +18,6 @@ __all__ = [
     "ResumeCheckpoint",
     "SamplePreview",
     "StopOnNonFiniteLoss",
-    "atomic_write",
     "class_color",
     "color_labels",
     "picture_grid",

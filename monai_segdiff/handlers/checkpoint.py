@@ -15,7 +15,7 @@ import torch
 import yaml
 from ignite.engine import Engine, Events
 
-from monai_segdiff.handlers.atomic import atomic_write
+from monai_segdiff.data.atomic import atomic_file, remove_leftovers
 
 __all__ = ["ExportWeights", "ResumeCheckpoint"]
 
@@ -99,8 +99,8 @@ class ResumeCheckpoint:
             return
         counters = {"epoch": state.epoch, "iteration": state.iteration, "epoch_length": state.epoch_length}
         content = {name: value.state_dict() for name, value in self._all_objects(engine).items()}
-        with atomic_write(self.directory / f"checkpoint_epoch={state.epoch}.pt") as file:
-            torch.save({_COUNTERS: counters, **content}, file)
+        with atomic_file(self.directory / f"checkpoint_epoch={state.epoch}.pt") as temporary:
+            torch.save({_COUNTERS: counters, **content}, temporary)
         self._saved_iteration = state.iteration
         for path in self.files()[: -self.keep]:
             path.unlink(missing_ok=True)
@@ -113,6 +113,7 @@ class ResumeCheckpoint:
         """
         if idist.get_rank() == 0:
             _check_writable(self.directory)
+            remove_leftovers(self.directory)
         if found := self._newest_readable():
             self._load(engine, *found)
         iterations = idist.all_gather(engine.state.iteration)
@@ -206,11 +207,11 @@ class ExportWeights:
             engine: the trainer.
         """
         if idist.get_rank() == 0:
-            with atomic_write(self.path) as file:
-                torch.save(self.network.state_dict(), file)
+            with atomic_file(self.path) as temporary:
+                torch.save(self.network.state_dict(), temporary)
             if self.card is not None:
-                with atomic_write(self.path.with_suffix(".yaml")) as file:
-                    file.write(yaml.safe_dump(self.card, sort_keys=False, default_flow_style=None).encode())
+                with atomic_file(self.path.with_suffix(".yaml")) as temporary:
+                    temporary.write_text(yaml.safe_dump(self.card, sort_keys=False, default_flow_style=None))
 
 
 def _unwrapped(value: Any) -> Any:
@@ -228,6 +229,6 @@ def _plain(value: Any) -> Any:
 
 def _check_writable(directory: Path) -> None:
     """Fail before the first epoch, not after it."""
-    with atomic_write(directory / ".writable"):
-        pass
+    with atomic_file(directory / ".writable") as temporary:
+        temporary.touch()
     (directory / ".writable").unlink()

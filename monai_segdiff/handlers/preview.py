@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from monai.data.utils import list_data_collate
 from PIL import Image
 
-from monai_segdiff.handlers.atomic import atomic_write
+from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.handlers.picture import color_labels, gray_levels, middle_slice, picture_grid
 
 __all__ = ["SamplePreview"]
@@ -99,8 +99,8 @@ class SamplePreview:
         indices = list(range(len(condition)))
         generated = self.inferer(inputs=condition, network=self.network, indices=indices)
         pixels = self._draw(self._batch, generated)
-        with atomic_write(self.output_dir / f"preview_epoch={engine.state.epoch}.png") as file:
-            Image.fromarray(pixels).save(file, format="PNG")
+        with atomic_file(self.output_dir / f"preview_epoch={engine.state.epoch}.png") as temporary:
+            Image.fromarray(pixels).save(temporary)
         if self.summary_writer is not None:
             self.summary_writer.add_image("preview", pixels, engine.state.epoch, dataformats="HWC")
 

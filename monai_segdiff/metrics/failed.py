@@ -1,4 +1,4 @@
-"""Which generated images failed: noise, blur, values that are not finite, or anatomy that is not where the mask says."""
+"""Which generated images failed: noise, blur, values that are not finite, or anatomy not where the mask says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def noise_level(images: torch.Tensor) -> torch.Tensor:
         images: (N, C, *spatial), any range.
 
     Returns:
-        (N,) float64 in the images' unit, the mean over channels; 0 for a constant image, NaN for one that is not finite.
+        (N,) float64 in the images' unit, the mean over channels; 0 for a constant image, NaN for one not finite.
     """
     levels = []
     for image in images.detach().cpu().numpy():

@@ -37,7 +37,8 @@ def dice_per_class(prediction: torch.Tensor, mask: torch.Tensor, num_classes: in
 def foreground_dice(dice: torch.Tensor) -> torch.Tensor:
     """Mean Dice over the classes that a sample's mask holds, background left out.
 
-    The mean over classes, not Dice of their union: a union that fills half the image, such as a body, overlaps any other.
+    The mean over classes, not Dice of their union: a union that fills half the image, such as a body, overlaps with
+    any other.
 
     Args:
         dice: (N, C) from `dice_per_class`.

@@ -29,8 +29,8 @@ def fid(
     """Fréchet distance between Gaussians fitted to both sets of features (Heusel et al. 2017, arXiv 1706.08500).
 
     The value is MONAI's. It is biased upwards by roughly (number of features)/N, and so is every resample, once more;
-    the interval is therefore the resamples' spread around their own mean, moved to the value. It shows how far the value
-    depends on which images were drawn, not that bias.
+    the interval is therefore the resamples' spread around their own mean, moved to the value. It shows how far the
+    value depends on which images were drawn, not that bias.
 
     Args:
         real: (N, D) features.
@@ -41,7 +41,8 @@ def fid(
         seed: of the resampling.
 
     Returns:
-        Distance, at least 0; without a value if either side has fewer than `MINIMUM_FID` images. n counts the smaller side.
+        Distance, at least 0; without a value if either side has fewer than `MINIMUM_FID` images. n counts the smaller
+        side.
 
     Raises:
         ValueError: if the features are not of shapes (N, D) and (M, D), or not finite.
@@ -73,8 +74,9 @@ def kid(
 ) -> Estimate:
     """Kernel distance (Binkowski et al. 2018, arXiv 1801.01401): squared MMD with the kernel (x.y / D + 1)^3.
 
-    Unbiased (Gretton et al. 2012, eq. 3) for any sizes, so it may be slightly negative, and is near 0 for two draws from
-    one population however few. The kernel is torchmetrics'; its estimator wants both sides of one size, hence ours.
+    Unbiased (Gretton et al. 2012, eq. 3) for any sizes, so it may be slightly negative, and is near 0 for two draws
+    from one population however few. The kernel is torchmetrics'; its estimator wants both sides of one size, hence
+    ours.
 
     Args:
         real: (N, D) features.
@@ -164,15 +166,17 @@ class _Sums:
 
     def __init__(self, features: torch.Tensor, groups: _Groups) -> None:
         self.features = features
-        index = group_index(groups, len(features))
-        self.groups = int(index.max()) + 1
-        self.member = torch.zeros(len(features), self.groups, dtype=torch.float64)
-        self.member[torch.arange(len(features)), index] = 1
-        self.sizes = self.member.sum(0)
+        self.index = group_index(groups, len(features))
+        self.groups = int(self.index.max()) + 1
+        self.sizes = torch.bincount(self.index).double()
         self.once = torch.ones(1, self.groups, dtype=torch.float64)
         kernel = poly_kernel(features, features)
-        self.sums = self.member.T @ kernel @ self.member
-        self.traces = self.member.T @ kernel.diagonal()
+        self.sums = self.over_groups(self.over_groups(kernel).T).T
+        self.traces = self.over_groups(kernel.diagonal())
+
+    def over_groups(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum the rows of each group."""
+        return values.new_zeros(self.groups, *values.shape[1:]).index_add_(0, self.index, values)
 
     def within(self, counts: torch.Tensor) -> torch.Tensor:
         """Mean kernel over pairs of different images, per resample; counts (draws, groups).
@@ -194,7 +198,7 @@ class _Sums:
 
 
 def _cross_sums(x: _Sums, y: _Sums) -> torch.Tensor:
-    return x.member.T @ poly_kernel(x.features, y.features) @ y.member
+    return y.over_groups(x.over_groups(poly_kernel(x.features, y.features)).T).T
 
 
 def _frechet(x: torch.Tensor, x_counts: torch.Tensor, y: torch.Tensor, y_counts: torch.Tensor) -> torch.Tensor:
@@ -215,7 +219,8 @@ def _moments(x: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch
 def _features(real: torch.Tensor, synthetic: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     if real.ndim != 2 or synthetic.ndim != 2 or real.shape[1] != synthetic.shape[1]:
         raise ValueError(
-            f"features must be (N, D) and (M, D), got {tuple(real.shape)} (real) and {tuple(synthetic.shape)} (synthetic)"
+            f"features must be (N, D) and (M, D), got {tuple(real.shape)} (real) and {tuple(synthetic.shape)} "
+            "(synthetic)"
         )
     for name, features in (("real", real), ("synthetic", synthetic)):
         if not torch.isfinite(features).all():

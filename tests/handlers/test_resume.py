@@ -92,7 +92,7 @@ def test_run_that_is_ended_within_an_epoch_keeps_the_last_whole_epoch(tmp_path: 
 
 
 def test_epoch_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
-    for name in ["checkpoint_epoch=9.pt", "checkpoint_epoch=10.pt", "checkpoint_epoch=11.pt.tmp", "model.pt"]:
+    for name in ["checkpoint_epoch=9.pt", "checkpoint_epoch=10.pt", ".tmp-1-checkpoint_epoch=11.pt", "model.pt"]:
         (tmp_path / name).touch()
     names = [path.name for path in ResumeCheckpoint(tmp_path, {}).files()]
     assert names == ["checkpoint_epoch=9.pt", "checkpoint_epoch=10.pt"]
@@ -165,7 +165,7 @@ def test_full_disk_stops_the_training_and_keeps_what_was_there(tmp_path: Path) -
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
     try:
-        with pytest.raises(OSError, match=r"cannot write .*checkpoint_epoch=2\.pt.*free space"):
+        with pytest.raises(OSError, match=r"cannot write .*checkpoint_epoch=2\.pt.*free some space"):
             train(tmp_path, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -176,7 +176,7 @@ def test_full_disk_stops_the_training_and_keeps_what_was_there(tmp_path: Path) -
 def test_unwritable_folder_is_found_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     training = build_training(tmp_path / "file" / "folder", 1)
-    with pytest.raises(OSError, match=r"cannot write .*file/folder.*writable folder"):
+    with pytest.raises(OSError, match=r"cannot write .*file/folder.*can be written to"):
         training.trainer.run()
     assert training.trainer.state.iteration == 0
 
@@ -200,7 +200,7 @@ def kill_and_run_again(folder: Path, num_workers: int) -> None:
     process = start("killed", kill_in_save=2)
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert (folder / "killed" / "checkpoint_epoch=2.pt.tmp").exists()
+    assert list((folder / "killed").glob(".tmp-*-checkpoint_epoch=2.pt"))
     moments, kills = random.Random(num_workers), 1
     for _ in range(4):
         process = start("killed")
@@ -214,6 +214,7 @@ def kill_and_run_again(folder: Path, num_workers: int) -> None:
     start("killed").join()
     whole, killed = (torch.load(folder / name / "state.pt", weights_only=True) for name in ("whole", "killed"))
     assert_equal(killed, whole)
+    assert not list((folder / "killed").glob(".tmp-*"))
 
 
 @pytest.mark.slow

@@ -121,12 +121,16 @@ def _one_or_all(values: Sequence[Any] | None) -> Any:
 
 
 def _class(text: str) -> tuple[str, int | list[int]]:
-    name, _, ids = text.partition("=")
+    """NAME=ID, NAME=ID,ID and NAME=FIRST-LAST."""
+    name, _, listed = text.partition("=")
+    ids: list[int] = []
     try:
-        numbers = [int(number) for number in ids.split(",")]
+        for part in listed.split(","):
+            first, _, last = part.partition("-")
+            ids.extend(range(int(first), int(last or first) + 1))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=ID or NAME=ID,ID,...") from None
-    return name, numbers[0] if len(numbers) == 1 else numbers
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=ID, NAME=ID,ID,... or NAME=FIRST-LAST") from None
+    return name, ids[0] if len(ids) == 1 else ids
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from .check import check_dataset
-from .findings import Finding
-from .label_files import CheckSpatialSizeD, CheckSpatialSized, CheckSpatialSizeDict, SaveLikeD, SaveLiked, SaveLikeDict
-from .layout import Case, SegmentationDataset, case_name, default_patient, file_extension, read_dataset, write_dataset
-from .load import load_image
-from .opening import measure_sigma_data, open_dataset
-from .pairing import pair_folders
-from .phantoms import make_ct_phantoms
-from .phantoms_ct import CT_PHANTOM_CLASSES, CT_PHANTOM_RANGE, CTPhantom
-from .prepare import prepare_dataset
-from .seeded import EpochSampler, SeededCacheDataset
-from .splits import split_cases
-from .writers import write_like
+from monai_segdiff.data.check import check_dataset
+from monai_segdiff.data.findings import Finding
+from monai_segdiff.data.label_files import (
+    CheckSpatialSizeD,
+    CheckSpatialSized,
+    CheckSpatialSizeDict,
+    SaveLikeD,
+    SaveLiked,
+    SaveLikeDict,
+)
+from monai_segdiff.data.layout import (
+    Case,
+    SegmentationDataset,
+    case_name,
+    default_patient,
+    file_extension,
+    read_dataset,
+    write_dataset,
+)
+from monai_segdiff.data.load import load_image
+from monai_segdiff.data.opening import measure_sigma_data, open_dataset
+from monai_segdiff.data.pairing import pair_folders
+from monai_segdiff.data.phantoms import make_ct_phantoms
+from monai_segdiff.data.phantoms_ct import CT_PHANTOM_CLASSES, CT_PHANTOM_RANGE, CTPhantom
+from monai_segdiff.data.prepare import prepare_dataset
+from monai_segdiff.data.seeded import EpochSampler, SeededCacheDataset
+from monai_segdiff.data.splits import split_cases
+from monai_segdiff.data.writers import write_like
 
 __all__ = [
     "CT_PHANTOM_CLASSES",

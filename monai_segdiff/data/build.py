@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .atomic import atomic_folder
-from .layout import SegmentationDataset, read_dataset, write_dataset
+from monai_segdiff.data.atomic import atomic_folder
+from monai_segdiff.data.layout import SegmentationDataset, read_dataset, write_dataset
 
 __all__ = ["build_once"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from .findings import Finding, case_findings
-from .layout import Case, SegmentationDataset, read_dataset
+from monai_segdiff.data.findings import Finding, case_findings
+from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset
 
 __all__ = ["check_dataset"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from .layout import Case
-from .load import load_image
+from monai_segdiff.data.layout import Case
+from monai_segdiff.data.load import load_image
 
 __all__ = ["AFFINE_TOLERANCE", "Finding", "case_findings", "label_ids"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .atomic import atomic_file
+from monai_segdiff.data.atomic import atomic_file
 
 __all__ = [
     "Case",

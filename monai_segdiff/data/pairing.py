@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from .layout import Case, default_patient, list_images
+from monai_segdiff.data.layout import Case, default_patient, list_images
 
 __all__ = ["pair_folders"]
 

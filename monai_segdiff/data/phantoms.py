@@ -8,11 +8,11 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from .build import build_once
-from .layout import Case, SegmentationDataset
-from .nifti import save_nifti
-from .phantoms_ct import CT_PHANTOM_CLASSES, CT_PHANTOM_RANGE, CTPhantom
-from .splits import split_cases
+from monai_segdiff.data.build import build_once
+from monai_segdiff.data.layout import Case, SegmentationDataset
+from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.data.phantoms_ct import CT_PHANTOM_CLASSES, CT_PHANTOM_RANGE, CTPhantom
+from monai_segdiff.data.splits import split_cases
 
 __all__ = ["make_ct_phantoms"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from .shapes import Field, WaveField, coverage, rotate, smooth_union, superellipsoid
+from monai_segdiff.data.shapes import Field, WaveField, coverage, rotate, smooth_union, superellipsoid
 
 Labels: TypeAlias = NDArray[np.uint8]
 Paint: TypeAlias = Callable[..., None]

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from .build import build_once
-from .layout import Case, SegmentationDataset, case_name, default_patient, read_dataset
-from .nifti import save_nifti
-from .prepare_case import Plan, prepare_case
-from .splits import split_cases
+from monai_segdiff.data.build import build_once
+from monai_segdiff.data.layout import Case, SegmentationDataset, case_name, default_patient, read_dataset
+from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.data.prepare_case import Plan, prepare_case
+from monai_segdiff.data.splits import split_cases
 
 __all__ = ["prepare_dataset"]
 

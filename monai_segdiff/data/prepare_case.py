@@ -10,10 +10,10 @@ from monai.data import MetaTensor
 from monai.transforms import Flip, Orientation
 from numpy.typing import NDArray
 
-from .findings import case_findings
-from .layout import Case
-from .load import is_raster, load_image, spacing_of
-from .resample import body_mask, fit_spacing, remap_labels, resample_pair
+from monai_segdiff.data.findings import case_findings
+from monai_segdiff.data.layout import Case
+from monai_segdiff.data.load import is_raster, load_image, spacing_of
+from monai_segdiff.data.resample import body_mask, fit_spacing, remap_labels, resample_pair
 
 __all__ = ["Piece", "Plan", "prepare_case"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .layout import SPLITS, Case
+from monai_segdiff.data.layout import SPLITS, Case
 
 __all__ = ["BY_PATIENT", "WITHIN_PATIENT", "split_cases"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .atomic import atomic_file
-from .layout import file_extension
-from .load import is_raster
+from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.data.layout import file_extension
+from monai_segdiff.data.load import is_raster
 
 __all__ = ["write_like"]
 

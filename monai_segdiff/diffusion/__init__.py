@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from .denoiser import CountingDenoiser, Denoiser
-from .levels import geometric, karras
-from .noise import SampleNoise, mix_seed
-from .parameterizations import EDM, EpsilonVP, Parameterization, RectifiedFlow, ScoreVE, VelocityVP
-from .samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, heun, unipc, ve_pc
+from monai_segdiff.diffusion.denoiser import CountingDenoiser, Denoiser
+from monai_segdiff.diffusion.levels import geometric, karras
+from monai_segdiff.diffusion.noise import SampleNoise, mix_seed
+from monai_segdiff.diffusion.parameterizations import (
+    EDM,
+    EpsilonVP,
+    Parameterization,
+    RectifiedFlow,
+    ScoreVE,
+    VelocityVP,
+)
+from monai_segdiff.diffusion.samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, heun, unipc, ve_pc
 
 __all__ = [
     "EDM",

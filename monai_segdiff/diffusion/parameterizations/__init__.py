@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .base import Parameterization, Scalings
-from .edm import EDM
-from .flow import RectifiedFlow
-from .ve import ScoreVE
-from .vp import EpsilonVP, VelocityVP
+from monai_segdiff.diffusion.parameterizations.base import Parameterization, Scalings
+from monai_segdiff.diffusion.parameterizations.edm import EDM
+from monai_segdiff.diffusion.parameterizations.flow import RectifiedFlow
+from monai_segdiff.diffusion.parameterizations.ve import ScoreVE
+from monai_segdiff.diffusion.parameterizations.vp import EpsilonVP, VelocityVP
 
 __all__ = ["EDM", "EpsilonVP", "Parameterization", "RectifiedFlow", "Scalings", "ScoreVE", "VelocityVP"]

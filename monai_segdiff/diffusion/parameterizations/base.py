@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..denoiser import Denoiser
-from ..precision import at_least_float32, per_sample
+from monai_segdiff.diffusion.denoiser import Denoiser
+from monai_segdiff.diffusion.precision import at_least_float32, per_sample
 
 __all__ = ["Parameterization", "Scalings"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..levels import karras
-from .base import Parameterization, Scalings
+from monai_segdiff.diffusion.levels import karras
+from monai_segdiff.diffusion.parameterizations.base import Parameterization, Scalings
 
 __all__ = ["EDM"]
 

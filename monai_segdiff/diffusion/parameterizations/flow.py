@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .base import Parameterization, Scalings
+from monai_segdiff.diffusion.parameterizations.base import Parameterization, Scalings
 
 __all__ = ["RectifiedFlow"]
 

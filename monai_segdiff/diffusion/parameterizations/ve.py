@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from ..levels import geometric
-from .base import Parameterization, Scalings
+from monai_segdiff.diffusion.levels import geometric
+from monai_segdiff.diffusion.parameterizations.base import Parameterization, Scalings
 
 __all__ = ["ScoreVE"]
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from .base import Parameterization, Scalings
+from monai_segdiff.diffusion.parameterizations.base import Parameterization, Scalings
 
 __all__ = ["EpsilonVP", "VelocityVP"]
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import torch
 
-from .contract import Callback, Constrain, Noise
-from .ddim import ddim
-from .ddpm import ddpm
-from .dpmpp_2m import dpmpp_2m
-from .heun import heun
-from .unipc import unipc
-from .ve_pc import ve_pc
+from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise
+from monai_segdiff.diffusion.samplers.ddim import ddim
+from monai_segdiff.diffusion.samplers.ddpm import ddpm
+from monai_segdiff.diffusion.samplers.dpmpp_2m import dpmpp_2m
+from monai_segdiff.diffusion.samplers.heun import heun
+from monai_segdiff.diffusion.samplers.unipc import unipc
+from monai_segdiff.diffusion.samplers.ve_pc import ve_pc
 
 __all__ = ["SAMPLERS", "Callback", "Constrain", "Noise", "ddim", "ddpm", "dpmpp_2m", "heun", "unipc", "ve_pc"]
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from ..denoiser import Denoiser
-from ..precision import at_least_float32
+from monai_segdiff.diffusion.denoiser import Denoiser
+from monai_segdiff.diffusion.precision import at_least_float32
 
 __all__ = ["Callback", "Constrain", "Noise", "SamplingRun", "require_noise"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ..denoiser import Denoiser
-from .contract import Callback, Constrain, Noise, require_noise
-from .ddim import ddim
+from monai_segdiff.diffusion.denoiser import Denoiser
+from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, require_noise
+from monai_segdiff.diffusion.samplers.ddim import ddim
 
 __all__ = ["ddpm"]
 

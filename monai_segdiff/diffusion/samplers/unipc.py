@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from ..denoiser import Denoiser
-from .contract import Callback, Constrain, Noise, SamplingRun
+from monai_segdiff.diffusion.denoiser import Denoiser
+from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SamplingRun
 
 __all__ = ["unipc"]
 

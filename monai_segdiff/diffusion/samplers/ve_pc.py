@@ -7,9 +7,9 @@ from typing import Literal
 
 import torch
 
-from ..denoiser import Denoiser
-from ..precision import per_sample
-from .contract import Callback, Constrain, Noise, SamplingRun, require_noise
+from monai_segdiff.diffusion.denoiser import Denoiser
+from monai_segdiff.diffusion.precision import per_sample
+from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SamplingRun, require_noise
 
 __all__ = ["ve_pc"]
 

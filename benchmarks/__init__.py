@@ -1,0 +1,1 @@
+"""Measurements of quality and speed; each module is one command, ``python -m benchmarks.NAME --help``."""

@@ -1,0 +1,80 @@
+"""Bundles trained through their own configuration, as users do, for a given time."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+from monai_segdiff.bundle import bundle_path
+
+__all__ = ["TIME_LIMIT", "TrainingFacts", "copy_bundle", "train_bundle"]
+
+TIME_LIMIT = Path(__file__).with_name("time_limit.yaml")
+"""Overlay that ends a training after ``limit_seconds``, by ignite's own handler."""
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What a training has done.
+
+    Args:
+        iterations: optimizer steps.
+        images: images seen.
+        seconds: wall-clock time of the training loop.
+    """
+
+    iterations: int
+    images: int
+    seconds: float
+
+
+def copy_bundle(target: Path, name: str = "ct_organ") -> Path:
+    """Copy a bundle without what runs have left in it.
+
+    Args:
+        target: folder to make or to complete.
+        name: name of the bundle.
+
+    Returns:
+        The folder, absolute.
+    """
+    made_by_running = shutil.ignore_patterns("models", "eval", "phantoms*", "__pycache__")
+    shutil.copytree(bundle_path(name), target, dirs_exist_ok=True, ignore=made_by_running)
+    return target.resolve()
+
+
+def train_bundle(bundle: Path, overlays: Sequence[str | Path], overrides: Mapping[str, Any]) -> TrainingFacts:
+    """Train a bundle: what ``python -m monai.bundle run training`` does, with a look at the trainer afterwards.
+
+    Args:
+        bundle: its folder.
+        overlays: names in its ``configs`` folder, or paths, to be laid over ``train.yaml``.
+        overrides: values of ids of the configuration.
+
+    Returns:
+        What was done.
+    """
+    logging.getLogger("ignite").setLevel(logging.WARNING)
+    configs = [str(bundle / "configs" / overlay) for overlay in ("train.yaml", *overlays)]
+    workflow = ConfigWorkflow(
+        config_file=configs,
+        workflow_type="train",
+        run_id="training",
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        logging_file=False,
+        bundle_root=str(bundle),
+        **overrides,
+    )
+    workflow.initialize()
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    workflow.run()
+    workflow.finalize()
+    iterations = trainer.state.iteration
+    images = iterations * workflow.parser.get_parsed_content("batch_size")
+    return TrainingFacts(iterations, images, round(trainer.state.times["COMPLETED"], 1))

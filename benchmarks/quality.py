@@ -1,0 +1,232 @@
+"""Images for held-out masks, and how good they are beside the held-out real ones."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from scipy.stats import binomtest
+
+from monai_segdiff.data import Case, SegmentationDataset
+from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.evaluation.measure import Features, Measurements, measure
+from monai_segdiff.evaluation.pairs import PairReader
+from monai_segdiff.evaluation.pictures import upright
+from monai_segdiff.evaluation.report import Cell, Column
+from monai_segdiff.evaluation.training import train_segmenter
+from monai_segdiff.generation import generate_dataset
+from monai_segdiff.generation.generator import Generator
+from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid
+from monai_segdiff.metrics import Estimate, FailedSampleDetector, bootstrap_mean, kid, kid_difference
+
+__all__ = ["COLUMNS", "Judge", "Sampled", "sample", "spread_over_patients"]
+
+COLUMNS = {
+    "evaluations": Column("evaluations", "count"),
+    "seconds": Column("seconds per image", "small"),
+    "images": Column("images", "count"),
+    "dice": Column("Dice to mask", "number"),
+    "failed": Column("failed samples", "percent"),
+    "kid": Column("KID to held-out real images", "small"),
+}
+"""Columns of every table of quality; figures in brackets are 95% intervals from resampling patients."""
+
+
+def spread_over_patients(masks: Sequence[Case]) -> list[Case]:
+    """Order masks so that the first few of them belong to as many patients as possible.
+
+    Args:
+        masks: any number of label maps.
+    """
+    seen: dict[str, int] = {}
+    order = []
+    for mask in masks:
+        seen[mask.patient] = seen.get(mask.patient, 0) + 1
+        order.append((seen[mask.patient], mask))
+    return [mask for _, mask in sorted(order, key=lambda pair: pair[0])]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Generated images.
+
+    Args:
+        cases: image and label map of each, in the order of the masks.
+        seconds: time per image, reading and writing of files left out.
+        evaluations: evaluations of the network for each image.
+    """
+
+    cases: list[Case]
+    seconds: float
+    evaluations: int
+
+
+def sample(
+    generator: Generator, masks: Sequence[Case], folder: Path, *, per_mask: int = 1, batch_size: int = 16
+) -> Sampled:
+    """Generate images for masks, or take what a run before has generated with the same settings.
+
+    Args:
+        generator: what generates; its ``settings`` name all that matters.
+        masks: the label maps.
+        folder: for the images.
+        per_mask: images for each mask.
+        batch_size: images sampled at once.
+    """
+    journal = folder.with_name(f"{folder.name}.seconds.jsonl")
+    if not any(folder.glob("manifest*")):
+        journal.unlink(missing_ok=True)
+    timed = replace(generator, inferer=_Timed(generator.inferer, journal))
+    dataset = generate_dataset(timed, masks, folder, per_mask=per_mask, batch_size=batch_size)
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    seconds = sum(line["seconds"] for line in lines) / sum(line["images"] for line in lines)
+    records = json.loads((folder / "manifest.json").read_text())["samples"]
+    return Sampled(dataset.splits["training"], seconds, records[0]["evaluations"])
+
+
+class _Timed:
+    """An inferer whose times outlive the process."""
+
+    def __init__(self, inferer: Any, journal: Path) -> None:
+        self.inferer = inferer
+        self.journal = journal
+
+    @property
+    def evaluations(self) -> int:
+        return self.inferer.evaluations
+
+    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, indices: Sequence[int]) -> torch.Tensor:
+        started = time.perf_counter()
+        images = self.inferer(inputs=inputs, network=network, indices=indices).cpu()  # waits for a GPU
+        line = json.dumps({"images": len(images), "seconds": time.perf_counter() - started})
+        with open(self.journal, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        return images
+
+
+class Judge:
+    """Measures images of one data set with a segmenter trained on its real training images.
+
+    Args:
+        dataset: real images, with splits ``training`` and ``test``.
+        segmenter_images: length of the segmenter's training in images; by default as ``evaluate`` has it.
+        cache_dir: where trained segmenters are kept.
+        seed: of segmenter and bootstrap.
+    """
+
+    def __init__(
+        self, dataset: SegmentationDataset, segmenter_images: int | None, cache_dir: Path, seed: int = 0
+    ) -> None:
+        assert dataset.intensity_range is not None
+        self.seed = seed
+        self.reader = PairReader(dataset.classes, dataset.intensity_range, dataset.spatial_dims)
+        self.segmenter: Any = train_segmenter(
+            dataset.splits["training"], self.reader, segmenter_images, seed=seed, cache_dir=cache_dir
+        )
+        self.features = Features(self.segmenter.features_name, self.segmenter.features)
+        self.real = self.measure(dataset.splits["test"], "held-out real images")
+        self.ceiling = bootstrap_mean(self.real.foreground, self.real.patients, seed=seed)
+        self.detector = FailedSampleDetector.fit(self.real.noise, self.real.detail, self.ceiling.value)
+
+    @property
+    def notes(self) -> list[str]:
+        """What stands below every table."""
+        assert self.ceiling.value is not None
+        return [
+            f"Segmenter's ceiling: Dice {self.ceiling.value:.3f} on {len(self.real)} held-out real images of "
+            f"{self.ceiling.groups} patients.",
+            f"KID in the segmenter's feature space ({self.segmenter.features_name}); intervals are 95% from resampling "
+            "patients, those of failed samples exact binomial ones.",
+        ]
+
+    def measure(self, cases: Sequence[Case], name: str) -> Measurements:
+        """Measure images.
+
+        Args:
+            cases: image and label map of each.
+            name: shown with the progress bar.
+        """
+        return measure(cases, self.reader, self.segmenter, self.features, name)
+
+    def cells(self, sampled: Sampled, measured: Measurements) -> dict[str, Cell]:
+        """Figures of generated images, by the keys of ``COLUMNS``."""
+        detector = self.detector.reasons(measured.noise, measured.detail, measured.foreground)
+        failed = int(torch.stack(list(detector.values())).any(0).sum())
+        interval = binomtest(failed, len(measured)).proportion_ci()
+        rate = Estimate(failed / len(measured), interval.low, interval.high, len(measured), len(measured))
+        kept = measured.finite
+        patients = _kept(measured.patients, kept)
+        distance = kid(self._real, measured.features[kept], self.real.patients, patients, seed=self.seed)
+        return {
+            "evaluations": sampled.evaluations,
+            "seconds": sampled.seconds,
+            "images": len(measured),
+            "dice": bootstrap_mean(measured.foreground, measured.patients, seed=self.seed),
+            "failed": rate,
+            "kid": distance,
+        }
+
+    def differences(self, measured: Measurements, reference: Measurements) -> dict[str, Cell]:
+        """Figures minus those of a reference, on the masks and starts that both have: the first ones.
+
+        Args:
+            measured: images; negative Dice differences are losses, negative KID differences gains.
+            reference: images for the same masks from the same starts, or for the first of them.
+
+        Raises:
+            ValueError: if the two do not begin with the same label maps.
+        """
+        n = min(len(measured), len(reference))
+        if measured.mask_ids[:n] != reference.mask_ids[:n]:
+            raise ValueError("the two sets were not generated for the same masks in the same order")
+        patients = measured.patients[:n]
+        both = measured.finite[:n] & reference.finite[:n]
+        return {
+            "pairs": n,
+            "dice_difference": bootstrap_mean(
+                measured.foreground[:n] - reference.foreground[:n], patients, seed=self.seed
+            ),
+            "kid_difference": kid_difference(
+                self._real,
+                measured.features[:n][both],
+                reference.features[:n][both],
+                self.real.patients,
+                _kept(patients, both),
+                seed=self.seed,
+            ),
+        }
+
+    def picture(self, masks: Sequence[Case], rows: Sequence[Sequence[Case]], file: Path, tile_size: int = 96) -> None:
+        """Draw masks, their real images and generated ones.
+
+        Args:
+            masks: cases with their real images: the columns.
+            rows: generated cases, a row each, as many as there are masks.
+            file: PNG file to write.
+            tile_size: smallest side of an image in the picture, in pixels.
+        """
+        real = [self.reader(case) for case in masks]
+        tiles = [
+            [color_labels(upright(pair.mask, pair.affine)[0]) for pair in real],
+            [gray_levels(upright(pair.image, pair.affine)) for pair in real],
+        ]
+        for row in rows:
+            pairs = [self.reader(case) for case in row]
+            tiles.append([gray_levels(upright(pair.image, pair.affine)) for pair in pairs])
+        with atomic_file(file) as temporary:
+            Image.fromarray(picture_grid(tiles, tile_size)).save(temporary, format="PNG")
+
+    @property
+    def _real(self) -> torch.Tensor:
+        assert self.real.features is not None
+        return self.real.features
+
+
+def _kept(items: Sequence[str], flags: torch.Tensor) -> list[str]:
+    return [item for item, keep in zip(items, flags.tolist(), strict=True) if keep]

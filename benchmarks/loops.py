@@ -54,7 +54,9 @@ class InMemoryLoader:
         return iter(self.dataset)
 
 
-def random_batches(number: int, batch_size: int, channels: int, shape: Sequence[int], device: torch.device) -> list[Batch]:
+def random_batches(
+    number: int, batch_size: int, channels: int, shape: Sequence[int], device: torch.device
+) -> list[Batch]:
     """Batches of random images with random conditions.
 
     Args:
@@ -125,9 +127,7 @@ class BareLoop:
         loader: the batches.
     """
 
-    def __init__(
-        self, network: torch.nn.Module, loss: Callable[[Batch], torch.Tensor], loader: InMemoryLoader
-    ) -> None:
+    def __init__(self, network: torch.nn.Module, loss: Callable[[Batch], torch.Tensor], loader: InMemoryLoader) -> None:
         self.network = network
         self.average = copy.deepcopy(network)
         self.loss = loss

@@ -21,7 +21,7 @@ from monai_segdiff.evaluation.pictures import upright
 from monai_segdiff.evaluation.report import Cell, Column
 from monai_segdiff.evaluation.training import train_segmenter
 from monai_segdiff.generation import generate_dataset
-from monai_segdiff.generation.generator import Generator
+from monai_segdiff.generation import TrainedGenerator
 from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid
 from monai_segdiff.metrics import Estimate, FailedSampleDetector, bootstrap_mean, kid, kid_difference
 
@@ -68,7 +68,7 @@ class Sampled:
 
 
 def sample(
-    generator: Generator, masks: Sequence[Case], folder: Path, *, per_mask: int = 1, batch_size: int = 16
+    generator: TrainedGenerator, masks: Sequence[Case], folder: Path, *, per_mask: int = 1, batch_size: int = 16
 ) -> Sampled:
     """Generate images for masks, or take what a run before has generated with the same settings.
 

@@ -140,7 +140,9 @@ def train_recipe(
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments("The published recipe beside the default: equal minutes, same data, same masks.", "recipes")
-    parser.add_argument("--data", choices=("cxr", "phantoms"), default="cxr", help="chest X-rays in SEGDIFF_DATA, or phantoms")
+    parser.add_argument(
+        "--data", choices=("cxr", "phantoms"), default="cxr", help="chest X-rays in SEGDIFF_DATA, or phantoms"
+    )
     parser.add_argument("--dataset", type=Path, help="another data set, used instead; --size is then its size")
     parser.add_argument("--size", type=int, default=32, help="pixels per axis")
     parser.add_argument("--patients", type=int, default=160, help="number of phantom patients")
@@ -150,7 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--per-mask", type=int, default=8, help="images for each held-out mask")
     parser.add_argument("--masks", type=int, help="number of held-out masks (default: all)")
     parser.add_argument("--batch-size", type=int, default=16, help="images sampled at once")
-    parser.add_argument("--segmenter-images", type=int, help="length of the segmenter's training (default: as evaluate)")
+    parser.add_argument(
+        "--segmenter-images", type=int, help="length of the segmenter's training (default: as evaluate)"
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/recipes"), help="folder for data, bundles and images")
     return parser
 

@@ -17,7 +17,7 @@ from monai_segdiff.data import Case, read_dataset
 from monai_segdiff.evaluation.measure import Measurements
 from monai_segdiff.evaluation.report import Column
 from monai_segdiff.generation import collect_masks, load_generator
-from monai_segdiff.generation.generator import Generator
+from monai_segdiff.generation import TrainedGenerator
 
 _COLUMNS = {
     **COLUMNS,
@@ -65,7 +65,7 @@ def ways_for_noise_prediction(reference_steps: int) -> list[Way]:
     return list(dict.fromkeys([*ours, *monai, Way("DDIMScheduler", 50), Way("DDIMScheduler", 10)]))
 
 
-def generator_for(way: Way, load: Callable[[dict[str, Any]], Generator]) -> Generator:
+def generator_for(way: Way, load: Callable[[dict[str, Any]], TrainedGenerator]) -> TrainedGenerator:
     """Load a model, set to be sampled in one way.
 
     Args:
@@ -85,7 +85,7 @@ def generator_for(way: Way, load: Callable[[dict[str, Any]], Generator]) -> Gene
 def run_model(
     model: str,
     ways: Sequence[Way],
-    load: Callable[[dict[str, Any]], Generator],
+    load: Callable[[dict[str, Any]], TrainedGenerator],
     masks: Sequence[Case],
     judge: Judge,
     results: Results,
@@ -125,10 +125,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--per-mask", type=int, default=1, help="images for each mask")
     parser.add_argument("--reference-steps", type=int, default=1000, help="steps of the reference")
     parser.add_argument("--reference-masks", type=int, default=64, help="masks of rows with many steps")
-    parser.add_argument("--few-masks-from", type=int, default=250, help="number of steps from which fewer masks are used")
+    parser.add_argument(
+        "--few-masks-from", type=int, default=250, help="number of steps from which fewer masks are used"
+    )
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 30], help="steps of dpmpp_2m and unipc")
     parser.add_argument("--batch-size", type=int, default=16, help="images sampled at once")
-    parser.add_argument("--segmenter-images", type=int, help="length of the segmenter's training (default: as evaluate)")
+    parser.add_argument(
+        "--segmenter-images", type=int, help="length of the segmenter's training (default: as evaluate)"
+    )
     parser.add_argument("--device", help="where to sample (default: a GPU if there is one)")
     parser.add_argument("--work", type=Path, help="folder for the images (default: eval/samplers of the bundle)")
     return parser
@@ -142,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset = read_dataset(args.dataset or args.bundle / "phantoms")
     masks = spread_over_patients(collect_masks(dataset.root, "test"))[: args.masks]
 
-    def loader(bundle: Path, **fixed: Any) -> Callable[[dict[str, Any]], Generator]:
+    def loader(bundle: Path, **fixed: Any) -> Callable[[dict[str, Any]], TrainedGenerator]:
         common = {"seed": args.seed, "device": f"$torch.device('{device}')", **fixed}
         return lambda overrides: load_generator(bundle, overrides={**common, **overrides})
 

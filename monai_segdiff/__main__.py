@@ -112,7 +112,8 @@ def demo(args: argparse.Namespace) -> int:
     """Train, generate and evaluate on phantoms."""
     from monai_segdiff.demo import run_demo
 
-    run_demo(Path(args.output), max_images=args.max_images, number=args.samples, seed=args.seed)
+    overrides = {} if args.max_images is None else {"max_images": args.max_images}
+    run_demo(Path(args.output), number=args.samples, seed=args.seed, overrides=overrides)
     return 0
 
 
@@ -315,7 +316,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.function(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ArithmeticError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

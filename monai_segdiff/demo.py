@@ -6,14 +6,24 @@ import logging
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from monai_segdiff.bundle import bundle_path
+from monai_segdiff.errors import unwrapped_errors
 
 __all__ = ["run_demo"]
 
 
-def run_demo(output: Path, *, max_images: int | None = None, number: int = 256, seed: int = 0) -> None:
+def run_demo(
+    output: Path,
+    *,
+    number: int = 256,
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+    segmenter_images: int | None = None,
+) -> None:
     """Train the ``ct_organ`` bundle on phantoms, generate images for held-out masks and evaluate them.
 
     Everything goes through what a user has: the bundle's configuration files, ``generate`` and ``evaluate``. Every
@@ -21,9 +31,14 @@ def run_demo(output: Path, *, max_images: int | None = None, number: int = 256, 
 
     Args:
         output: folder for the bundle with its weights, the phantoms, the pairs and the report.
-        max_images: length of the training in images; by default that of ``configs/cpu_demo.yaml``.
-        number: images to generate.
+        number: images to generate, rounded up to as many for each mask.
         seed: seed of everything.
+        overrides: values for ids of ``configs/train.yaml``, beside those of ``configs/cpu_demo.yaml``.
+        segmenter_images: length of the segmenter's training in images; by default as ``evaluate`` has it.
+
+    Raises:
+        ValueError: if a setting is not possible, or the folder holds a demo with other ones.
+        OSError: if a file cannot be written.
     """
     # Imported here because they take seconds, which help texts should not cost.
     from monai.bundle import run
@@ -39,8 +54,8 @@ def run_demo(output: Path, *, max_images: int | None = None, number: int = 256, 
 
     _say(started, "training the generator on phantoms; pictures on the way in", bundle / "eval")
     configs = [str(bundle / "configs" / name) for name in ("train.yaml", "cpu_demo.yaml")]
-    length = {} if max_images is None else {"max_images": max_images}
-    run("training", config_file=configs, bundle_root=str(bundle), seed=seed, **length)
+    with unwrapped_errors():
+        run("training", config_file=configs, bundle_root=str(bundle), seed=seed, **(overrides or {}))
 
     masks = collect_masks(phantoms, "test")
     per_mask = math.ceil(number / len(masks))
@@ -49,7 +64,7 @@ def run_demo(output: Path, *, max_images: int | None = None, number: int = 256, 
     generate_dataset(generator, masks, pairs, per_mask=per_mask)
 
     _say(started, "training a segmenter on the real images and writing the report in", report_dir)
-    report = evaluate(phantoms, pairs, report_dir, seed=seed)
+    report = evaluate(phantoms, pairs, report_dir, seed=seed, segmenter_images=segmenter_images)
     print(report.summary())
     _say(started, "done; look at", report_dir / "samples.png")
     print(f"report:  {report_dir / 'report.html'}\npairs:   {pairs}\nweights: {generator.weights}")

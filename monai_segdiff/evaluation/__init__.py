@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .evaluate import evaluate
-from .pairs import PairReader
-from .report import Report
-from .segmenter import Segmenter, TrainedSegmenter, load_segmenter, save_segmenter
-from .training import train_segmenter
+from monai_segdiff.evaluation.evaluate import evaluate
+from monai_segdiff.evaluation.pairs import PairReader
+from monai_segdiff.evaluation.report import Report
+from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter, load_segmenter, save_segmenter
+from monai_segdiff.evaluation.training import train_segmenter
 
 __all__ = [
     "PairReader",

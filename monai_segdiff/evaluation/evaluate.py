@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
-from .inputs import Inputs, evenly, read_inputs
-from .measure import Features, Measurements, measure
-from .page import write_page, write_picture
-from .pictures import failed_picture, samples_picture
-from .programs import load_program
-from .report import Report
-from .sections import failed_section, faithfulness_section, realism_section
-from .segmenter import Segmenter, TrainedSegmenter, load_segmenter
-from .training import train_segmenter
+from monai_segdiff.evaluation.inputs import Inputs, evenly, read_inputs
+from monai_segdiff.evaluation.measure import Features, Measurements, measure
+from monai_segdiff.evaluation.page import write_page, write_picture
+from monai_segdiff.evaluation.pictures import failed_picture, samples_picture
+from monai_segdiff.evaluation.programs import load_program
+from monai_segdiff.evaluation.report import Report
+from monai_segdiff.evaluation.sections import failed_section, faithfulness_section, realism_section
+from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter, load_segmenter
+from monai_segdiff.evaluation.training import train_segmenter
 
 __all__ = ["evaluate"]
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from monai_segdiff.data import Case, SegmentationDataset, load_image, read_dataset
-
-from .pairs import PairReader
+from monai_segdiff.evaluation.pairs import PairReader
 
 __all__ = ["Inputs", "evenly", "read_inputs"]
 

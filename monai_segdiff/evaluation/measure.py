@@ -9,10 +9,9 @@ import torch
 from tqdm import tqdm
 
 from monai_segdiff.data import Case
+from monai_segdiff.evaluation.pairs import PairReader, batches
+from monai_segdiff.evaluation.segmenter import Segmenter
 from monai_segdiff.metrics import detail_share, dice_per_class, foreground_dice, noise_level, pixel_share
-
-from .pairs import PairReader, batches
-from .segmenter import Segmenter
 
 __all__ = ["Features", "Measurements", "measure"]
 

@@ -10,9 +10,8 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
 from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.evaluation.report import Picture, Report, format_cell
 from monai_segdiff.metrics import Estimate
-
-from .report import Picture, Report, format_cell
 
 __all__ = ["render_page", "write_page", "write_picture"]
 

@@ -8,12 +8,11 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from monai_segdiff.evaluation.inputs import Inputs
+from monai_segdiff.evaluation.measure import Measurements
+from monai_segdiff.evaluation.pairs import Pair, PairReader
+from monai_segdiff.evaluation.report import Picture
 from monai_segdiff.handlers.picture import class_color, color_labels, gray_levels, picture_grid
-
-from .inputs import Inputs
-from .measure import Measurements
-from .pairs import Pair, PairReader
-from .report import Picture
 
 __all__ = ["COLUMNS", "failed_picture", "samples_picture", "upright"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from scipy.stats import binomtest
 
+from monai_segdiff.evaluation.measure import Measurements
+from monai_segdiff.evaluation.report import Cell, Column, Row, Section
 from monai_segdiff.metrics import (
     REASONS,
     Estimate,
@@ -14,9 +16,6 @@ from monai_segdiff.metrics import (
     fid,
     kid,
 )
-
-from .measure import Measurements
-from .report import Cell, Column, Row, Section
 
 __all__ = ["ceiling_of", "failed_section", "faithfulness_section", "realism_section"]
 
@@ -73,7 +72,8 @@ def faithfulness_section(
         title="Faithfulness to the mask",
         text="A segmenter that has seen only real training images reads each generated image; Dice compares its "
         "reading with the mask that the image was generated from (1 is perfect agreement). The segmenter makes mistakes "
-        "of its own: its Dice on real held-out images is the ceiling. An image counts for a class only if its mask holds it.",
+        "of its own: its Dice on real held-out images is the ceiling. An image counts for a class only if its mask holds "
+        "it.",
         columns=columns,
         rows=rows,
         notes=[

@@ -13,8 +13,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from monai_segdiff.data.atomic import atomic_file
-
-from .programs import Program, load_program
+from monai_segdiff.evaluation.programs import Program, load_program
 
 __all__ = ["Segmenter", "TrainedSegmenter", "UserSegmenter", "load_segmenter", "save_segmenter"]
 

@@ -19,11 +19,10 @@ from monai.losses import DiceCELoss
 from torch.utils.data import RandomSampler
 
 from monai_segdiff.data import Case
+from monai_segdiff.evaluation.augmentation import AugmentedBatch
+from monai_segdiff.evaluation.pairs import PairReader
+from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter, load_segmenter, save_segmenter
 from monai_segdiff.handlers import ImagesProgressBar
-
-from .augmentation import AugmentedBatch
-from .pairs import PairReader
-from .segmenter import Segmenter, TrainedSegmenter, load_segmenter, save_segmenter
 
 __all__ = ["default_cache", "segmenter_images", "train_segmenter"]
 

@@ -12,6 +12,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from monai_segdiff.bundle import bundle_path
+from monai_segdiff.errors import unwrapped_errors
 from monai_segdiff.inferers import SamplingInferer
 from monai_segdiff.networks import load_weights, weights_hash
 
@@ -60,7 +61,8 @@ class TrainedGenerator:
         Raises:
             ValueError: for labels that the generator was not trained on, or another size, naming the file.
         """
-        return _unwrapped(self.preprocessing, {"image": str(label_file)})["image"]
+        with unwrapped_errors():
+            return self.preprocessing({"image": str(label_file)})["image"]
 
     def sample(self, conditions: torch.Tensor, indices: list[int]) -> torch.Tensor:
         """Generate one image for each condition.
@@ -97,7 +99,7 @@ def load_generator(
 
     Raises:
         FileNotFoundError: if there is no such bundle, or no weights.
-        ValueError: if the weights belong to another network.
+        ValueError: if the weights belong to another network, or a setting is not possible.
     """
     root = bundle_path(bundle)
     file = Path(weights) if weights is not None else root / "models" / "model.pt"
@@ -110,15 +112,19 @@ def load_generator(
     parser = ConfigParser()
     parser.read_config([root / "configs" / "inference.yaml", *([card] if card.is_file() else [])])
     parser.update({"bundle_root": str(root), "ckpt_dir": str(file.parent), **(overrides or {})})
+    with unwrapped_errors():
+        return _from_configuration(root.name, file, parser)
+
+
+def _from_configuration(name: str, file: Path, parser: ConfigParser) -> TrainedGenerator:
     get = parser.get_parsed_content
     network = get("network")
     load_weights(network, file)
     network.eval()
-    inferer = get("inferer")
     return TrainedGenerator(
-        name=root.name,
+        name=name,
         network=network,
-        inferer=inferer,
+        inferer=get("inferer"),
         preprocessing=get("preprocessing"),
         rescale=get("rescale"),
         classes=dict(get("classes")),
@@ -133,16 +139,3 @@ def load_generator(
             "seed": get("seed"),
         },
     )
-
-
-def _unwrapped(transform: Any, data: dict[str, Any]) -> dict[str, Any]:
-    """Apply a transform; MONAI reports any error as a RuntimeError, the cause says what is wrong with which file."""
-    try:
-        return transform(data)
-    except RuntimeError as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        if cause is error:
-            raise
-        raise cause from None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .bootstrap import Estimate, bootstrap_mean, bootstrap_ratio
-from .failed import REASONS, FailedSampleDetector, detail_share, noise_level
-from .faithfulness import dice_per_class, foreground_dice, pixel_share
-from .realism import MINIMUM_FID, MINIMUM_KID, fid, kid, kid_difference
+from monai_segdiff.metrics.bootstrap import Estimate, bootstrap_mean, bootstrap_ratio
+from monai_segdiff.metrics.failed import REASONS, FailedSampleDetector, detail_share, noise_level
+from monai_segdiff.metrics.faithfulness import dice_per_class, foreground_dice, pixel_share
+from monai_segdiff.metrics.realism import MINIMUM_FID, MINIMUM_KID, fid, kid, kid_difference
 
 __all__ = [
     "MINIMUM_FID",

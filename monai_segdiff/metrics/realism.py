@@ -8,7 +8,7 @@ import torch
 from monai.metrics import FIDMetric
 from torchmetrics.image.kid import poly_kernel
 
-from .bootstrap import Estimate, bootstrap_counts, group_index, percentile_interval
+from monai_segdiff.metrics.bootstrap import Estimate, bootstrap_counts, group_index, percentile_interval
 
 __all__ = ["MINIMUM_FID", "MINIMUM_KID", "fid", "kid", "kid_difference"]
 

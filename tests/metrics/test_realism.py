@@ -69,7 +69,9 @@ def test_kid_interval_covers_0_for_one_population_and_not_for_two():
 def test_resampled_kid_is_centered_on_the_value():
     """Pairing a resampled image with itself would shift every resample upwards."""
     estimate = kid(gaussian(40, 0, dim=16), gaussian(40, 1, dim=16), draws=3000)
-    assert (estimate.low + estimate.high) / 2 == pytest.approx(estimate.value, abs=0.15 * (estimate.high - estimate.low))
+    assert (estimate.low + estimate.high) / 2 == pytest.approx(
+        estimate.value, abs=0.15 * (estimate.high - estimate.low)
+    )
 
 
 def test_copies_of_images_do_not_narrow_the_interval():

@@ -1,0 +1,302 @@
+"""Trainings that are killed at random moments and run again: do they end with the weights of one that was not?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.bundles import copy_bundle
+from benchmarks.common import Results, Table, arguments, say
+from monai_segdiff.data import make_ct_phantoms
+from monai_segdiff.evaluation.report import Cell, Column
+from monai_segdiff.handlers import ResumeCheckpoint
+from monai_segdiff.networks import weights_hash
+
+_OVERLAY = Path(__file__).with_name("resume.yaml")
+_COLUMNS = {
+    "kills": Column("kills (kill -9)", "count"),
+    "in_writing": Column("of these while a checkpoint was written", "count"),
+    "moments": Column("killed after (newest whole epoch)", "text"),
+    "epochs": Column("epochs", "count"),
+    "files_read": Column("checkpoints read after kills", "count"),
+    "unreadable": Column("unreadable", "count"),
+    "equal": Column("final state equal bit for bit", "text"),
+    "weights": Column("weights, SHA-256", "text"),
+    "seconds": Column("seconds", "count"),
+}
+_TEXT = (
+    "A training by `python -m monai.bundle run training`, killed with all its processes (SIGKILL), run again until it is "
+    "complete, and compared with one that was left alone: exported weights, and network, moving average, optimizer and "
+    "schedule of the last checkpoint. After every kill all checkpoints in the folder are read."
+)
+_LONGEST = 3600.0
+_POLL = 2e-4  # a checkpoint of this size is written in some milliseconds
+
+
+@dataclass
+class Training:
+    """A bundle folder and the command that trains it.
+
+    Args:
+        bundle: the folder; made from ``ct_organ`` if need be.
+        dataset: data to train on.
+        num_workers: of the data loaders.
+        max_images: length of the training, or None for the overlay's.
+    """
+
+    bundle: Path
+    dataset: Path
+    num_workers: int
+    max_images: int | None = None
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Run the command; what it says goes to ``training.log`` in the folder."""
+        copy_bundle(self.bundle)
+        configs = [str(self.bundle / "configs" / "train.yaml"), str(_OVERLAY)]
+        options = {"bundle_root": self.bundle, "dataset_dir": self.dataset, "num_workers": self.num_workers}
+        if self.max_images is not None:
+            options["max_images"] = self.max_images
+        command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(configs)]
+        command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
+        # one thread: the order of a sum must not depend on how many threads share it
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with open(self.bundle / "training.log", "ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        return ResumeCheckpoint(self.bundle / "models", {}).files()
+
+    @property
+    def epoch(self) -> int:
+        """Newest whole epoch on disk."""
+        return _epoch_of(self.checkpoints[-1]) if self.checkpoints else 0
+
+    def being_written(self) -> Path | None:
+        """The checkpoint that is being written at this moment."""
+        return next((self.bundle / "models").glob("checkpoint_epoch=*.pt.tmp"), None)
+
+    def final_state(self) -> dict[str, Any]:
+        """All that a finished training leaves to be compared."""
+        state = torch.load(self.checkpoints[-1], map_location="cpu", weights_only=True)
+        return {**state, "exported": torch.load(self.bundle / "models" / "model.pt", weights_only=True)}
+
+
+@dataclass
+class Kills:
+    """What has been killed so far, and what was found afterwards."""
+
+    moments: list[str] = field(default_factory=list)
+    in_writing: int = 0
+    files_read: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+    def note(self, training: Training, after: float, in_writing: bool) -> None:
+        """Note a kill, and read all checkpoints that it has left."""
+        self.moments.append(f"{after:.1f} s ({training.epoch}{', in writing' if in_writing else ''})")
+        self.in_writing += in_writing
+        for path in training.checkpoints:
+            self.files_read += 1
+            try:
+                torch.load(path, map_location="cpu", weights_only=True)
+            except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+                self.unreadable.append(f"{path.name}: {error}")
+
+
+def equal(first: Any, second: Any) -> bool:
+    """Whether two nested states hold the same keys and values, tensors bit for bit."""
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        return first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(equal(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return bool(first == second)
+
+
+def run_whole(training: Training) -> tuple[float, float]:
+    """Train undisturbed.
+
+    Returns:
+        Seconds until the first checkpoint, and until the end.
+    """
+    started, first = time.monotonic(), None
+    process = training.start()
+    while process.poll() is None:
+        if first is None and training.checkpoints:
+            first = time.monotonic() - started
+        time.sleep(0.05)
+    _check_exit(process, training)
+    seconds = time.monotonic() - started
+    return seconds if first is None else first, seconds
+
+
+def kill_when(training: Training, moment: Callable[[float], bool]) -> tuple[float, bool] | None:
+    """Run a training and kill it, with its workers, when it is time.
+
+    Args:
+        training: what to run.
+        moment: seconds since the start to whether it is time.
+
+    Returns:
+        Seconds since the start, and whether a checkpoint was being written; None if the training ended before.
+    """
+    started = time.monotonic()
+    process = training.start()
+    while process.poll() is None:
+        after = time.monotonic() - started
+        if moment(after) or after > _LONGEST:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            # the temporary file that stays proves that the kill came within the writing
+            return after, training.being_written() is not None
+        time.sleep(_POLL)
+    _check_exit(process, training)
+    return None
+
+
+def kill_and_resume(
+    make: Callable[[int], Training], number: int, times: tuple[float, float], epochs: int, seed: int
+) -> tuple[Kills, list[Training]]:
+    """Kill trainings until there are enough kills, one of them inside the writing of a checkpoint, and finish them.
+
+    Args:
+        make: gives a fresh training by its number; a second one is needed only where the first one ends too soon.
+        number: number of kills, at least.
+        times: seconds until the first checkpoint and until the end of an undisturbed training.
+        epochs: length of the training.
+        seed: of the moments.
+
+    Returns:
+        What was killed, and the trainings, all complete.
+    """
+    draws = random.Random(seed)
+    kills, trainings = Kills(), [make(0)]
+    first, whole = times
+    in_writing_at = draws.randrange(number)  # which kill waits for a checkpoint
+    while len(kills.moments) < number or not kills.in_writing:
+        training = trainings[-1]
+        # what is left over of a kill before must not be taken for a writing of now
+        if (leftover := training.being_written()) is not None:
+            leftover.unlink()
+        if len(kills.moments) >= in_writing_at and not kills.in_writing:
+            target = training.epoch + draws.randint(1, 3)
+
+            def moment(after: float, training: Training = training, target: int = target) -> bool:
+                path = training.being_written()
+                return path is not None and _epoch_of(path) >= target
+        else:
+            left = (whole - first) * (1 - training.epoch / epochs)
+            time_of_kill = draws.uniform(0.5 * first, first + 0.7 * left)
+
+            def moment(after: float, time_of_kill: float = time_of_kill) -> bool:
+                return after >= time_of_kill
+
+        killed = kill_when(training, moment)
+        if killed is None:
+            say("the training ended before it was killed; a fresh one goes on")
+            trainings.append(make(len(trainings)))
+        else:
+            kills.note(training, *killed)
+            say(f"killed after {kills.moments[-1]}")
+    _check_exit(_finished(trainings[-1]), trainings[-1])
+    return kills, trainings
+
+
+def _finished(training: Training) -> subprocess.Popen[bytes]:
+    process = training.start()
+    process.wait()
+    return process
+
+
+def _check_exit(process: subprocess.Popen[bytes], training: Training) -> None:
+    if process.returncode != 0:
+        log = (training.bundle / "training.log").read_text(errors="replace")
+        raise RuntimeError(
+            f"the training in {training.bundle} failed with exit code {process.returncode}:\n{log[-2000:]}"
+        )
+
+
+def _epoch_of(path: Path) -> int:
+    return int(path.name.split("=")[1].split(".")[0])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments("kill -9 at random moments, run again: equal weights, no unreadable checkpoint.", "resume")
+    parser.add_argument("--kills", type=int, default=5, help="kills of a training, one while a checkpoint is written")
+    parser.add_argument("--num-workers", type=int, nargs="+", default=[0, 2], help="rows: workers of the data loaders")
+    parser.add_argument("--max-images", type=int, help="length of the training in images (default: as resume.yaml)")
+    parser.add_argument("--patients", type=int, default=40, help="phantom patients, 8 images each")
+    parser.add_argument("--work", type=Path, default=Path("runs/resume"), help="empty or new folder for the trainings")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    args = _parser().parse_args(argv)
+    args.work = args.work.resolve()
+    dataset = make_ct_phantoms(args.work / "phantoms", args.patients, 32, slices_per_patient=8, seed=args.seed)
+    rows = {f"workers_{number}": number for number in args.num_workers}
+    settings = {
+        "training": _OVERLAY.name,
+        "training images": len(dataset.splits["training"]),
+        "length in images": args.max_images,
+        "kills": args.kills,
+        "threads": 1,
+        "seed": args.seed,
+    }
+    tables = [Table("Killed and run again", _COLUMNS, {key: f"num_workers {n}" for key, n in rows.items()})]
+    results = Results(args.output, "Resume", _TEXT, settings, tables, overwrite=args.overwrite)
+    for key, number in rows.items():
+        if key in results:
+            say(f"{key}: measured before")
+            continue
+        say(key)
+        results.add(key, measure_row(args, dataset.root, key, number))
+    say(f"results: {results.page}")
+
+
+def measure_row(args: argparse.Namespace, dataset: Path, key: str, num_workers: int) -> dict[str, Cell]:
+    """Train once undisturbed and once with kills, and compare."""
+    started = time.monotonic()
+    folder = args.work / f"{key}_{time.strftime('%Y%m%d_%H%M%S')}"  # a row that was stopped is begun anew
+
+    def make(name: str) -> Training:
+        return Training(folder / name, dataset, num_workers, args.max_images)
+
+    whole = make("whole")
+    times = run_whole(whole)
+    say(f"undisturbed: first checkpoint after {times[0]:.1f} s, complete after {times[1]:.1f} s")
+    kills, trainings = kill_and_resume(lambda i: make(f"killed_{i}"), args.kills, times, whole.epoch, args.seed)
+    expected = whole.final_state()
+    same = all(equal(training.final_state(), expected) for training in trainings)
+    for text in kills.unreadable:
+        say(f"UNREADABLE: {text}")
+    return {
+        "kills": len(kills.moments),
+        "in_writing": kills.in_writing,
+        "moments": ", ".join(kills.moments),
+        "epochs": whole.epoch,
+        "files_read": kills.files_read,
+        "unreadable": len(kills.unreadable),
+        "equal": "yes" if same else "NO",
+        "weights": weights_hash(whole.bundle / "models" / "model.pt")[:16],
+        "seconds": round(time.monotonic() - started),
+    }
+
+
+if __name__ == "__main__":
+    main()

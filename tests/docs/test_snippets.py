@@ -1,0 +1,189 @@
+"""What the documentation shows works: Python blocks are run, shell blocks name verbs, options and ids that exist."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import monai.bundle
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from PIL import Image
+
+from monai_segdiff import bundle_path
+from monai_segdiff.__main__ import _parser
+from monai_segdiff.data import CTPhantom
+
+from .pages import ROOT, blocks, commands, page_id, pages
+
+PYTHON_PAGES = [page for page in pages() if any(b.language == "python" for b in blocks(page))]
+SHELL_LINES = [
+    pytest.param(command, id=f"{page_id(page)}:{block.line}:{number}")
+    for page in pages()
+    for block in blocks(page)
+    if block.language in ("bash", "shell", "sh", "console")
+    for number, command in enumerate(commands(block))
+]
+
+# Commands that this test knows nothing about beyond their names.
+OTHER_COMMANDS = {"cd", "cp", "git", "mkdir", "tensorboard", "pip", "source", ".venv/bin/pre-commit"}
+
+
+def _xrays(folder: Path) -> None:
+    """Six pictures of six patients with lung masks and a table of patients, as `docs/data.md` supposes."""
+    lines = ["name,patient"]
+    for part in ("xrays", "lung_masks"):
+        (folder / part).mkdir()
+    for number in range(6):
+        hu, labels = CTPhantom(number).render((40, 48))
+        gray = ((hu.clip(-200, 300) + 200) / 2).astype(np.uint8)
+        mask = np.where(labels == 3, 255, 0).astype(np.uint8)
+        Image.fromarray(gray).save(folder / "xrays" / f"x{number}.png")
+        Image.fromarray(mask).save(folder / "lung_masks" / f"x{number}.png")
+        lines.append(f"x{number},patient{number}")
+    (folder / "patients.csv").write_text("\n".join(lines))
+
+
+def _ct_org(folder: Path) -> None:
+    """Three volumes under CT-ORG's file names."""
+    (folder / "CT-ORG").mkdir()
+    for number in (0, 2, 139):
+        phantom = CTPhantom(number)
+        hu, labels = phantom.render((12, 12, 4))
+        for name, array in (("volume", hu), ("labels", labels.astype(np.float32))):
+            nib.save(nib.Nifti1Image(array, phantom.affine((12, 12, 4))), folder / f"CT-ORG/{name}-{number}.nii.gz")
+
+
+FIXTURES: dict[str, Callable[[Path], None]] = {"docs/data.md": _xrays, "bundles/ct_organ/docs/README.md": _ct_org}
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES, ids=page_id)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if prepare := FIXTURES.get(page_id(page)):
+        prepare(tmp_path)
+    torch.manual_seed(0)
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    on_page = blocks(page)
+    for block, following in zip(on_page, [*on_page[1:], None], strict=True):
+        if block.language != "python":
+            continue
+        # Leading empty lines make a traceback name the line of the page.
+        code = compile("\n" * (block.line - 1) + block.text, str(page), "exec")
+        printed = StringIO()
+        with redirect_stdout(printed):
+            exec(code, namespace)
+        if "print(" in block.text:
+            assert following is not None, f"{page}:{block.line} prints, but its output is not shown"
+            assert following.language == "text", f"{page}:{block.line} prints, but its output is not shown"
+            shown, found = following.text.strip(), printed.getvalue().strip()
+            assert found.endswith(shown), f"{page}:{following.line} shows another output"
+
+
+def test_ct_org_set_up_can_be_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monai_segdiff.data import check_dataset, prepare_dataset
+
+    monkeypatch.chdir(tmp_path)
+    _ct_org(tmp_path)
+    page = ROOT / "bundles/ct_organ/docs/README.md"
+    for block in blocks(page):
+        if block.language == "python":
+            exec(block.text, {"__name__": "__main__"})
+    assert [f for f in check_dataset("CT-ORG") if f.severity == "error"] == []
+    prepared = prepare_dataset("CT-ORG", "prepared", size=12, body_threshold=-300, progress=False)
+    assert list(prepared.classes) == ["body", "liver", "bladder", "lungs", "kidneys", "bone", "brain"]
+    assert {case.patient for cases in prepared.splits.values() for case in cases} == {
+        "ctorg000",
+        "ctorg002",
+        "ctorg139",
+    }
+
+
+def test_pages_show_commands() -> None:
+    assert len(SHELL_LINES) > 30
+
+
+@pytest.mark.parametrize("command", SHELL_LINES)
+def test_shell_commands_exist(command: str) -> None:
+    words = shlex.split(command, comments=True)
+    while "=" in words[0] and not words[0].startswith("-"):
+        words = words[1:]  # environment variables
+    name = Path(words[0]).name
+    if name == "make":
+        _check_make(words[1:])
+    elif name == "monai-segdiff":
+        _check_verb(words[1:])
+    elif name in ("python", "python3", "torchrun"):
+        assert "-m" in words, f"{command!r} runs no module"
+        module, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2 :]
+        checks = {
+            "monai_segdiff": _check_verb,
+            "monai.bundle": _check_bundle,
+            "pip": _check_pip,
+            "sphinx": _check_sphinx,
+        }
+        assert module in checks, f"{command!r} runs {module}, which this test does not know"
+        checks[module](arguments)
+    else:
+        assert words[0] in OTHER_COMMANDS, f"{command!r} is not known to this test"
+
+
+def _check_make(words: list[str]) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    variables = set(re.findall(r"^(\w+)\s*\?=", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for word in words:
+        known = variables if "=" in word else targets
+        assert word.split("=")[0] in known, f"the Makefile has no {word}"
+
+
+def _check_verb(words: list[str]) -> None:
+    try:
+        _parser().parse_args(words)
+    except SystemExit as end:
+        assert end.code == 0, f"not accepted: {words}"
+
+
+def _check_pip(words: list[str]) -> None:
+    assert words[0] == "install"
+    if "-c" in words:
+        assert (ROOT / words[words.index("-c") + 1]).is_file()
+
+
+def _check_sphinx(words: list[str]) -> None:
+    assert (ROOT / words[-2] / "conf.py").is_file()
+
+
+def _check_bundle(words: list[str]) -> None:
+    function = getattr(monai.bundle, words[0])
+    known = set(inspect.signature(function).parameters) - {"override", "kwargs"}
+    flags = [i for i, word in enumerate(words) if word.startswith("--")]
+    positional = words[1 : flags[0]] if flags else words[1:]
+    given = {words[i].removeprefix("--"): words[i + 1] for i in flags}
+    assert len(words) == 1 + len(positional) + 2 * len(flags), f"every option needs a value: {words}"
+    files = [_in_bundle(file) for key in ("config_file", "meta_file") if key in given for file in _listed(given[key])]
+    parser = ConfigParser()
+    parser.read_config([file for file in files if file.suffix == ".yaml" and file.parent.name == "configs"])
+    for name in positional + [key for key in given if key not in known | {"bundle_root"}]:
+        assert name in parser, f"{name} is no id of {[file.name for file in files]}"
+
+
+def _listed(value: str) -> list[str]:
+    return ast.literal_eval(value) if value.startswith("[") else [value]
+
+
+def _in_bundle(file: str) -> Path:
+    """A configuration file of the bundle in the checkout; files that a training writes are taken on trust."""
+    found = re.search(r"(?:^|/)((?:configs|models)/.*)$", file)
+    assert found, f"{file} is no path in a bundle"
+    path = bundle_path("ct_organ") / found[1]
+    assert path.is_file() or path.name == "model.yaml", f"{path} does not exist"
+    return path

@@ -61,13 +61,14 @@ def train_bundle(bundle: Path, overlays: Sequence[str | Path], overrides: Mappin
         What was done.
     """
     logging.getLogger("ignite").setLevel(logging.WARNING)
-    configs = [str(bundle / "configs" / overlay) for overlay in ("train.yaml", *overlays)]
+    configs = bundle / "configs"
+    for overlay in (Path(overlay) for overlay in overlays):
+        if overlay.is_file():  # from elsewhere: the bundle then holds all that it was trained with
+            shutil.copy(overlay, configs)
     workflow = ConfigWorkflow(
-        config_file=configs,
+        config_file=[str(configs / Path(overlay).name) for overlay in ("train.yaml", *overlays)],
         workflow_type="train",
         run_id="training",
-        meta_file=str(bundle / "configs" / "metadata.json"),
-        logging_file=False,
         bundle_root=str(bundle),
         **overrides,
     )

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from monai_segdiff.data.atomic import atomic_file
-from monai_segdiff.evaluation.report import Cell, Column, format_cell
 from monai_segdiff.metrics import Estimate
 
-__all__ = ["RESULTS", "Results", "Table", "arguments", "chosen_device", "machine", "say"]
+__all__ = ["RESULTS", "Cell", "Column", "Results", "Table", "arguments", "chosen_device", "machine", "say"]
 
+Cell = Estimate | float | int | str | None
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
@@ -73,6 +73,30 @@ def machine(device: torch.device | None = None) -> dict[str, Any]:
     if device is not None and device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        title: heading.
+        style: how its figures are written, as in ``str.format``.
+    """
+
+    title: str
+    style: str = "{}"
+
+    def show(self, cell: Cell) -> str:
+        """A figure as text, with its interval where it has one."""
+        if not isinstance(cell, Estimate):
+            return "–" if cell is None else self.style.format(cell)
+        if cell.value is None:
+            return "not computable"
+        text = self.style.format(cell.value)
+        if cell.low is None or cell.high is None:
+            return text
+        return f"{text} [{self.style.format(cell.low)}, {self.style.format(cell.high)}]"
 
 
 @dataclass(frozen=True)
@@ -207,7 +231,7 @@ def _markdown_table(table: Table, rows: Mapping[str, Mapping[str, Cell]]) -> lis
     ]
     for key, label in table.rows.items():
         if key in rows:
-            cells = [format_cell(rows[key].get(name), column.style) for name, column in table.columns.items()]
+            cells = [column.show(rows[key].get(name)) for name, column in table.columns.items()]
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return lines
 

@@ -107,6 +107,7 @@ def stock_trainer(
         inferer=AutocastInferer(amp_dtype),
         prepare_batch=SegDiffusionPrepareBatch(parameterization),
         optim_set_to_none=True,
+        decollate=False,
         train_handlers=[
             ReproducibleRun(seed, loader),
             StopOnNonFiniteLoss(),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.common import Results, Table, arguments, chosen_device, say
+from benchmarks.common import Cell, Column, Results, Table, arguments, chosen_device, say
 from benchmarks.loops import (
     BareLoop,
     Batch,
@@ -18,18 +18,17 @@ from benchmarks.loops import (
     stock_trainer,
 )
 from monai_segdiff.diffusion import EDM
-from monai_segdiff.evaluation.report import Cell, Column
 from monai_segdiff.inferers import SamplingInferer
 from monai_segdiff.networks import MaskConcatUNet
 
 _CONDITION_CHANNELS = 12  # six classes, one-hot, with their known channels
 _COLUMNS = {
-    "ours": Column("ours, seconds", "small"),
-    "bare": Column("bare, seconds", "small"),
-    "overhead": Column("overhead", "percent"),
-    "bar": Column("bar", "percent"),
-    "runs": Column("runs", "count"),
-    "pairs": Column("overhead of each pair of runs", "text"),
+    "ours": Column("ours, seconds", "{:.4g}"),
+    "bare": Column("bare, seconds", "{:.4g}"),
+    "overhead": Column("overhead", "{:+.1%}"),
+    "bar": Column("bar", "{:.1%}"),
+    "runs": Column("runs", "{:,d}"),
+    "pairs": Column("overhead of each pair of runs"),
 }
 _TEXT = (
     "Medians of runs that alternate with one another. The bare side of sampling is the network's forward passes and "

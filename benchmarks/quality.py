@@ -13,27 +13,26 @@ import torch
 from PIL import Image
 from scipy.stats import binomtest
 
+from benchmarks.common import Cell, Column
 from monai_segdiff.data import Case, SegmentationDataset
 from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.evaluation.measure import Features, Measurements, measure
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.pictures import upright
-from monai_segdiff.evaluation.report import Cell, Column
 from monai_segdiff.evaluation.training import train_segmenter
-from monai_segdiff.generation import generate_dataset
-from monai_segdiff.generation import TrainedGenerator
+from monai_segdiff.generation import TrainedGenerator, generate_dataset
 from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid
 from monai_segdiff.metrics import Estimate, FailedSampleDetector, bootstrap_mean, kid, kid_difference
 
 __all__ = ["COLUMNS", "Judge", "Sampled", "sample", "spread_over_patients"]
 
 COLUMNS = {
-    "evaluations": Column("evaluations", "count"),
-    "seconds": Column("seconds per image", "small"),
-    "images": Column("images", "count"),
-    "dice": Column("Dice to mask", "number"),
-    "failed": Column("failed samples", "percent"),
-    "kid": Column("KID to held-out real images", "small"),
+    "evaluations": Column("evaluations", "{:,d}"),
+    "seconds": Column("seconds per image", "{:.4g}"),
+    "images": Column("images", "{:,d}"),
+    "dice": Column("Dice to mask", "{:.3f}"),
+    "failed": Column("failed samples", "{:.1%}"),
+    "kid": Column("KID to held-out real images", "{:.5f}"),
 }
 """Columns of every table of quality; figures in brackets are 95% intervals from resampling patients."""
 

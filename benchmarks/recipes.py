@@ -15,24 +15,24 @@ from typing import Any
 import yaml
 
 from benchmarks.bundles import TIME_LIMIT, TrainingFacts, copy_bundle, train_bundle
-from benchmarks.common import Results, Table, arguments, say
+from benchmarks.common import Column, Results, Table, arguments, say
 from benchmarks.quality import COLUMNS, Judge, sample, spread_over_patients
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import SegmentationDataset, make_ct_phantoms, prepare_dataset, read_dataset
 from monai_segdiff.data.atomic import atomic_file
-from monai_segdiff.evaluation.report import Column
 from monai_segdiff.generation import collect_masks, load_generator
 
 _RECIPE_IDS = ("encoding", "parents", "full_prob", "null_prob", "parameterization", "sampler", "num_steps", "clip")
 _COLUMNS = {
-    "minutes": Column("minutes trained", "small"),
-    "trained": Column("images seen", "count"),
+    "minutes": Column("minutes trained", "{:.4g}"),
+    "trained": Column("images seen", "{:,d}"),
     **COLUMNS,
 }
 _TEXT = (
-    "Each recipe is trained by the bundle's own configuration for the same time on the same data, with the same network, "
-    "optimizer and batch size, and then sampled for the same held-out masks. Only what is named differs: how the mask is "
-    "encoded and ablated, what the network predicts, and how it is sampled. Time is counted from the first iteration."
+    "Each recipe is trained by the bundle's own configuration for the same time on the same data, with the same "
+    "network, optimizer and batch size, and then sampled for the same held-out masks. Only what is named differs: "
+    "how the mask is encoded and ablated, what the network predicts, and how it is sampled. Time is counted from "
+    "the first iteration."
 )
 _NOISE_SIDE = ("parameterization", "sampler", "num_steps", "clip")
 
@@ -48,8 +48,8 @@ LABELS = {
 def recipes() -> dict[str, dict[str, Any]]:
     """Overrides of the bundle's training configuration, by recipe.
 
-    The published one is read from the bundle's ``published.yaml``, its sizes and optimizer left out, because all recipes
-    are compared with the same network.
+    The published one is read from the bundle's ``published.yaml``, its sizes and optimizer left out, because
+    all recipes are compared with the same network.
     """
     published = yaml.safe_load((bundle_path("ct_organ") / "configs" / "published.yaml").read_text())
     published = {key: value for key, value in published.items() if key.split("#")[0] in (*_RECIPE_IDS, "ablate")}
@@ -141,7 +141,7 @@ def train_recipe(
 def _parser() -> argparse.ArgumentParser:
     parser = arguments("The published recipe beside the default: equal minutes, same data, same masks.", "recipes")
     parser.add_argument(
-        "--data", choices=("cxr", "phantoms"), default="cxr", help="chest X-rays in SEGDIFF_DATA, or phantoms"
+        "--data", choices=("cxr", "phantoms"), default="cxr", help="X-rays in SEGDIFF_DATA, or phantoms"
     )
     parser.add_argument("--dataset", type=Path, help="another data set, used instead; --size is then its size")
     parser.add_argument("--size", type=int, default=32, help="pixels per axis")
@@ -152,9 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--per-mask", type=int, default=8, help="images for each held-out mask")
     parser.add_argument("--masks", type=int, help="number of held-out masks (default: all)")
     parser.add_argument("--batch-size", type=int, default=16, help="images sampled at once")
-    parser.add_argument(
-        "--segmenter-images", type=int, help="length of the segmenter's training (default: as evaluate)"
-    )
+    parser.add_argument("--segmenter-images", type=int, help="segmenter's training (default: as evaluate)")
     parser.add_argument("--work", type=Path, default=Path("runs/recipes"), help="folder for data, bundles and images")
     return parser
 

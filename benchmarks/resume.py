@@ -18,28 +18,27 @@ from typing import Any
 import torch
 
 from benchmarks.bundles import copy_bundle
-from benchmarks.common import Results, Table, arguments, say
+from benchmarks.common import Cell, Column, Results, Table, arguments, say
 from monai_segdiff.data import make_ct_phantoms
-from monai_segdiff.evaluation.report import Cell, Column
 from monai_segdiff.handlers import ResumeCheckpoint
 from monai_segdiff.networks import weights_hash
 
 _OVERLAY = Path(__file__).with_name("resume.yaml")
 _COLUMNS = {
-    "kills": Column("kills (kill -9)", "count"),
-    "in_writing": Column("of these while a checkpoint was written", "count"),
-    "moments": Column("killed after (newest whole epoch)", "text"),
-    "epochs": Column("epochs", "count"),
-    "files_read": Column("checkpoints read after kills", "count"),
-    "unreadable": Column("unreadable", "count"),
-    "equal": Column("final state equal bit for bit", "text"),
-    "weights": Column("weights, SHA-256", "text"),
-    "seconds": Column("seconds", "count"),
+    "kills": Column("kills (kill -9)", "{:,d}"),
+    "in_writing": Column("of these while a checkpoint was written", "{:,d}"),
+    "moments": Column("killed after (newest whole epoch)"),
+    "epochs": Column("epochs", "{:,d}"),
+    "files_read": Column("checkpoints read after kills", "{:,d}"),
+    "unreadable": Column("unreadable", "{:,d}"),
+    "equal": Column("final state equal bit for bit"),
+    "weights": Column("weights, SHA-256"),
+    "seconds": Column("seconds", "{:,d}"),
 }
 _TEXT = (
-    "A training by `python -m monai.bundle run training`, killed with all its processes (SIGKILL), run again until it is "
-    "complete, and compared with one that was left alone: exported weights, and network, moving average, optimizer and "
-    "schedule of the last checkpoint. After every kill all checkpoints in the folder are read."
+    "A training by `python -m monai.bundle run training`, killed with all its processes (SIGKILL), run again until "
+    "it is complete, and compared with one that was left alone: exported weights, and network, moving average, "
+    "optimizer and schedule of the last checkpoint. After every kill all checkpoints in the folder are read."
 )
 _LONGEST = 3600.0
 _POLL = 2e-4  # a checkpoint of this size is written in some milliseconds

@@ -10,25 +10,23 @@ from typing import Any
 
 from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
 
-from benchmarks.common import Results, Table, arguments, chosen_device, say
+from benchmarks.common import Column, Results, Table, arguments, chosen_device, say
 from benchmarks.monai_sampling import MonaiSampling, check_chain
 from benchmarks.quality import COLUMNS, Judge, sample, spread_over_patients
 from monai_segdiff.data import Case, read_dataset
 from monai_segdiff.evaluation.measure import Measurements
-from monai_segdiff.evaluation.report import Column
-from monai_segdiff.generation import collect_masks, load_generator
-from monai_segdiff.generation import TrainedGenerator
+from monai_segdiff.generation import TrainedGenerator, collect_masks, load_generator
 
 _COLUMNS = {
     **COLUMNS,
-    "pairs": Column("pairs with the reference", "count"),
-    "dice_difference": Column("Dice minus reference, paired"),
-    "kid_difference": Column("KID minus reference, paired", "small"),
+    "pairs": Column("pairs with the reference", "{:,d}"),
+    "dice_difference": Column("Dice minus reference, paired", "{:+.4f}"),
+    "kid_difference": Column("KID minus reference, paired", "{:+.5f}"),
 }
 _TEXT = (
-    "One trained model, sampled in several ways for the same held-out masks from the same starting noise. The reference "
-    "is ancestral sampling (ddpm) with the most evaluations, for fewer masks; differences are between images of one mask "
-    "and one start. A Dice difference below 0 is a loss, a KID difference below 0 a gain."
+    "One trained model, sampled in several ways for the same held-out masks from the same starting noise. The "
+    "reference is ancestral sampling (ddpm) with the most evaluations, for fewer masks; differences are between "
+    "images of one mask and one start. A Dice difference below 0 is a loss, a KID difference below 0 a gain."
 )
 _MONAI = {"DDIMScheduler": DDIMScheduler, "DDPMScheduler": DDPMScheduler}
 
@@ -125,14 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--per-mask", type=int, default=1, help="images for each mask")
     parser.add_argument("--reference-steps", type=int, default=1000, help="steps of the reference")
     parser.add_argument("--reference-masks", type=int, default=64, help="masks of rows with many steps")
-    parser.add_argument(
-        "--few-masks-from", type=int, default=250, help="number of steps from which fewer masks are used"
-    )
+    parser.add_argument("--few-masks-from", type=int, default=250, help="steps from which fewer masks are used")
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 30], help="steps of dpmpp_2m and unipc")
     parser.add_argument("--batch-size", type=int, default=16, help="images sampled at once")
-    parser.add_argument(
-        "--segmenter-images", type=int, help="length of the segmenter's training (default: as evaluate)"
-    )
+    parser.add_argument("--segmenter-images", type=int, help="segmenter's training (default: as evaluate)")
     parser.add_argument("--device", help="where to sample (default: a GPU if there is one)")
     parser.add_argument("--work", type=Path, help="folder for the images (default: eval/samplers of the bundle)")
     return parser

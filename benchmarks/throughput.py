@@ -14,30 +14,29 @@ from monai.inferers import DiffusionInferer
 from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import Results, Table, arguments, chosen_device, say
+from benchmarks.common import Cell, Column, Results, Table, arguments, chosen_device, say
 from benchmarks.loops import BareLoop, Batch, InMemoryLoader, random_batches, seconds, stock_trainer
 from benchmarks.monai_sampling import MonaiSampling
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import CT_PHANTOM_CLASSES
-from monai_segdiff.evaluation.report import Cell, Column
 from monai_segdiff.inferers import SamplingInferer
 from monai_segdiff.networks import MaskConcatUNet
 
 _COLUMNS = {
-    "rate": Column("images per second", "small"),
-    "seconds": Column("seconds per step or run", "small"),
-    "tflops": Column("TFLOP/s", "small"),
-    "share": Column("share of the chip's peak", "percent"),
-    "memory": Column("peak memory, GiB", "small"),
-    "warm_up": Column("first call, seconds", "small"),
+    "rate": Column("images per second", "{:.4g}"),
+    "seconds": Column("seconds per step or run", "{:.4g}"),
+    "tflops": Column("TFLOP/s", "{:.4g}"),
+    "share": Column("share of the chip's peak", "{:.1%}"),
+    "memory": Column("peak memory, GiB", "{:.4g}"),
+    "warm_up": Column("first call, seconds", "{:.4g}"),
 }
 _MODES = ("eager", "compiled", "channels_last", "compiled_channels_last")
 _TEXT = (
-    "Training steps (loss, backward pass, clipping, AdamW, moving average) and whole sampling runs on random images that "
-    "lie on the device. Ours: the stock SupervisedTrainer with all that the bundle attaches to an iteration, and "
-    "SamplingInferer with dpmpp_2m. MONAI's: DiffusionInferer with DDPMScheduler in a bare loop (no configuration trains "
-    "it with a concatenated mask), and with DDIMScheduler at as many steps. Operations are those that PyTorch counts in "
-    "the network, the same for both; medians."
+    "Training steps (loss, backward pass, clipping, AdamW, moving average) and whole sampling runs on random images "
+    "that lie on the device. Ours: the stock SupervisedTrainer with all that the bundle attaches to an iteration, "
+    "and SamplingInferer with dpmpp_2m. MONAI's: DiffusionInferer with DDPMScheduler in a bare loop (no "
+    "configuration trains it with a concatenated mask), and with DDIMScheduler at as many steps. Operations are "
+    "those that PyTorch counts in the network, the same for both; medians."
 )
 
 

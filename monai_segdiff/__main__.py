@@ -14,7 +14,8 @@ _DESCRIPTION = "Segmentation-guided diffusion on MONAI: synthetic images that ob
 _EPILOG = """The whole way, from a folder of scans and label maps:
   python -m monai_segdiff check-data SCANS
   python -m monai_segdiff prepare SCANS prepared --size 128 --intensity-range -200 300
-  python -m monai.bundle run training --config_file configs/train.yaml --dataset_dir prepared   (in the bundle's folder)
+  python -m monai.bundle run training --config_file configs/train.yaml --dataset_dir PREPARED --image_size "[128,128]"
+      (in the folder of the bundle, a copy of which holds what is trained)
   python -m monai_segdiff generate --bundle ct_organ --masks prepared --output synthetic
   python -m monai_segdiff evaluate --real prepared --synthetic synthetic --output report"""
 

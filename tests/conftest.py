@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import logging
 import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from monai_segdiff import bundle_path
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +24,96 @@ def segdiff_data() -> Path:
     if not Path(folder).is_dir():
         pytest.skip(f"SEGDIFF_DATA={folder} is not a folder")
     return Path(folder).resolve()
+
+
+# A network of a few thousand weights that after four iterations does not give zeros any more.
+TINY = {
+    "image_size": [16, 16],
+    "channels": [8, 8],
+    "num_res_blocks": 1,
+    "attention_levels": [False, False],
+    "num_head_channels": 4,
+    "norm_num_groups": 4,
+    "num_steps": 4,
+    "batch_size": 4,
+    "images_per_epoch": 8,
+    "max_images": 16,
+    "learning_rate": 0.01,
+    "warmup_steps": 1,
+    "ema_momentum": 0.5,
+    "amp_dtype": None,
+    "val_interval": 1,
+    "preview_interval": 2,
+    "preview_images": 2,
+    "phantom_patients": 10,
+    "phantom_slices": 2,
+    "phantoms#fractions": [0.6, 0.2, 0.2],
+    "phantoms#progress": False,
+}
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """A bundle configures logging and the report of exceptions for its process; here it is one of many."""
+    root, hook = logging.getLogger(), sys.excepthook
+    level, handlers = root.level, list(root.handlers)
+    try:
+        yield
+    finally:
+        sys.excepthook = hook
+        root.setLevel(level)
+        root.handlers[:] = handlers
+
+
+@dataclass
+class TinyBundle:
+    """A copy of ``ct_organ`` that trains in two seconds."""
+
+    root: Path
+    overrides: dict[str, Any] = field(default_factory=lambda: dict(TINY))
+
+    def config(self, *names: str) -> list[str]:
+        return [str(self.root / "configs" / name) for name in names]
+
+    def run(self, run_id: str | None = "training", *overlays: str, **overrides: Any) -> None:
+        from monai.bundle import run
+
+        values = {"bundle_root": str(self.root), **self.overrides, **overrides}
+        with _own_logging():
+            run(run_id, config_file=self.config("train.yaml", *overlays), **values)
+
+    @property
+    def weights(self) -> Path:
+        return self.root / "models" / "model.pt"
+
+    @property
+    def phantoms(self) -> Path:
+        return self.root / "phantoms"
+
+
+@pytest.fixture(scope="session")
+def make_bundle() -> Callable[..., TinyBundle]:
+    """Copy the bundle to a folder; nothing in it is trained."""
+
+    def make(folder: Path, **overrides: Any) -> TinyBundle:
+        root = folder / "ct_organ"
+        shutil.copytree(
+            bundle_path("ct_organ"), root, ignore=lambda _, names: {"models", "eval", "phantoms"} & set(names)
+        )
+        return TinyBundle(root, {**TINY, **overrides})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained_bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., TinyBundle]) -> TinyBundle:
+    """The bundle after a training on phantoms: not to be changed."""
+    bundle = make_bundle(tmp_path_factory.mktemp("trained"))
+    bundle.run()
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def own_logging() -> Callable[[], Any]:
+    """Context that undoes what a bundle sets for its process."""
+    return _own_logging

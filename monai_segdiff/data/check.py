@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from monai_segdiff.data.findings import Finding, case_findings
@@ -17,7 +18,7 @@ __all__ = ["check_dataset"]
 
 def check_dataset(
     path: str | Path,
-    classes: Mapping[str, int] | None = None,
+    classes: Mapping[str, int | Sequence[int]] | None = None,
     spatial_dims: int | None = None,
     *,
     workers: int = 1,
@@ -27,7 +28,7 @@ def check_dataset(
 
     Args:
         path: the data set's folder, see `read_dataset`.
-        classes: class name to label id; by default as the folder says.
+        classes: class name to label id or ids; by default as the folder says.
         spatial_dims: 2 or 3 where the files must have so many axes; by default as the folder says.
         workers: number of files read at a time.
         progress: whether to show a progress bar.
@@ -39,7 +40,7 @@ def check_dataset(
         dataset = read_dataset(path, classes, check_files=False)
     except (FileNotFoundError, ValueError) as error:
         return [Finding("error", str(path), str(error), "see the layout of a data set in the documentation")]
-    known = set(dataset.classes.values()) or None
+    known = {int(i) for ids in dataset.classes.values() for i in np.atleast_1d(ids)} or None
     dims = spatial_dims if spatial_dims is not None else dataset.spatial_dims
     cases = [case for members in dataset.splits.values() for case in members]
     findings = list(_dataset_findings(dataset))

@@ -129,7 +129,7 @@ def _features(extractor: str | Path | None, segmenter: Segmenter) -> tuple[Featu
 
         return Features(program.name, extract), program.name
     if isinstance(segmenter, TrainedSegmenter):
-        return Features(segmenter.features_name, segmenter.features), segmenter.features_name
+        return Features("segmenter bottleneck", segmenter.features), "segmenter bottleneck"
     return None, f"{segmenter.name} yields none; give a feature extractor"
 
 

@@ -23,7 +23,7 @@ class Features:
     """A feature space for FID and KID.
 
     Args:
-        name: how figures in it are labeled, with its number of features.
+        name: how figures in it are labeled.
         function: images (B, C, *spatial) in [-1, 1] to (B, D).
     """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import nibabel as nib
 import numpy as np
 import torch
 
@@ -12,37 +11,13 @@ from monai_segdiff.evaluation.inputs import Inputs
 from monai_segdiff.evaluation.measure import Measurements
 from monai_segdiff.evaluation.pairs import Pair, PairReader
 from monai_segdiff.evaluation.report import Picture
-from monai_segdiff.handlers.picture import class_color, color_labels, gray_levels, picture_grid
+from monai_segdiff.handlers.picture import class_color, color_labels, gray_levels, picture_grid, upright
 
-__all__ = ["COLUMNS", "failed_picture", "samples_picture", "upright"]
+__all__ = ["COLUMNS", "failed_picture", "samples_picture"]
 
 COLUMNS = 8
 _TILE = 128
 _GAP = 4
-
-
-def upright(array: torch.Tensor, affine: torch.Tensor | None) -> torch.Tensor:
-    """Turn a slice the way radiologists look at it; of a volume its middle slice along the last axis.
-
-    Rows run downwards from anterior to posterior, or from superior; columns from the patient's right to left, or from
-    anterior. A file without position in space, such as PNG, is only transposed: its first axis is x.
-
-    Args:
-        array: (C, X, Y) or (C, X, Y, Z).
-        affine: (4, 4) voxel index to RAS position, or None.
-
-    Returns:
-        (C, height, width).
-    """
-    if array.ndim == 4:
-        array = array[..., array.shape[-1] // 2]
-    if affine is not None:
-        codes = nib.orientations.aff2axcodes(affine.numpy())[:2]
-        array = array.flip([axis for axis, code in enumerate(codes, start=1) if code in ("R", "A", "S")])
-        # An axis along the body's length, or else from front to back, is the vertical one.
-        if codes[0] in ("S", "I") or (codes[0] in ("A", "P") and codes[1] in ("L", "R")):
-            return array
-    return array.transpose(1, 2)
 
 
 def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements, with_real: bool) -> Picture:
@@ -71,9 +46,8 @@ def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements,
             shown = _evenly(range(len(real)), len(chosen))
         tiles = [_image_tile(inputs.real_reader(real.cases[i])) for i in shown]
         rows.append(tiles + [np.full_like(tiles[0], 255)] * (len(chosen) - len(tiles)))
-        caption += (
-            "; the real image that the mask comes from" if same else "; held-out real images with masks of their own"
-        )
+        names.append("real" if same else "real (other mask)")
+        caption += ", with the real images that the masks come from" if same else "; below, real held-out images"
     legend = {name: class_color(index) for index, name in enumerate(inputs.classes, start=1)}
     caption += "; evenly spaced over the data set, not selected."
     return Picture(caption, picture_grid(rows, _TILE, _GAP), tuple(names), legend)

@@ -13,7 +13,7 @@ from monai_segdiff.metrics import (
     FailedSampleDetector,
     bootstrap_mean,
     bootstrap_ratio,
-    fid,
+    frechet_distance,
     kid,
 )
 
@@ -71,9 +71,8 @@ def faithfulness_section(
         key="faithfulness",
         title="Faithfulness to the mask",
         text="A segmenter that has seen only real training images reads each generated image; Dice compares its "
-        "reading with the mask that the image was generated from (1 is perfect agreement). The segmenter makes mistakes "
-        "of its own: its Dice on real held-out images is the ceiling. An image counts for a class only if its mask holds "
-        "it.",
+        "reading with the mask that the image was generated from (1 is perfect agreement). The segmenter errs too: its "
+        "Dice on real held-out images is the ceiling. An image counts for a class only if its mask holds it.",
         columns=columns,
         rows=rows,
         notes=[
@@ -121,7 +120,7 @@ def realism_section(
 ) -> Section:
     """FID and KID between synthetic and held-out real images, beside that between training and held-out real ones."""
     rows = []
-    for key, label, distance in (("fid", "FID", fid), ("kid", "KID", kid)):
+    for key, label, distance in (("fid", "FID", frechet_distance), ("kid", "KID", kid)):
         cells: dict[str, Cell] = {}
         for column, other in (("synthetic", synthetic), ("training", training)):
             cells[column] = _distance(distance, real, other, features, seed)
@@ -152,7 +151,7 @@ def realism_section(
             "training": Column("real training images", "distance"),
         },
         rows=rows,
-        notes=[f"Features: {features}.", f"N: {against}."],
+        notes=[f"Features: {features}" + ("." if dim is None else f" ({dim} features)."), f"N: {against}."],
         warnings=warnings + [f"Not computable: {reason}." for reason in sorted(reasons)],
     )
 

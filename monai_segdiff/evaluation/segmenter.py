@@ -111,11 +111,6 @@ class TrainedSegmenter(Segmenter, nn.Module):
             handle.remove()
         return caught[0].flatten(2).mean(2)
 
-    @property
-    def features_name(self) -> str:
-        """How FID and KID name this feature space."""
-        return f"segmenter bottleneck ({self.network.channels[-1]} features)"
-
     def _bottleneck(self) -> nn.Module:
         # MONAI nests (down, SkipConnection(deeper), up); the innermost block is the bottleneck.
         block: nn.Module = self.network.model

@@ -7,4 +7,4 @@ from monai_segdiff.generation.generator import TrainedGenerator, load_generator
 from monai_segdiff.generation.manifest import Manifest
 from monai_segdiff.generation.masks import collect_masks
 
-__all__ = ["TrainedGenerator", "Manifest", "collect_masks", "generate_dataset", "load_generator"]
+__all__ = ["Manifest", "TrainedGenerator", "collect_masks", "generate_dataset", "load_generator"]

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.manifest import Manifest
 
 __all__ = ["generate_dataset"]
+
+_IMAGES, _LABELS = "imagesTr", "labelsTr"
+# One process may be done long before another.
+_PATIENCE = timedelta(days=30)
 
 
 def generate_dataset(
@@ -46,7 +51,7 @@ def generate_dataset(
             made with the same arguments, is not made again.
         per_mask: images for each mask, at least 1.
         batch_size: images sampled at once.
-        overwrite: remove what is in the folder first.
+        overwrite: remove first what another run has generated in the folder.
         progress: show a progress bar.
 
     Returns:
@@ -117,16 +122,19 @@ def _digest(masks: Sequence[Case]) -> str:
 
 
 def _prepare_folder(root: Path, overwrite: bool) -> None:
-    ours = any(root.glob("manifest.*"))
-    if overwrite and ours:
-        shutil.rmtree(root)
-    elif root.is_dir() and any(root.iterdir()) and not ours:
-        raise ValueError(f"{root} holds something that was not generated here: give an empty folder")
-    remove_leftovers(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"cannot make the folder {root}: {error.strerror}; give one that can be written") from error
+    held = [path.name for path in root.iterdir() if not path.name.startswith(".tmp-")]
+    if held and not Manifest.owns(root):
+        raise ValueError(f"{root} holds {held[0]!r}, which was not generated here: give an empty folder")
+    remove_leftovers(root)
+    if overwrite:  # what was written here, and nothing that somebody else has put beside it
+        for folder in (_IMAGES, _LABELS):
+            shutil.rmtree(root / folder, ignore_errors=True)
+        for file in (root / "dataset.json", *root.glob("manifest.*")):
+            file.unlink(missing_ok=True)
 
 
 def _write_pair(
@@ -135,7 +143,7 @@ def _write_pair(
     label = _label(mask)
     ending = label.name[len(mask.id) :]
     name = f"{mask.id}_{index % per_mask:03d}{ending}"
-    image_file, label_file = Path("imagesTr") / name, Path("labelsTr") / name
+    image_file, label_file = Path(_IMAGES) / name, Path(_LABELS) / name
     write_like(image[0].numpy(), label, root / image_file)
     with atomic_file(root / label_file) as temporary:
         shutil.copyfile(label, temporary)
@@ -176,7 +184,7 @@ class _Processes:
 
     def __enter__(self) -> _Processes:
         if self.joined:
-            dist.init_process_group("gloo")
+            dist.init_process_group("gloo", timeout=_PATIENCE)
         return self
 
     def wait(self) -> None:

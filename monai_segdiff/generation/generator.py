@@ -134,8 +134,8 @@ def _from_configuration(name: str, file: Path, parser: ConfigParser) -> TrainedG
         weights_sha256=weights_hash(file),
         settings={
             "parameterization": get("parameterization").config(),
-            **{name: parser.get(name) for name in ("encoding", "sampler", "num_steps", "guidance_weight", "clip")},
-            "amp_dtype": parser.get("amp_dtype"),
+            **{name: get(name) for name in ("encoding", "sampler", "num_steps", "guidance_weight", "clip")},
+            "amp_dtype": get("amp_dtype"),
             "seed": get("seed"),
         },
     )

@@ -13,6 +13,7 @@ from monai_segdiff.data.atomic import atomic_file
 __all__ = ["Manifest"]
 
 _FORMAT = 1
+_FILE, _HEADER_FILE = "manifest.json", "manifest.header.json"
 
 
 class Manifest:
@@ -38,20 +39,30 @@ class Manifest:
         with atomic_file(self._header_file) as temporary:
             temporary.write_text(json.dumps(self.header, indent=1))
 
+    @classmethod
+    def owns(cls, root: str | os.PathLike[str]) -> bool:
+        """Tell whether a folder holds what was generated here, finished or not.
+
+        Args:
+            root: an existing folder.
+        """
+        files = (Path(root) / name for name in (_FILE, _HEADER_FILE))
+        return any(_read(file).get("synthetic") is True for file in files if file.is_file())
+
     @property
     def _header_file(self) -> Path:
-        return self.root / "manifest.header.json"
+        return self.root / _HEADER_FILE
 
     @property
     def file(self) -> Path:
         """The finished manifest."""
-        return self.root / "manifest.json"
+        return self.root / _FILE
 
     def _check_header(self) -> None:
         for file in (self.file, self._header_file):
             if not file.is_file():
                 continue
-            found = json.loads(file.read_text())
+            found = _read(file)
             differing = [key for key in self.header if found.get(key) != self.header[key]]
             if differing:
                 raise ValueError(
@@ -63,7 +74,7 @@ class Manifest:
         """Everything that is complete, by sample index: records whose files exist."""
         found: dict[int, dict[str, Any]] = {}
         if self.file.is_file():
-            found.update({record["index"]: record for record in json.loads(self.file.read_text())["samples"]})
+            found.update({record["index"]: record for record in _read(self.file)["samples"]})
         for journal in self.root.glob("manifest.*.jsonl"):
             for line in journal.read_text().splitlines():
                 try:
@@ -80,12 +91,20 @@ class Manifest:
         Args:
             record: its ``index``, ``image``, ``label`` and whatever else is to be known.
             rank: number of this process.
+
+        Raises:
+            OSError: if it cannot be written; names the file and the remedy.
         """
         journal = self.root / f"manifest.{rank}.jsonl"
-        # A line that a kill cut short must not swallow this one.
-        torn = journal.is_file() and not journal.read_bytes().endswith(b"\n") and journal.stat().st_size > 0
-        with open(journal, "a", encoding="utf-8") as file:
-            file.write(("\n" if torn else "") + json.dumps(record) + "\n")
+        try:
+            with open(journal, "ab+") as file:
+                # A line that a kill cut short must not swallow this one.
+                torn = file.tell() > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+                file.write((("\n" if torn else "") + json.dumps(record) + "\n").encode())
+        except OSError as error:
+            raise OSError(
+                f"cannot write {journal}: {error.strerror}; free some space and run again, finished samples stay"
+            ) from error
 
     def finish(self) -> list[dict[str, Any]]:
         """Write ``manifest.json`` from all journals and remove them.
@@ -99,3 +118,11 @@ class Manifest:
         for leftover in [*self.root.glob("manifest.*.jsonl"), self._header_file]:
             leftover.unlink(missing_ok=True)
         return samples
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is no manifest ({error}): give another folder") from error
+    return content if isinstance(content, dict) else {}

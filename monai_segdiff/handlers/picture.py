@@ -5,10 +5,11 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 
+import nibabel as nib
 import numpy as np
 import torch
 
-__all__ = ["class_color", "color_labels", "gray_levels", "middle_slice", "picture_grid"]
+__all__ = ["class_color", "color_labels", "gray_levels", "middle_slice", "picture_grid", "upright"]
 
 _GOLDEN_ANGLE = 0.381966  # of a turn: successive hues stay apart however many there are
 
@@ -68,6 +69,31 @@ def middle_slice(labels: torch.Tensor) -> int:
         Index of the slice with the largest foreground.
     """
     return int((labels != 0).flatten(0, 1).sum(0).argmax())
+
+
+def upright(array: torch.Tensor, affine: torch.Tensor | None, at: int | None = None) -> torch.Tensor:
+    """Turn a slice the way radiologists look at it; of a volume the slice that is asked for.
+
+    Rows run downwards from anterior to posterior, or from superior; columns from the patient's right to left, or from
+    anterior. A file without position in space, such as PNG, is only transposed: its first axis is x.
+
+    Args:
+        array: (C, X, Y) or (C, X, Y, Z).
+        affine: (4, 4) voxel index to RAS position, or None.
+        at: slice of a volume along its last axis; the middle one by default.
+
+    Returns:
+        (C, height, width).
+    """
+    if array.ndim == 4:
+        array = array[..., array.shape[-1] // 2 if at is None else at]
+    if affine is not None:
+        codes = nib.orientations.aff2axcodes(affine.numpy())[:2]
+        array = array.flip([axis for axis, code in enumerate(codes, start=1) if code in ("R", "A", "S")])
+        # An axis along the body's length, or else from front to back, is the vertical one.
+        if codes[0] in ("S", "I") or (codes[0] in ("A", "P") and codes[1] in ("L", "R")):
+            return array
+    return array.transpose(1, 2)
 
 
 def picture_grid(rows: Sequence[Sequence[np.ndarray]], tile_size: int = 128, gap: int = 2) -> np.ndarray:

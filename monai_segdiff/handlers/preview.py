@@ -15,7 +15,7 @@ from monai.data.utils import list_data_collate
 from PIL import Image
 
 from monai_segdiff.data.atomic import atomic_file
-from monai_segdiff.handlers.picture import color_labels, gray_levels, middle_slice, picture_grid
+from monai_segdiff.handlers.picture import color_labels, gray_levels, middle_slice, picture_grid, upright
 
 __all__ = ["SamplePreview"]
 
@@ -26,7 +26,8 @@ class SamplePreview:
     The picture has a column for each mask and three rows: the label map in color, the generated image, the real image.
     Masks and starting noise are the same each time, so that pictures can be compared. It goes to
     ``<output_dir>/preview_epoch=<n>.png`` and, if there is a writer, to TensorBoard as ``preview``. Volumes show the
-    slice with the largest foreground. In a parallel run rank 0 does this.
+    slice with the largest foreground. All are turned the way
+    radiologists look at them. In a parallel run rank 0 does this.
 
     Args:
         inferer: called as ``inferer(inputs=condition, network=network, indices=[0, 1, ...])``, returns the images.
@@ -120,11 +121,10 @@ class SamplePreview:
 
     def _draw(self, batch: dict[str, torch.Tensor], generated: torch.Tensor) -> np.ndarray:
         rows: list[list[np.ndarray]] = [[], [], []]
-        for labels, image, real in zip(batch[self.label_map_key], generated, batch[self.image_key], strict=True):
-            if labels.ndim == 4:
-                at = middle_slice(labels[0])
-                labels, image, real = labels[..., at], image[..., at], real[..., at]
-            rows[0].append(color_labels(labels[0]))
-            rows[1].append(gray_levels(image))
-            rows[2].append(gray_levels(real))
+        ras = torch.eye(4)  # as `prepare` and the phantoms lay every image
+        for labels, image, real in zip(batch[self.label_map_key], generated.cpu(), batch[self.image_key], strict=True):
+            at = middle_slice(labels[0]) if labels.ndim == 4 else None
+            rows[0].append(color_labels(upright(labels, ras, at)[0]))
+            rows[1].append(gray_levels(upright(image, ras, at)))
+            rows[2].append(gray_levels(upright(real, ras, at)))
         return picture_grid(rows if self.show_real else rows[:2], self.tile_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monai_segdiff.inferers.autocast import AutocastInferer
+from monai_segdiff.inferers.autocast import AutocastInferer, fast_autocast_dtype
 from monai_segdiff.inferers.constraints import BlendConstraint
 from monai_segdiff.inferers.generator import MaskToImage
 from monai_segdiff.inferers.guidance import ClassGuidance, Guidance, MaskGuidance
@@ -23,4 +23,5 @@ __all__ = [
     "RunContext",
     "SamplingInferer",
     "Start",
+    "fast_autocast_dtype",
 ]

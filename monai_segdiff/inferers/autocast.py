@@ -8,7 +8,25 @@ from typing import Any
 import torch
 from monai.inferers import SimpleInferer
 
-__all__ = ["AutocastInferer"]
+__all__ = ["AutocastInferer", "fast_autocast_dtype"]
+
+
+def fast_autocast_dtype(device: torch.device | str) -> str | None:
+    """The half precision in which a device computes faster than in float32 and that needs no scaling of the loss.
+
+    Args:
+        device: where the network runs.
+
+    Returns:
+        ``"bfloat16"`` on GPUs that have it and on CPUs with AVX-512, otherwise ``None``.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else None
+    # oneDNN computes in bfloat16 on older CPUs too, but by way of float32, which is slower than not to.
+    if kind == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "bfloat16"
+    return None
 
 
 class AutocastInferer(SimpleInferer):

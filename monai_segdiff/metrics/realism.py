@@ -10,7 +10,7 @@ from torchmetrics.image.kid import poly_kernel
 
 from monai_segdiff.metrics.bootstrap import Estimate, bootstrap_counts, group_index, percentile_interval
 
-__all__ = ["MINIMUM_FID", "MINIMUM_KID", "fid", "kid", "kid_difference"]
+__all__ = ["MINIMUM_FID", "MINIMUM_KID", "frechet_distance", "kid", "kid_difference"]
 
 MINIMUM_FID = 10  # images on either side; below that a covariance says nothing
 MINIMUM_KID = 4
@@ -18,7 +18,7 @@ MINIMUM_KID = 4
 _Groups = Sequence[Hashable] | None
 
 
-def fid(
+def frechet_distance(
     real: torch.Tensor,
     synthetic: torch.Tensor,
     real_groups: _Groups = None,

@@ -7,7 +7,7 @@ import torch
 from monai.metrics import FIDMetric
 from torchmetrics.image.kid import poly_mmd
 
-from monai_segdiff.metrics import fid, kid, kid_difference
+from monai_segdiff.metrics import frechet_distance, kid, kid_difference
 from monai_segdiff.metrics.realism import _frechet
 
 
@@ -17,7 +17,7 @@ def gaussian(n: int, seed: int, mean: float = 0.0, std: float = 1.0, dim: int = 
 
 def test_fid_of_gaussians_is_the_closed_form():
     """|m1 - m2|^2 + D (s1 - s2)^2 for isotropic covariances."""
-    estimate = fid(gaussian(4000, 0), gaussian(4000, 1, mean=0.5, std=1.5), draws=50)
+    estimate = frechet_distance(gaussian(4000, 0), gaussian(4000, 1, mean=0.5, std=1.5), draws=50)
     assert estimate.value == pytest.approx(4 * 0.25 + 4 * 0.25, rel=0.06)
     assert estimate.low < 2.0 < estimate.high
     assert estimate.n == 4000
@@ -32,7 +32,7 @@ def test_resampling_formula_is_monai_s_distance():
 def test_fewer_images_than_features_still_agrees_with_monai():
     x, y = gaussian(20, 0, dim=32), gaussian(20, 1, mean=1.0, dim=32)
     ours = _frechet(x, torch.ones(20).double(), y, torch.ones(20).double())
-    assert fid(y, x, draws=2).value == pytest.approx(float(ours), rel=1e-6)
+    assert frechet_distance(y, x, draws=2).value == pytest.approx(float(ours), rel=1e-6)
 
 
 def test_kid_of_equal_sizes_is_torchmetrics():
@@ -100,7 +100,7 @@ def test_paired_difference_finds_the_worse_set():
 
 
 def test_too_few_images_are_not_computable():
-    few = fid(gaussian(9, 0), gaussian(50, 1))
+    few = frechet_distance(gaussian(9, 0), gaussian(50, 1))
     assert few.value is None
     assert "at least 10 images" in few.reason
     assert "9 real" in few.reason
@@ -114,7 +114,7 @@ def test_bad_features():
     bad = gaussian(20, 0)
     bad[3, 1] = torch.nan
     with pytest.raises(ValueError, match="synthetic features are not finite"):
-        fid(gaussian(20, 1), bad)
+        frechet_distance(gaussian(20, 1), bad)
     with pytest.raises(ValueError, match="paired"):
         kid_difference(gaussian(20, 0), gaussian(20, 1), gaussian(19, 1))
 
@@ -123,4 +123,4 @@ def test_one_patient_has_no_interval():
     estimate = kid(gaussian(20, 0), gaussian(20, 1), real_groups=["p"] * 20, draws=10)
     assert estimate.value is not None
     assert estimate.low is None
-    assert fid(gaussian(20, 0), gaussian(20, 1), real_groups=["p"] * 20).low is None
+    assert frechet_distance(gaussian(20, 0), gaussian(20, 1), real_groups=["p"] * 20).low is None

@@ -1,0 +1,91 @@
+"""How images and label maps are read, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from monai_segdiff.data import Case
+from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.evaluation import PairReader
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(image: np.ndarray, label: np.ndarray, name: str = "case") -> Case:
+        files = [tmp_path / f"{name}_{kind}.nii.gz" for kind in ("image", "label")]
+        for file, array in zip(files, (image, label), strict=True):
+            save_nifti(file, array, np.eye(4))
+        return Case(name, *files, name)
+
+    return write
+
+
+def reader() -> PairReader:
+    return PairReader({"liver": 5, "spleen": 2}, (0.0, 100.0))
+
+
+def test_range_becomes_minus_one_to_one_and_ids_become_indices(write):
+    image = np.array([[-50.0, 0, 25], [50, 100, 700]], dtype=np.float32)
+    label = np.array([[0, 5, 5], [2, 2, 0]], dtype=np.uint8)
+    pair = reader()(write(image, label))
+    assert pair.image.tolist() == [[[-1, -1, -0.5], [0, 1, 1]]]
+    assert pair.mask.tolist() == [[[0, 1, 1], [2, 2, 0]]]
+
+
+def test_pixels_that_are_not_finite_stay_visible(write):
+    image = np.array([[np.nan, np.inf], [-np.inf, 50]], dtype=np.float32)
+    pair = reader()(write(image, np.zeros((2, 2), np.uint8)))
+    assert pair.image.isnan().tolist() == [[[True, True], [True, False]]]
+
+
+def test_same_label_map_has_the_same_id(write):
+    label = np.array([[5, 0], [0, 2]], dtype=np.uint8)
+    one, two = (reader()(write(np.full((2, 2), v, np.float32), label, f"c{v}")) for v in (1, 2))
+    other = reader()(write(np.zeros((2, 2), np.float32), label.T * 0, "c3"))
+    assert one.mask_id == two.mask_id != other.mask_id
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "message"),
+    [
+        (np.zeros((4, 4)), np.full((4, 4), 3), r"case_label\.nii\.gz holds ids \[3\] that dataset\.json does not name"),
+        (np.zeros((4, 4)), np.full((4, 4), 0.5), "case_label.*no label ids"),
+        (np.zeros((4, 4)), np.zeros((4, 5)), r"case_image.*size 4x4.*case_label.*4x5: bring both to one grid"),
+    ],
+)
+def test_bad_pairs_are_named(write, image, label, message):
+    with pytest.raises(ValueError, match=message):
+        reader()(write(image.astype(np.float32), label.astype(np.float32)))
+
+
+def test_sizes_must_not_change_within_a_data_set(write):
+    read = reader()
+    read(write(np.zeros((4, 4), np.float32), np.zeros((4, 4), np.uint8), "a"))
+    with pytest.raises(ValueError, match=r"b_image.*size 4x6, the images before it 4x4"):
+        read(write(np.zeros((4, 6), np.float32), np.zeros((4, 6), np.uint8), "b"))
+
+
+def test_volume_where_slices_were_declared(write):
+    case = write(np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"is 3D but the data set is declared 2D"):
+        PairReader({"liver": 1}, (0.0, 1.0), 2)(case)
+    flat = write(np.zeros((4, 4, 1), np.float32), np.zeros((4, 4, 1), np.uint8), "flat")
+    assert PairReader({"liver": 1}, (0.0, 1.0), 2)(flat).image.shape == (1, 4, 4)
+
+
+def test_missing_label_map(write):
+    case = write(np.zeros((4, 4), np.float32), np.zeros((4, 4), np.uint8))
+    with pytest.raises(FileNotFoundError, match="'x' has no label map"):
+        reader()(Case("x", case.image, None, "x"))
+
+
+def test_png_has_no_affine(tmp_path):
+    for name in ("image", "label"):
+        Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / f"{name}.png")
+    pair = PairReader({"lung": 1}, (0.0, 255.0))(Case("x", tmp_path / "image.png", tmp_path / "label.png", "x"))
+    assert pair.affine is None
+    assert pair.image.shape == (1, 9, 6)
+    assert torch.equal(pair.image, torch.full((1, 9, 6), -1.0))

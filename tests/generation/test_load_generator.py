@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from monai_segdiff.generation import load_generator
+from monai_segdiff.networks import weights_hash
+
+
+def test_the_card_beside_the_weights_says_what_was_trained(trained_bundle, load):
+    generator = load()
+    assert generator.image_size == (16, 16)
+    assert generator.intensity_range == (-200.0, 300.0)
+    assert list(generator.classes) == ["body", "lungs", "liver", "spleen", "kidneys", "spine"]
+    assert 0.3 < generator.settings["parameterization"]["sigma_data"] < 1.2
+    assert generator.weights_sha256 == weights_hash(trained_bundle.weights)
+    saved = torch.load(trained_bundle.weights, weights_only=True)
+    assert all(torch.equal(value, saved[name]) for name, value in generator.network.state_dict().items())
+    assert not generator.network.training
+
+
+def test_weights_may_lie_anywhere_with_their_card(trained_bundle, tmp_path):
+    for name in ("model.pt", "model.yaml"):
+        shutil.copy(trained_bundle.root / "models" / name, tmp_path / name.replace("model", "mine"))
+    generator = load_generator("ct_organ", tmp_path / "mine.pt")
+    assert generator.image_size == (16, 16)
+    assert generator.weights_sha256 == weights_hash(trained_bundle.weights)
+
+
+def test_missing_weights_say_how_to_train(make_bundle, tmp_path):
+    bundle = make_bundle(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*models/model\.pt: train the bundle first .*--weights"):
+        load_generator(bundle.root)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"sampler": "euler"}, "unknown sampler 'euler'"),
+        ({"num_steps": 0}, "at least 1"),
+        ({"null_prob": 0.0, "guidance_weight": 2.0}, "null"),
+    ],
+)
+def test_impossible_settings_are_told_without_the_layers_around_them(load, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        load(**overrides)
+
+
+def test_the_bundles_half_precision_stays_near_full_precision(trained_bundle, load):
+    half = load_generator(trained_bundle.root)
+    assert half.settings["amp_dtype"] == "bfloat16"
+    condition = half.condition(next((trained_bundle.phantoms / "labelsTr").iterdir()))[None]
+    images = [generator.sample(condition, [0]) for generator in (half, load())]
+    assert float((images[0] - images[1]).abs().max()) < 0.05 * 500
+    assert not torch.equal(*images)

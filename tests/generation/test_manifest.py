@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from monai_segdiff.generation import Manifest
+
+HEADER = {"synthetic": True, "settings": {"seed": 0}, "masks": {"per_mask": 2}}
+
+
+def record(root: Path, index: int) -> dict:
+    for name in (f"i{index}", f"l{index}"):
+        (root / name).write_text("there")
+    return {"index": index, "image": f"i{index}", "label": f"l{index}"}
+
+
+def test_what_several_processes_append_is_gathered_by_index(tmp_path):
+    manifest = Manifest(tmp_path, HEADER)
+    for index, rank in ((3, 1), (0, 0), (1, 1), (2, 0)):
+        manifest.append(record(tmp_path, index), rank)
+    assert [r["index"] for r in manifest.finish()] == [0, 1, 2, 3]
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    assert content == {"format": 1, **HEADER, "samples": [record(tmp_path, i) for i in range(4)]}
+    assert [path.name for path in tmp_path.glob("manifest*")] == ["manifest.json"]
+
+
+def test_a_finished_manifest_is_gone_on_with(tmp_path):
+    first = Manifest(tmp_path, HEADER)
+    first.append(record(tmp_path, 0), 0)
+    first.finish()
+    second = Manifest(tmp_path, HEADER)
+    second.append(record(tmp_path, 1), 0)
+    assert list(second.records()) == [0, 1]
+    assert len(second.finish()) == 2
+
+
+def test_samples_whose_files_are_gone_do_not_count(tmp_path):
+    manifest = Manifest(tmp_path, HEADER)
+    for index in range(3):
+        manifest.append(record(tmp_path, index), 0)
+    (tmp_path / "l1").unlink()
+    assert list(manifest.records()) == [0, 2]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20])
+def test_a_line_that_was_cut_short_is_left_out_and_swallows_no_other(tmp_path, cut):
+    manifest = Manifest(tmp_path, HEADER)
+    for index in range(2):
+        manifest.append(record(tmp_path, index), 0)
+    journal = tmp_path / "manifest.0.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-cut])
+    kept = [0, 1] if cut == 1 else [0]  # without the end of the line alone the record is whole
+    assert list(manifest.records()) == kept
+    manifest.append(record(tmp_path, 2), 0)
+    assert list(manifest.records()) == [*kept, 2]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(
+    ("change", "named"), [({"settings": {"seed": 1}}, "settings"), ({"masks": {"per_mask": 3}}, "masks")]
+)
+def test_other_settings_are_refused_by_name(tmp_path, finished, change, named):
+    manifest = Manifest(tmp_path, HEADER)
+    if finished:
+        manifest.finish()
+    with pytest.raises(ValueError, match=f"made with another {named}: .*--overwrite"):
+        Manifest(tmp_path, {**HEADER, **change})
+
+
+def test_it_knows_its_own_folders(tmp_path):
+    assert not Manifest.owns(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"name": "a web application"}')
+    assert not Manifest.owns(tmp_path)
+    (tmp_path / "manifest.json").write_text("[]")
+    assert not Manifest.owns(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    manifest = Manifest(tmp_path, HEADER)
+    assert Manifest.owns(tmp_path)
+    manifest.finish()
+    assert Manifest.owns(tmp_path)
+
+
+def test_an_unreadable_manifest_is_named(tmp_path):
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest\.json is no manifest"):
+        Manifest(tmp_path, HEADER)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_reported_with_file_and_remedy(tmp_path):
+    manifest = Manifest(tmp_path, HEADER)
+    (tmp_path / "manifest.0.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"manifest\.0\.jsonl: No space left.*free some space"):
+        manifest.append(record(tmp_path, 0), 0)

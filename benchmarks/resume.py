@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ _TEXT = (
     "it is complete, and compared with one that was left alone: exported weights, and network, moving average, "
     "optimizer and schedule of the last checkpoint. After every kill all checkpoints in the folder are read."
 )
-_LONGEST = 3600.0
+_MOST_TRAININGS = 10  # that may end before they are killed
+_CHECKPOINT = re.compile(r"checkpoint_epoch=(\d+)\.pt")
 _POLL = 2e-4  # a checkpoint of this size is written in some milliseconds
 
 
@@ -82,11 +84,14 @@ class Training:
     @property
     def epoch(self) -> int:
         """Newest whole epoch on disk."""
-        return _epoch_of(self.checkpoints[-1]) if self.checkpoints else 0
+        return int(_CHECKPOINT.findall(self.checkpoints[-1].name)[0]) if self.checkpoints else 0
 
-    def being_written(self) -> Path | None:
-        """The checkpoint that is being written at this moment."""
-        return next((self.bundle / "models").glob("checkpoint_epoch=*.pt.tmp"), None)
+    def unfinished(self) -> dict[str, int]:
+        """Checkpoints under their temporary names, with their epochs: being written, or left there by a kill."""
+        folder = self.bundle / "models"
+        names = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
+        found = {name: _CHECKPOINT.search(name) for name in names if not _CHECKPOINT.fullmatch(name)}
+        return {name: int(match[1]) for name, match in found.items() if match}
 
     def final_state(self) -> dict[str, Any]:
         """All that a finished training leaves to be compared."""
@@ -111,7 +116,7 @@ class Kills:
             self.files_read += 1
             try:
                 torch.load(path, map_location="cpu", weights_only=True)
-            except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            except Exception as error:  # a damaged file fails in many ways; each counts
                 self.unreadable.append(f"{path.name}: {error}")
 
 
@@ -126,6 +131,26 @@ def equal(first: Any, second: Any) -> bool:
     return bool(first == second)
 
 
+@contextmanager
+def running(training: Training) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a training; if the block ends first, the training and its workers are killed.
+
+    Raises:
+        RuntimeError: if the training failed.
+    """
+    process = training.start()
+    try:
+        yield process
+    finally:
+        killed = process.poll() is None
+        if killed:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if not killed and process.returncode != 0:
+        log = (training.bundle / "training.log").read_text(errors="replace")
+        raise RuntimeError(f"the training in {training.bundle} ended with {process.returncode}:\n{log[-2000:]}")
+
+
 def run_whole(training: Training) -> tuple[float, float]:
     """Train undisturbed.
 
@@ -133,37 +158,32 @@ def run_whole(training: Training) -> tuple[float, float]:
         Seconds until the first checkpoint, and until the end.
     """
     started, first = time.monotonic(), None
-    process = training.start()
-    while process.poll() is None:
-        if first is None and training.checkpoints:
-            first = time.monotonic() - started
-        time.sleep(0.05)
-    _check_exit(process, training)
+    with running(training) as process:
+        while process.poll() is None:
+            if first is None and training.checkpoints:
+                first = time.monotonic() - started
+            time.sleep(0.05)
     seconds = time.monotonic() - started
     return seconds if first is None else first, seconds
 
 
-def kill_when(training: Training, moment: Callable[[float], bool]) -> tuple[float, bool] | None:
+def kill_when(training: Training, is_time: Callable[[float], bool]) -> float | None:
     """Run a training and kill it, with its workers, when it is time.
 
     Args:
         training: what to run.
-        moment: seconds since the start to whether it is time.
+        is_time: seconds since the start to whether it is time.
 
     Returns:
-        Seconds since the start, and whether a checkpoint was being written; None if the training ended before.
+        Seconds since the start; None if the training ended before.
     """
     started = time.monotonic()
-    process = training.start()
-    while process.poll() is None:
-        after = time.monotonic() - started
-        if moment(after) or after > _LONGEST:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            # the temporary file that stays proves that the kill came within the writing
-            return after, training.being_written() is not None
-        time.sleep(_POLL)
-    _check_exit(process, training)
+    with running(training) as process:
+        while process.poll() is None:
+            after = time.monotonic() - started
+            if is_time(after):
+                return after
+            time.sleep(_POLL)
     return None
 
 
@@ -188,49 +208,31 @@ def kill_and_resume(
     in_writing_at = draws.randrange(number)  # which kill waits for a checkpoint
     while len(kills.moments) < number or not kills.in_writing:
         training = trainings[-1]
-        # what is left over of a kill before must not be taken for a writing of now
-        if (leftover := training.being_written()) is not None:
-            leftover.unlink()
+        known = training.unfinished()
         if len(kills.moments) >= in_writing_at and not kills.in_writing:
-            target = training.epoch + draws.randint(1, 3)
+            least = training.epoch + draws.randint(1, 3)
 
-            def moment(after: float, training: Training = training, target: int = target) -> bool:
-                path = training.being_written()
-                return path is not None and _epoch_of(path) >= target
+            def is_time(_: float, training: Training = training, known: Any = known, least: int = least) -> bool:
+                return any(epoch >= least for name, epoch in training.unfinished().items() if name not in known)
         else:
             left = (whole - first) * (1 - training.epoch / epochs)
-            time_of_kill = draws.uniform(0.5 * first, first + 0.7 * left)
+            moment = draws.uniform(0.5 * first, first + 0.7 * left)
 
-            def moment(after: float, time_of_kill: float = time_of_kill) -> bool:
-                return after >= time_of_kill
+            def is_time(after: float, moment: float = moment) -> bool:
+                return after >= moment
 
-        killed = kill_when(training, moment)
-        if killed is None:
+        after = kill_when(training, is_time)
+        if after is not None:
+            # the temporary file that stays proves that the kill came within the writing
+            kills.note(training, after, in_writing=bool(training.unfinished().keys() - known.keys()))
+            say(f"killed after {kills.moments[-1]}")
+        elif len(trainings) < _MOST_TRAININGS:
             say("the training ended before it was killed; a fresh one goes on")
             trainings.append(make(len(trainings)))
         else:
-            kills.note(training, *killed)
-            say(f"killed after {kills.moments[-1]}")
-    _check_exit(_finished(trainings[-1]), trainings[-1])
+            raise RuntimeError(f"{_MOST_TRAININGS} trainings ended too soon to be killed: make them longer")
+    run_whole(trainings[-1])
     return kills, trainings
-
-
-def _finished(training: Training) -> subprocess.Popen[bytes]:
-    process = training.start()
-    process.wait()
-    return process
-
-
-def _check_exit(process: subprocess.Popen[bytes], training: Training) -> None:
-    if process.returncode != 0:
-        log = (training.bundle / "training.log").read_text(errors="replace")
-        raise RuntimeError(
-            f"the training in {training.bundle} failed with exit code {process.returncode}:\n{log[-2000:]}"
-        )
-
-
-def _epoch_of(path: Path) -> int:
-    return int(path.name.split("=")[1].split(".")[0])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monai.inferers import SimpleInferer
 
-__all__ = ["AutocastInferer", "fast_autocast_dtype"]
+__all__ = ["AutocastInferer", "autocast_dtype", "fast_autocast_dtype"]
 
 
 def fast_autocast_dtype(device: torch.device | str) -> str | None:
@@ -29,6 +29,27 @@ def fast_autocast_dtype(device: torch.device | str) -> str | None:
     return None
 
 
+def autocast_dtype(name: str | None) -> torch.dtype | None:
+    """The type for autocast that a configuration names.
+
+    ``"float32"`` says the same as ``None``: a command line of ``monai.bundle`` drops overrides with ``None``.
+
+    Args:
+        name: ``"bfloat16"``, ``"float16"``, ``"float32"`` or ``None``.
+
+    Returns:
+        The type, or ``None`` for a network that runs as it is.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name in (None, "float32"):
+        return None
+    if name not in ("bfloat16", "float16"):
+        raise ValueError(f"amp_dtype must be 'bfloat16', 'float16', 'float32' or None, got {name!r}.")
+    return getattr(torch, name)
+
+
 class AutocastInferer(SimpleInferer):
     """MONAI's ``SimpleInferer`` with the network under autocast and a float32 result.
 
@@ -36,7 +57,7 @@ class AutocastInferer(SimpleInferer):
     bfloat16 instructions this makes a training step about 1.6 times faster.
 
     Args:
-        dtype: ``"bfloat16"`` or ``"float16"``; ``None`` runs the network as it is.
+        dtype: ``"bfloat16"`` or ``"float16"``; ``"float32"`` or ``None`` runs the network as it is.
 
     Raises:
         ValueError: for another type.
@@ -44,9 +65,7 @@ class AutocastInferer(SimpleInferer):
 
     def __init__(self, dtype: str | None = None) -> None:
         super().__init__()
-        if dtype not in (None, "bfloat16", "float16"):
-            raise ValueError(f"dtype must be 'bfloat16', 'float16' or None, got {dtype!r}.")
-        self.dtype: torch.dtype | None = None if dtype is None else getattr(torch, dtype)
+        self.dtype = autocast_dtype(dtype)
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run the network once.

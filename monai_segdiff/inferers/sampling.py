@@ -12,6 +12,7 @@ from monai.utils import convert_to_tensor
 from tqdm import tqdm
 
 from monai_segdiff.diffusion import SAMPLERS, Parameterization
+from monai_segdiff.inferers.autocast import autocast_dtype
 from monai_segdiff.inferers.calling import (
     Network,
     channels_last_weights,
@@ -52,7 +53,8 @@ class SamplingInferer(Inferer):
         image_channels: channels of the network's image; by default the network's attribute ``out_channels``.
         sigmas: noise levels to be used instead of the parameterization's grid of ``num_steps``; descending to 0.
         clip: range (low, high) to which every denoised image is clamped, or ``None``.
-        amp_dtype: ``"bfloat16"`` or ``"float16"`` to run the network under autocast; the sampler's state stays float32.
+        amp_dtype: ``"bfloat16"`` or ``"float16"`` to run the network under autocast, ``"float32"`` or ``None`` not to;
+            the sampler's state stays float32.
         channels_last: run the network in the memory format channels last; afterwards it has its own tensors back.
         compile: run the network through ``torch.compile``, once per network. A network that is compiled already is
             used as it is.
@@ -94,8 +96,6 @@ class SamplingInferer(Inferer):
             raise ValueError(f"unknown sampler {sampler!r}; the known ones are {', '.join(sorted(SAMPLERS))}.")
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
-        if amp_dtype not in (None, "bfloat16", "float16"):
-            raise ValueError(f"amp_dtype must be 'bfloat16', 'float16' or None, got {amp_dtype!r}.")
         self.parameterization = parameterization
         self.sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
         self.sigmas = None if sigmas is None else torch.as_tensor(sigmas, dtype=torch.float64, device="cpu")
@@ -106,7 +106,7 @@ class SamplingInferer(Inferer):
         self.constraints = tuple(constraints)
         self.image_channels = image_channels
         self.clip = clip
-        self.amp_dtype: torch.dtype | None = None if amp_dtype is None else getattr(torch, amp_dtype)
+        self.amp_dtype = autocast_dtype(amp_dtype)
         self.channels_last = channels_last
         self.compile = compile
         self.progress = progress

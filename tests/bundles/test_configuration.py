@@ -64,7 +64,7 @@ def test_every_name_in_the_files_is_a_full_path():
 def test_the_properties_of_the_bundle_specification_are_there(kind, trained_bundle, tmp_path, own_logging):
     name = {"train": "train", "infer": "inference"}[kind]
     values = {
-        **trained_bundle.overrides,
+        **{id_: value for id_, value in trained_bundle.overrides.items() if kind == "train" or "#" not in id_},
         "bundle_root": str(tmp_path),
         "ckpt_dir": str(trained_bundle.weights.parent),
         "dataset_dir": str(trained_bundle.phantoms),
@@ -82,7 +82,7 @@ def test_run_and_run_training_are_the_same():
 
 
 TINY = {"channels": [8, 8], "attention_levels": [False, True], "num_head_channels": 4, "norm_num_groups": 4}
-FEW = {"num_res_blocks": 1, "num_steps": 2, "amp_dtype": None}
+FEW = {"num_res_blocks": 1, "num_steps": 2, "amp_dtype": "float32"}
 
 
 @pytest.mark.parametrize(("overlays", "size"), [((), [16, 16]), (("cpu_demo",), [16, 16]), (("cpu_demo_3d",), [8] * 3)])

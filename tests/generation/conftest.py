@@ -14,7 +14,7 @@ def load(trained_bundle) -> Callable[..., TrainedGenerator]:
     """Load the tiny generator, in float32 unless asked otherwise."""
 
     def load(**overrides) -> TrainedGenerator:
-        return load_generator(trained_bundle.root, overrides={"amp_dtype": None, **overrides})
+        return load_generator(trained_bundle.root, overrides={"amp_dtype": "float32", **overrides})
 
     return load
 

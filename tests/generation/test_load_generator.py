@@ -48,8 +48,8 @@ def test_impossible_settings_are_told_without_the_layers_around_them(load, overr
         load(**overrides)
 
 
-def test_the_bundles_half_precision_stays_near_full_precision(trained_bundle, load):
-    half = load_generator(trained_bundle.root)
+def test_half_precision_stays_near_full_precision(trained_bundle, load):
+    half = load(amp_dtype="bfloat16")
     assert half.settings["amp_dtype"] == "bfloat16"
     condition = half.condition(next((trained_bundle.phantoms / "labelsTr").iterdir()))[None]
     images = [generator.sample(condition, [0]) for generator in (half, load())]

@@ -113,7 +113,7 @@ class Judge:
     """Measures images of one data set with a segmenter trained on its real training images.
 
     Args:
-        dataset: real images, with splits ``training`` and ``test``.
+        dataset: real images: split ``training`` for the segmenter, ``validation`` and ``test`` to compare with.
         segmenter_images: length of the segmenter's training in images; by default as ``evaluate`` has it.
         cache_dir: where trained segmenters are kept.
         seed: of segmenter and bootstrap.
@@ -128,8 +128,9 @@ class Judge:
         self.segmenter: Any = train_segmenter(
             dataset.splits["training"], self.reader, segmenter_images, seed=seed, cache_dir=cache_dir
         )
-        self.features = Features(self.segmenter.features_name, self.segmenter.features)
-        self.real = self.measure(dataset.splits["test"], "held-out real images")
+        self.features = Features("segmenter's bottleneck", self.segmenter.features)
+        held_out = dataset.splits.get("validation", []) + dataset.splits["test"]
+        self.real = self.measure(held_out, "held-out real images")
         self.ceiling = bootstrap_mean(self.real.foreground, self.real.patients, seed=seed)
         self.detector = FailedSampleDetector.fit(self.real.noise, self.real.detail, self.ceiling.value)
 
@@ -140,8 +141,8 @@ class Judge:
         return [
             f"Segmenter's ceiling: Dice {self.ceiling.value:.3f} on {len(self.real)} held-out real images of "
             f"{self.ceiling.groups} patients.",
-            f"KID in the segmenter's feature space ({self.segmenter.features_name}); intervals are 95% from resampling "
-            "patients, those of failed samples exact binomial ones.",
+            f"KID in the space of the {self.features.name} ({self._real.shape[1]} features); intervals are 95% from "
+            "resampling patients, those of failed samples exact binomial ones.",
         ]
 
     def measure(self, cases: Sequence[Case], name: str) -> Measurements:

@@ -249,7 +249,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     args = _parser().parse_args(argv)
     args.work = args.work.resolve()
-    dataset = make_ct_phantoms(args.work / "phantoms", args.patients, 32, slices_per_patient=8, seed=args.seed)
+    dataset = make_ct_phantoms(
+        args.work / f"phantoms_{args.patients}_{args.seed}", args.patients, 32, slices_per_patient=8, seed=args.seed
+    )
     rows = {f"workers_{number}": number for number in args.num_workers}
     settings = {
         "training": _OVERLAY.name,

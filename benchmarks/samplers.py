@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for model, (_, ways) in models.items()
     ]
     settings = {
-        "data set": f"{dataset.name}, {len(dataset.splits['training'])} training and {len(judge.real)} test images",
+        "data set": f"{dataset.name}, {len(dataset.splits['training'])} training and {len(judge.real)} held-out images",
         "weights": {model: generator.weights_sha256 for model, generator in samples.items()},
         "encoding": {model: generator.settings["encoding"] for model, generator in samples.items()},
         "autocast": {model: generator.settings["amp_dtype"] for model, generator in samples.items()},

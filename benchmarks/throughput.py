@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -247,6 +248,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     continue
                 say(key)
                 torch.compiler.reset()
+                gc.collect()  # engines hold one another, and with them the memory of the row before
                 results.add(key, measure(make(setting, mode, args), task, operations[task], setting, args))
                 say(f"{results.rows[key]['rate']:.3g} images per second")
     say(f"results: {results.page}")

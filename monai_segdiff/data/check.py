@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -37,13 +38,14 @@ def check_dataset(
         Findings in the order of the cases, an empty list if nothing is wrong.
     """
     try:
-        dataset = read_dataset(path, classes, check_files=False)
+        dataset = read_dataset(path, check_files=False)
     except (FileNotFoundError, ValueError) as error:
         return [Finding("error", str(path), str(error), "see the layout of a data set in the documentation")]
-    known = {int(i) for ids in dataset.classes.values() for i in np.atleast_1d(ids)} or None
+    vocabulary = dataset.classes if classes is None else classes
+    known = {int(i) for ids in vocabulary.values() for i in np.atleast_1d(ids)} or None
     dims = spatial_dims if spatial_dims is not None else dataset.spatial_dims
     cases = [case for members in dataset.splits.values() for case in members]
-    findings = list(_dataset_findings(dataset))
+    findings = list(_dataset_findings(dataset, vocabulary))
     with ThreadPoolExecutor(max(1, workers)) as pool:
         results = pool.map(lambda case: list(case_findings(case, known, dims)), cases)
         for found in tqdm(results, total=len(cases), desc="check", unit="case", disable=not progress):
@@ -51,9 +53,9 @@ def check_dataset(
     return findings
 
 
-def _dataset_findings(dataset: SegmentationDataset) -> Iterator[Finding]:
+def _dataset_findings(dataset: SegmentationDataset, vocabulary: Mapping[str, Any]) -> Iterator[Finding]:
     root = str(dataset.root)
-    if not dataset.classes:
+    if not vocabulary:
         remedy = 'add "labels" to dataset.json, or pass the classes'
         yield Finding("warning", root, "nothing says what the label ids mean, so they were not checked", remedy)
     for split, cases in dataset.splits.items():

@@ -128,7 +128,7 @@ class ResumeCheckpoint:
         for path in reversed(files):
             try:
                 return path, torch.load(path, map_location="cpu", weights_only=True)
-            except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
                 # An older one leads to the same result, later.
                 logger.warning(f"'{path}' is not a readable checkpoint ({error}); trying the one before")
         if files:

@@ -64,7 +64,8 @@ class ImagesProgressBar:
 
     def _close(self, engine: Engine) -> None:
         if self.bar is not None and self._loss is not None:
-            self.bar.n = engine.state.epoch * _images_per_epoch(engine) * idist.get_world_size()
+            if engine.state.iteration % engine.state.epoch_length == 0:  # not where the run was ended early
+                self.bar.n = engine.state.epoch * _images_per_epoch(engine) * idist.get_world_size()
             self.bar.set_postfix(loss=f"{self._loss.item():.4g}")
             self.bar.close()
         self.bar = None

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import monai_segdiff.demo
+import monai_segdiff.evaluation
+from monai_segdiff.__main__ import main
+from monai_segdiff.data import read_dataset
+
+VERBS = ["demo", "check-data", "prepare", "generate", "evaluate"]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Pictures of squares with label maps; a table says that they are of four patients."""
+    rng = np.random.default_rng(0)
+    for kind in ("pictures", "masks"):
+        (tmp_path / kind).mkdir()
+    lines = ["file,patient"]
+    for n in range(24):
+        label = np.zeros((20, 20), np.uint8)
+        label[4:16, 4:16] = 1
+        label[8:12, 8:12] = 2
+        image = np.clip(100 * label + rng.normal(20, 5, label.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(tmp_path / "pictures" / f"view{n}.png")
+        Image.fromarray(label).save(tmp_path / "masks" / f"view{n}.png")
+        lines.append(f"view{n},patient{n % 4}")
+    (tmp_path / "patients.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def prepare(folder, *more):
+    arguments = [str(folder / "pictures"), str(folder / "out"), "--labels", str(folder / "masks"), "--size", "16"]
+    return main(["prepare", *arguments, "--classes", "square=1", "core=2", *more])
+
+
+def error_of(capsys):
+    """The one line on standard error."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("error:", "Traceback"))]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    text = capsys.readouterr().out
+    assert f"python -m monai_segdiff {verb}" in text
+    options = [line.split()[0] for line in text.splitlines() if line.startswith("  -")]
+    assert len(options) > 3
+    assert "None" not in text, "a default must be said in words"
+
+
+def test_the_overview_lists_the_verbs_and_the_way(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"    {verb} " in text for verb in VERBS)
+    assert "python -m monai.bundle run training" in text
+
+
+def test_help_is_quick_as_it_loads_no_framework():
+    program = "import sys; from monai_segdiff.__main__ import _parser; _parser(); print({'torch', 'monai'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["paint"], ["prepare", "a"], ["check-data", "a", "--classes", "liver"], ["prepare", "a", "b", "--parents", "x"]],
+)
+def test_wrong_usage_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "error: " in capsys.readouterr().err
+
+
+def test_check_data_ends_with_0_for_sound_data(trained_bundle, capsys):
+    assert main(["check-data", str(trained_bundle.phantoms)]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
+
+
+def test_check_data_ends_with_1_for_errors_and_names_each_file(trained_bundle, tmp_path, capsys):
+    shutil.copytree(trained_bundle.phantoms, tmp_path / "data")
+    missing, *_ = sorted((tmp_path / "data" / "imagesTr").iterdir())
+    missing.unlink()
+    assert main(["check-data", str(tmp_path / "data"), "--classes", "body=1", "rest=2,3,4,5"]) == 1
+    out = capsys.readouterr().out
+    assert f"{missing}: image file is missing" in out
+    assert "unknown ids [6]" in out
+    errors = sum(line.startswith("error: ") for line in out.splitlines())
+    assert f"{errors} errors, 0 warnings" in out
+
+
+def test_prepare_pairs_folders_and_splits_by_the_table_of_patients(pictures, capsys):
+    table = ("--patients-csv", str(pictures / "patients.csv"))
+    assert prepare(pictures, *table, "--fractions", "0.5", "0.25", "0.25", "--parents", "core=square") == 0
+    assert "12 training, 6 validation, 6 test; split by patient; classes square, core" in capsys.readouterr().out
+    dataset = read_dataset(pictures / "out")
+    assert dataset.parents == {"core": "square"}
+    for cases in dataset.splits.values():
+        for case in cases:
+            assert case.patient == f"patient{int(case.id.split('_')[0].removeprefix('view')) % 4}"
+
+
+def test_prepare_takes_an_intensity_range_a_seed_and_a_credit(pictures):
+    assert prepare(pictures, "--intensity-range", "0", "255", "--attribution", "drawn here", "--seed", "3") == 0
+    content = json.loads((pictures / "out" / "dataset.json").read_text())
+    assert content["intensity_range"] == [0.0, 255.0]
+    assert content["attribution"] == "drawn here"
+
+
+def test_prepare_refuses_ids_without_a_class_unless_told_to_drop_them(pictures, capsys):
+    arguments = [str(pictures / "pictures"), str(pictures / "out"), "--labels", str(pictures / "masks"), "--size", "16"]
+    assert main(["prepare", *arguments, "--classes", "square=1"]) == 2
+    message = error_of(capsys)
+    assert "view0.png" in message
+    assert "2" in message
+    assert main(["prepare", *arguments, "--classes", "square=1", "--drop-other-labels"]) == 0
+    assert read_dataset(pictures / "out").classes == {"square": 1}
+
+
+def test_one_patient_is_split_only_when_told_to(pictures, capsys):
+    lines = ["file,patient", *(f"view{n},only" for n in range(24))]
+    (pictures / "patients.csv").write_text("\n".join(lines))
+    table = ("--patients-csv", str(pictures / "patients.csv"))
+    assert prepare(pictures, *table) == 2
+    assert "--within-patient" in error_of(capsys)
+    assert prepare(pictures, *table, "--within-patient", "--fractions", "0.5", "0.25", "0.25") == 0
+    assert read_dataset(pictures / "out").split_kind == "within one patient"
+
+
+def test_a_table_that_lacks_a_case_is_named(pictures, capsys):
+    (pictures / "patients.csv").write_text("file,patient\nview0,a\n")
+    assert prepare(pictures, "--patients-csv", str(pictures / "patients.csv")) == 2
+    assert "patients.csv names no patient for case 'view1'" in error_of(capsys)
+
+
+def test_generate_hands_its_options_on(trained_bundle, tmp_path, capsys):
+    output = tmp_path / "synthetic"
+    common = ["generate", "--bundle", str(trained_bundle.root), "--masks", str(trained_bundle.phantoms)]
+    options = ["--output", str(output), "--split", "training", "--max-masks", "2", "--per-mask", "2", "--seed", "5"]
+    assert main([*common, *options, "--num-steps", "3", "--sampler", "heun", "--guidance", "2", "--device", "cpu"]) == 0
+    assert f"{output}: 4 pairs" in capsys.readouterr().out
+    manifest = json.loads((output / "manifest.json").read_text())
+    settings = manifest["settings"]
+    assert (settings["seed"], settings["num_steps"], settings["sampler"]) == (5, 3, "heun")
+    assert {sample["evaluations"] for sample in manifest["samples"]} == {10}  # 2 * 3 - 1 of heun, twice for guidance
+    assert main([*common, *options]) == 2
+    assert "another settings" in error_of(capsys)
+    assert main([*common, *options, "--overwrite"]) == 0
+
+
+def test_generate_goes_on_after_a_torn_journal_line(trained_bundle, tmp_path):
+    arguments = ["generate", "--bundle", str(trained_bundle.root), "--masks", str(trained_bundle.phantoms)]
+    arguments += ["--output", str(tmp_path / "s")]
+    assert main(arguments) == 0
+    manifest = tmp_path / "s" / "manifest.json"
+    whole = manifest.read_text()
+    content = json.loads(whole)
+    samples = content.pop("samples")
+    lines = "".join(json.dumps(sample) + "\n" for sample in samples[:2])
+    (tmp_path / "s" / "manifest.header.json").write_text(json.dumps(content))
+    (tmp_path / "s" / "manifest.0.jsonl").write_text(lines + json.dumps(samples[2])[:40])
+    manifest.unlink()
+    assert main(arguments) == 0
+    assert manifest.read_text() == whole
+    assert not list((tmp_path / "s").glob("*.jsonl"))
+
+
+def test_evaluate_and_demo_hand_their_options_on(tmp_path, capsys, monkeypatch):
+    calls = []
+
+    def evaluate(*arguments, **options):
+        calls.append((arguments, options))
+        return SimpleNamespace(summary=lambda: "all is well")
+
+    monkeypatch.setattr(monai_segdiff.evaluation, "evaluate", evaluate)
+    monkeypatch.setattr(monai_segdiff.demo, "run_demo", lambda *a, **k: calls.append((a, k)))
+    required = ["--real", "a", "--synthetic", "b", "--output", str(tmp_path)]
+    assert main(["evaluate", *required, "--no-real-images", "--max-images", "9", "--seed", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "all is well" in out
+    assert str(tmp_path / "report.html") in out
+    arguments, options = calls[0]
+    assert arguments == ("a", "b", str(tmp_path))
+    assert options.items() >= {"no_real_images": True, "max_images": 9, "seed": 2, "segmenter": None}.items()
+    assert main(["demo", "--output", str(tmp_path), "--max-images", "50", "--samples", "4", "--seed", "1"]) == 0
+    assert calls[1] == ((tmp_path,), {"number": 4, "seed": 1, "overrides": {"max_images": 50}})
+
+
+def test_an_interrupt_says_that_the_work_can_go_on(monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(monai_segdiff.demo, "run_demo", interrupt)
+    assert main(["demo"]) == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
+
+
+def test_a_defect_of_the_program_is_not_hidden(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(monai_segdiff.demo, "run_demo", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["demo"])

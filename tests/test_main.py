@@ -25,7 +25,7 @@ def pictures(tmp_path):
     for kind in ("pictures", "masks"):
         (tmp_path / kind).mkdir()
     lines = ["file,patient"]
-    for n in range(24):
+    for n in range(40):
         label = np.zeros((20, 20), np.uint8)
         label[4:16, 4:16] = 1
         label[8:12, 8:12] = 2
@@ -70,14 +70,21 @@ def test_the_overview_lists_the_verbs_and_the_way(capsys):
 
 
 def test_help_is_quick_as_it_loads_no_framework():
-    program = "import sys; from monai_segdiff.__main__ import _parser; _parser(); print({'torch', 'monai'} & set(sys.modules))"
+    look = "print({'torch', 'monai'} & set(sys.modules))"
+    program = f"import sys; from monai_segdiff.__main__ import _parser; _parser(); {look}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["paint"], ["prepare", "a"], ["check-data", "a", "--classes", "liver"], ["prepare", "a", "b", "--parents", "x"]],
+    [
+        [],
+        ["paint"],
+        ["prepare", "a"],
+        ["check-data", "a", "--classes", "liver"],
+        ["prepare", "a", "b", "--parents", "x"],
+    ],
 )
 def test_wrong_usage_ends_with_2(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
@@ -105,7 +112,7 @@ def test_check_data_ends_with_1_for_errors_and_names_each_file(trained_bundle, t
 def test_prepare_pairs_folders_and_splits_by_the_table_of_patients(pictures, capsys):
     table = ("--patients-csv", str(pictures / "patients.csv"))
     assert prepare(pictures, *table, "--fractions", "0.5", "0.25", "0.25", "--parents", "core=square") == 0
-    assert "12 training, 6 validation, 6 test; split by patient; classes square, core" in capsys.readouterr().out
+    assert "20 training, 10 validation, 10 test; split by patient; classes square, core" in capsys.readouterr().out
     dataset = read_dataset(pictures / "out")
     assert dataset.parents == {"core": "square"}
     for cases in dataset.splits.values():
@@ -131,12 +138,12 @@ def test_prepare_refuses_ids_without_a_class_unless_told_to_drop_them(pictures, 
 
 
 def test_one_patient_is_split_only_when_told_to(pictures, capsys):
-    lines = ["file,patient", *(f"view{n},only" for n in range(24))]
+    lines = ["file,patient", *(f"view{n},only" for n in range(40))]
     (pictures / "patients.csv").write_text("\n".join(lines))
     table = ("--patients-csv", str(pictures / "patients.csv"))
     assert prepare(pictures, *table) == 2
     assert "--within-patient" in error_of(capsys)
-    assert prepare(pictures, *table, "--within-patient", "--fractions", "0.5", "0.25", "0.25") == 0
+    assert prepare(pictures, *table, "--within-patient", "--fractions", "0.8", "0.1", "0.1") == 0
     assert read_dataset(pictures / "out").split_kind == "within one patient"
 
 

@@ -81,6 +81,7 @@ def _picture(array: NDArray[np.generic], out_path: Path) -> Image.Image:
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 65535):
         raise ValueError(
-            f"values from {low:g} to {high:g} do not fit into {out_path}; a picture holds 0 to 255 or 65535"
+            f"values from {low:g} to {high:g} do not fit into {out_path}; a picture holds 0 to 255 or 65535; "
+            "give label maps as NIfTI"
         )
     return Image.fromarray(np.ascontiguousarray(values.astype(np.uint8 if high <= 255 else np.uint16)))

@@ -8,6 +8,7 @@ import torch
 
 from monai_segdiff.evaluation.inputs import Inputs, evenly, read_inputs
 from monai_segdiff.evaluation.measure import Features, Measurements, measure
+from monai_segdiff.evaluation.others import OtherMasks, draw_other_masks
 from monai_segdiff.evaluation.page import write_page, write_picture
 from monai_segdiff.evaluation.pictures import failed_picture, samples_picture
 from monai_segdiff.evaluation.programs import load_program
@@ -49,7 +50,7 @@ def evaluate(
             [-1, 1] to scores with background first; default: trained on the real training cases.
         extractor: TorchScript or exported program for FID and KID, images to (B, D) or (B, D, *spatial), which is
             averaged; default: the bottleneck of the segmenter.
-        seed: of the segmenter's training and of the resampling.
+        seed: of the segmenter's training, of the resampling and of the draw of other patients' masks.
         no_real_images: leave real images out of all pictures.
         cache_dir: where trained segmenters are kept; default: `segmenter` in the output folder.
         segmenter_images: length of the segmenter's training in images seen; default: by image size.
@@ -74,8 +75,14 @@ def evaluate(
         reads = load_segmenter(segmenter, inputs.classes)
     features, features_name = _features(extractor, reads)
 
-    held = measure(inputs.held_out, inputs.real_reader, reads, features, "held-out real images", progress)
-    made = measure(inputs.generated, inputs.synthetic_reader, reads, features, "synthetic images", progress)
+    others: tuple[OtherMasks | None, OtherMasks | None] = (None, None)
+    if not inputs.within_one_patient:
+        others = (
+            draw_other_masks(inputs.held_out, inputs.real_reader, seed),
+            draw_other_masks(inputs.generated, inputs.synthetic_reader, seed),
+        )
+    held = measure(inputs.held_out, inputs.real_reader, reads, features, "held-out real images", progress, others[0])
+    made = measure(inputs.generated, inputs.synthetic_reader, reads, features, "synthetic images", progress, others[1])
     seen = None
     if inputs.training and features is not None:
         some = evenly(inputs.training, max(len(held), _FEWEST_TRAINING))

@@ -43,10 +43,17 @@ class Inputs:
         """Class names in index order."""
         return list(self.real.classes)
 
+    @property
+    def within_one_patient(self) -> bool:
+        """Whether all real images come from one patient."""
+        patients = {case.patient for case in self.training}
+        same = len(patients) == 1 and patients == {case.patient for case in self.held_out}
+        return self.real.split_kind == "within one patient" or same
+
     def split(self) -> tuple[str, bool]:
         """How training and held-out cases are separated, and whether that limits what figures say."""
         patients, held = {case.patient for case in self.training}, {case.patient for case in self.held_out}
-        if self.real.split_kind == "within one patient" or (len(patients) == 1 and patients == held):
+        if self.within_one_patient:
             return (
                 "Split within one patient: held-out images come from the patient that generator and segmenter were "
                 "trained on. The figures say nothing about other patients.",

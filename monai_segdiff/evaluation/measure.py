@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from monai_segdiff.data import Case
+from monai_segdiff.evaluation.others import OtherMasks
 from monai_segdiff.evaluation.pairs import PairReader, batches
 from monai_segdiff.evaluation.segmenter import Segmenter
 from monai_segdiff.metrics import detail_share, dice_per_class, foreground_dice, noise_level, pixel_share
@@ -43,6 +44,8 @@ class Measurements:
         noise: (N,) noise level; NaN where the image is not finite.
         detail: (N,) share of fine detail; NaN where the image is not finite.
         features: (N, D), rows of NaN where the image is not finite; None without a feature space.
+        advantage: (N,) by how much Dice a mask of another patient fits better than the own one; NaN where there are
+            too few such masks, None where they were not compared.
     """
 
     cases: tuple[Case, ...]
@@ -52,6 +55,7 @@ class Measurements:
     noise: torch.Tensor
     detail: torch.Tensor
     features: torch.Tensor | None
+    advantage: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -79,6 +83,7 @@ def measure(
     features: Features | None,
     description: str,
     progress: bool = True,
+    others: OtherMasks | None = None,
 ) -> Measurements:
     """Read every case once and measure it.
 
@@ -89,11 +94,13 @@ def measure(
         features: feature space, or None.
         description: of the progress bar.
         progress: whether to show it.
+        others: masks of other patients to compare with, or None.
 
     Raises:
         ValueError: if a file is not as it should be, or segmenter or features do not fit the images.
     """
-    columns: dict[str, list[torch.Tensor]] = {"dice": [], "share": [], "noise": [], "detail": [], "features": []}
+    names = ("dice", "share", "noise", "detail", "features", "advantage")
+    columns: dict[str, list[torch.Tensor]] = {name: [] for name in names}
     mask_ids: list[str] = []
     number = len(reader.classes)
     size = max(_BATCH_PIXELS // reader(cases[0]).image.numel(), 1)
@@ -103,7 +110,11 @@ def measure(
             finite = torch.isfinite(images).flatten(1).all(1)
             # What is not finite counts as empty for the networks; it is reported as failed.
             clean = images.nan_to_num(nan=-1.0, posinf=1.0, neginf=-1.0)
-            columns["dice"].append(dice_per_class(segmenter.predict(clean), masks, number))
+            readings = segmenter.predict(clean)
+            columns["dice"].append(dice_per_class(readings, masks, number))
+            if others is not None:
+                patients = [pair.case.patient for pair in batch]
+                columns["advantage"].append(others.advantage(readings, masks, patients, number))
             columns["share"].append(pixel_share(masks, number))
             columns["noise"].append(noise_level(images))
             columns["detail"].append(detail_share(images))

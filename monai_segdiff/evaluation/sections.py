@@ -8,6 +8,8 @@ from scipy.stats import binomtest
 from monai_segdiff.evaluation.measure import Measurements
 from monai_segdiff.evaluation.report import Cell, Column, Row, Section
 from monai_segdiff.metrics import (
+    FEWEST_OTHERS,
+    MOST_OTHERS,
     REASONS,
     Estimate,
     FailedSampleDetector,
@@ -26,7 +28,7 @@ _EXPLAINED = {
     "not finite": "not finite (NaN or infinite pixels)",
     "noise": "noise (above 1.5 × the real images' 99th percentile)",
     "blurred": "blurred (fine detail below a third of the real images' 1st percentile)",
-    "off mask": "off mask (Dice below half the ceiling)",
+    "off mask": "off mask (Dice below half the ceiling, or another patient's mask fits better)",
 }
 
 
@@ -86,9 +88,9 @@ def faithfulness_section(
 
 def failed_section(real: Measurements, synthetic: Measurements) -> tuple[Section, dict[str, torch.Tensor]]:
     """Share of failed samples by reason; also which samples those are."""
-    detector = FailedSampleDetector.fit(real.noise, real.detail, ceiling_of(real))
-    found = detector.reasons(synthetic.noise, synthetic.detail, synthetic.foreground)
-    found_real = detector.reasons(real.noise, real.detail, real.foreground)
+    detector = FailedSampleDetector.fit(real.noise, real.detail, ceiling_of(real), real.advantage)
+    found = detector.reasons(synthetic.noise, synthetic.detail, synthetic.foreground, synthetic.advantage)
+    found_real = detector.reasons(real.noise, real.detail, real.foreground, real.advantage)
     rows = []
     for reason in REASONS:
         rows.append(_failed_row(reason.replace(" ", "_"), _EXPLAINED[reason], found[reason], found_real[reason]))
@@ -108,6 +110,7 @@ def failed_section(real: Measurements, synthetic: Measurements) -> tuple[Section
         notes=[
             f"Limits: noise {detector.noise_limit:.4f} (images span 2), fine detail {detector.detail_limit:.2%} of the "
             f"spectral power" + (f", Dice {detector.dice_limit:.3f}." if detector.dice_limit is not None else "."),
+            *_others_notes(detector, real, synthetic),
             "Intervals are exact binomial ones.",
         ],
         warnings=[] if len(real) >= _FEW_IMAGES else [f"The limits rest on only {len(real)} real images."],
@@ -172,6 +175,26 @@ def _failed_row(key: str, label: str, flags: torch.Tensor, real_flags: torch.Ten
     interval = binomtest(count, n).proportion_ci()
     rate = Estimate(count / n, float(interval.low), float(interval.high), n, n)
     return Row(key, label, {"rate": rate, "count": count, "real": float(real_flags.float().mean())})
+
+
+def _others_notes(detector: FailedSampleDetector, real: Measurements, synthetic: Measurements) -> list[str]:
+    """What the comparison with masks of other patients rests on, or why there is none."""
+    if detector.advantage_limit is None:
+        return ["Masks of other patients were not compared: all images come from one patient."]
+    notes = [
+        f"Each image was held to up to {MOST_OTHERS} masks of other patients of its own data set; one of them fits "
+        f"better if its Dice to the segmenter's reading is higher by more than {detector.advantage_limit:.3f}."
+    ]
+    for name, measured in (("held-out real", real), ("synthetic", synthetic)):
+        if measured.advantage is None:
+            continue
+        left_out = int(torch.isnan(measured.advantage).sum())
+        if left_out:
+            notes.append(
+                f"Not so {left_out} of {len(measured)} {name} images: their mask is empty, or there are fewer than "
+                f"{FEWEST_OTHERS} masks of other patients."
+            )
+    return notes
 
 
 def _size_warnings(real: Measurements, synthetic: Measurements, what: str) -> list[str]:

@@ -40,6 +40,7 @@ class ImagesProgressBar:
         engine.add_event_handler(Events.EPOCH_STARTED, self._epoch_started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
         engine.add_event_handler(Events.COMPLETED, self._close)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._abort)
 
     def _epoch_started(self, engine: Engine) -> None:
         images = _images_per_epoch(engine) * idist.get_world_size()
@@ -61,6 +62,13 @@ class ImagesProgressBar:
         shown = self.bar.update(batch_size * idist.get_world_size())
         if shown:  # reading the loss from a GPU costs a wait, so only now and then
             self.bar.set_postfix(loss=f"{self._loss.item():.4g}", refresh=False)
+
+    def _abort(self, engine: Engine, error: BaseException) -> None:
+        # An open bar draws itself once more when the process ends, below the message that the user should see.
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        raise error  # ignite leaves that to the handlers of this event
 
     def _close(self, engine: Engine) -> None:
         if self.bar is not None and self._loss is not None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from monai_segdiff.metrics.bootstrap import Estimate, bootstrap_mean, bootstrap_ratio
 from monai_segdiff.metrics.failed import REASONS, FailedSampleDetector, detail_share, noise_level
 from monai_segdiff.metrics.faithfulness import dice_per_class, foreground_dice, pixel_share
+from monai_segdiff.metrics.others import FEWEST_OTHERS, MOST_OTHERS, other_mask_advantage
 from monai_segdiff.metrics.realism import MINIMUM_FID, MINIMUM_KID, frechet_distance, kid, kid_difference
 
 __all__ = [
+    "FEWEST_OTHERS",
     "MINIMUM_FID",
     "MINIMUM_KID",
+    "MOST_OTHERS",
     "REASONS",
     "Estimate",
     "FailedSampleDetector",
@@ -22,5 +25,6 @@ __all__ = [
     "kid",
     "kid_difference",
     "noise_level",
+    "other_mask_advantage",
     "pixel_share",
 ]

@@ -15,6 +15,8 @@ REASONS = ("not finite", "noise", "blurred", "off mask")
 _NOISE_FACTOR = 1.5
 _DETAIL_FACTOR = 1 / 3
 _DICE_FACTOR = 0.5
+_ADVANTAGE_FACTOR = 1.5
+_LEAST_ADVANTAGE = 0.01  # of Dice; nearly the same mask, a few pixels apart, stays below
 
 
 def noise_level(images: torch.Tensor) -> torch.Tensor:
@@ -74,23 +76,34 @@ class FailedSampleDetector:
         noise_limit: a sample with a higher noise level is noise; in the images' unit.
         detail_limit: a sample with a smaller share of fine detail is blurred.
         dice_limit: a sample with a lower foreground Dice is off its mask; None leaves that out.
+        advantage_limit: a sample that another patient's mask fits better by more Dice is off its mask, too; None leaves
+            that out.
     """
 
     noise_limit: float
     detail_limit: float
     dice_limit: float | None = None
+    advantage_limit: float | None = None
 
     @classmethod
-    def fit(cls, noise: torch.Tensor, detail: torch.Tensor, ceiling: float | None = None) -> FailedSampleDetector:
+    def fit(
+        cls,
+        noise: torch.Tensor,
+        detail: torch.Tensor,
+        ceiling: float | None = None,
+        advantage: torch.Tensor | None = None,
+    ) -> FailedSampleDetector:
         """Take the limits from held-out real images.
 
         1.5 times the 99th percentile of their noise, a third of the 1st percentile of their fine detail, half of the
-        segmenter's mean Dice on them.
+        segmenter's mean Dice on them, 1.5 times the 99th percentile of other masks' advantage on them, but at least
+        0.01: where the segmenter reads well no other mask has any.
 
         Args:
             noise: (N,) `noise_level` of the real images.
             detail: (N,) `detail_share` of the real images.
             ceiling: mean foreground Dice of the segmenter on them, in [0, 1].
+            advantage: (N,) their `other_mask_advantage`; NaN where it is not known.
 
         Raises:
             ValueError: if there is no finite real image.
@@ -102,15 +115,22 @@ class FailedSampleDetector:
             noise_limit=_NOISE_FACTOR * float(torch.quantile(noise, 0.99)),
             detail_limit=_DETAIL_FACTOR * float(torch.quantile(detail, 0.01)),
             dice_limit=None if ceiling is None else _DICE_FACTOR * ceiling,
+            advantage_limit=None if advantage is None else _advantage_limit(advantage),
         )
 
     @classmethod
-    def from_images(cls, real: torch.Tensor, ceiling: float | None = None) -> FailedSampleDetector:
+    def from_images(
+        cls, real: torch.Tensor, ceiling: float | None = None, advantage: torch.Tensor | None = None
+    ) -> FailedSampleDetector:
         """`fit` on the real images themselves, (N, C, *spatial)."""
-        return cls.fit(noise_level(real), detail_share(real), ceiling)
+        return cls.fit(noise_level(real), detail_share(real), ceiling, advantage)
 
     def reasons(
-        self, noise: torch.Tensor, detail: torch.Tensor, dice: torch.Tensor | None = None
+        self,
+        noise: torch.Tensor,
+        detail: torch.Tensor,
+        dice: torch.Tensor | None = None,
+        advantage: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Which samples failed for which reason.
 
@@ -118,6 +138,7 @@ class FailedSampleDetector:
             noise: (N,) `noise_level` of the samples; NaN marks one that is not finite.
             detail: (N,) `detail_share` of the samples.
             dice: (N,) their foreground Dice; NaN (an empty mask) is not held against a sample.
+            advantage: (N,) their `other_mask_advantage`; NaN is not held against a sample either.
 
         Returns:
             Reason ("not finite", "noise", "blurred", "off mask") to (N,) bool; a sample may have several.
@@ -126,18 +147,29 @@ class FailedSampleDetector:
         off_mask = torch.zeros_like(not_finite)
         if dice is not None and self.dice_limit is not None:
             off_mask = dice.cpu() < self.dice_limit
+        if advantage is not None and self.advantage_limit is not None:
+            off_mask = off_mask | (advantage.cpu() > self.advantage_limit)
         found = (not_finite, noise > self.noise_limit, detail < self.detail_limit, off_mask)
         return dict(zip(REASONS, found, strict=True))
 
-    def __call__(self, images: torch.Tensor, dice: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(
+        self, images: torch.Tensor, dice: torch.Tensor | None = None, advantage: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Which samples failed, for any reason.
 
         Args:
             images: (N, C, *spatial) in the real images' unit.
             dice: (N,) their foreground Dice.
+            advantage: (N,) their `other_mask_advantage`.
 
         Returns:
             (N,) bool.
         """
-        found = self.reasons(noise_level(images), detail_share(images), dice)
+        found = self.reasons(noise_level(images), detail_share(images), dice, advantage)
         return torch.stack(list(found.values())).any(0)
+
+
+def _advantage_limit(advantage: torch.Tensor) -> float:
+    advantage = advantage[torch.isfinite(advantage)]
+    usual = float(torch.quantile(advantage, 0.99)) if len(advantage) else 0.0
+    return max(_LEAST_ADVANTAGE, _ADVANTAGE_FACTOR * usual)

@@ -33,9 +33,7 @@ def test_metadata_follow_the_schema():
     [
         lambda m: m.pop("changelog"),
         lambda m: m["required_packages_version"].pop("monai-segdiff"),
-        lambda m: m["network_data_format"]["inputs"].update(
-            timesteps=m["denoiser_data_format"]["inputs"]["timesteps"]
-        ),
+        lambda m: m["network_data_format"]["inputs"].update(timesteps=m["denoiser_data_format"]["inputs"]["timesteps"]),
         lambda m: m["network_data_format"]["outputs"]["pred"].update(dtype="real"),
     ],
 )

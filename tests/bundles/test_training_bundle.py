@@ -28,7 +28,11 @@ def same(first, second):
 
 
 def options(overrides):
-    return [part for name, value in overrides.items() for part in (f"--{name}", value if isinstance(value, str) else repr(value))]
+    return [
+        part
+        for name, value in overrides.items()
+        for part in (f"--{name}", value if isinstance(value, str) else repr(value))
+    ]
 
 
 def command(*parts, **overrides):
@@ -62,7 +66,11 @@ def test_the_weights_are_the_moving_average(trained_bundle, make_bundle, tmp_pat
 
 def test_the_phantoms_are_split_by_patient(trained_bundle):
     dataset = read_dataset(trained_bundle.phantoms)
-    assert {split: len(cases) for split, cases in dataset.splits.items()} == {"training": 12, "validation": 4, "test": 4}
+    assert {split: len(cases) for split, cases in dataset.splits.items()} == {
+        "training": 12,
+        "validation": 4,
+        "test": 4,
+    }
 
 
 def test_run_and_run_training_from_elsewhere_end_equal_and_resume(trained_bundle, make_bundle, tmp_path, monkeypatch):

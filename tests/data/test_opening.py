@@ -38,7 +38,9 @@ def test_a_sound_data_set_is_read_as_it_is(folder):
 
 def test_errors_stop_it_with_the_files_and_the_command_that_lists_all(folder):
     spoil_label(folder)
-    with pytest.raises(ValueError, match=r"(?s)1 errors in .*check-data .*p1\.nii\.gz: label map holds unknown ids \[9\]"):
+    with pytest.raises(
+        ValueError, match=r"(?s)1 errors in .*check-data .*p1\.nii\.gz: label map holds unknown ids \[9\]"
+    ):
         open_dataset(folder, spatial_dims=3)
     assert open_dataset(folder, spatial_dims=3, verify=False).classes == {"box": 1}
 
@@ -80,7 +82,9 @@ def test_data_are_made_once_where_there_are_none(folder, tmp_path):
 
 
 def test_sigma_data_is_the_standard_deviation_of_all_pixels():
-    images = torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.3 + torch.arange(10.0).view(-1, 1, 1, 1)
+    images = torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.3 + torch.arange(10.0).view(
+        -1, 1, 1, 1
+    )
     items = [{"image": image} for image in images]
     assert measure_sigma_data(items) == pytest.approx(float(images.double().std()), abs=1e-4)
     few = measure_sigma_data(items, number=2)

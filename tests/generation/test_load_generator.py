@@ -31,7 +31,9 @@ def test_weights_may_lie_anywhere_with_their_card(trained_bundle, tmp_path):
 
 def test_missing_weights_say_how_to_train(make_bundle, tmp_path):
     bundle = make_bundle(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no weights at .*models/model\.pt: train the bundle first .*--weights"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no weights at .*models/model\.pt: train the bundle first .*--weights"
+    ):
         load_generator(bundle.root)
 
 

@@ -24,7 +24,10 @@ def test_a_folder_of_label_maps_is_enough_and_dots_in_names_stay(trained_bundle,
     shutil.copy(labels_of(trained_bundle)[1], tmp_path / "a_slice003.nii.gz")
     (tmp_path / "notes.txt").write_text("not a mask")
     cases = collect_masks(tmp_path)
-    assert [(case.id, case.patient, case.image) for case in cases] == [("a_slice003", "a", None), ("b.v2", "b.v2", None)]
+    assert [(case.id, case.patient, case.image) for case in cases] == [
+        ("a_slice003", "a", None),
+        ("b.v2", "b.v2", None),
+    ]
 
 
 def test_a_split_without_masks_names_those_that_have_some(trained_bundle):
@@ -43,5 +46,5 @@ def test_two_masks_of_one_name_are_refused(trained_bundle, tmp_path):
 def test_folders_without_masks_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no data set"):
         collect_masks(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no folder of masks at .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no folder of masks at .*nowhere"):
         collect_masks(tmp_path / "nowhere")

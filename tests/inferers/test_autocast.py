@@ -6,7 +6,9 @@ import torch
 from monai_segdiff.inferers import AutocastInferer, fast_autocast_dtype
 
 
-@pytest.mark.parametrize(("name", "inside"), [(None, torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("name", "inside"), [(None, torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+)
 def test_the_network_runs_in_the_type_and_the_result_is_float32_with_a_gradient(name, inside):
     network, x = torch.nn.Linear(4, 2), torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     seen = []

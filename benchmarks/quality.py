@@ -17,6 +17,7 @@ from benchmarks.common import Cell, Column
 from monai_segdiff.data import Case, SegmentationDataset
 from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.evaluation.measure import Features, Measurements, measure
+from monai_segdiff.evaluation.others import draw_other_masks
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.pictures import upright
 from monai_segdiff.evaluation.training import train_segmenter
@@ -132,7 +133,9 @@ class Judge:
         held_out = dataset.splits.get("validation", []) + dataset.splits["test"]
         self.real = self.measure(held_out, "held-out real images")
         self.ceiling = bootstrap_mean(self.real.foreground, self.real.patients, seed=seed)
-        self.detector = FailedSampleDetector.fit(self.real.noise, self.real.detail, self.ceiling.value)
+        self.detector = FailedSampleDetector.fit(
+            self.real.noise, self.real.detail, self.ceiling.value, self.real.advantage
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -152,11 +155,12 @@ class Judge:
             cases: image and label map of each.
             name: shown with the progress bar.
         """
-        return measure(cases, self.reader, self.segmenter, self.features, name)
+        others = draw_other_masks(cases, self.reader, self.seed)
+        return measure(cases, self.reader, self.segmenter, self.features, name, others=others)
 
     def cells(self, sampled: Sampled, measured: Measurements) -> dict[str, Cell]:
         """Figures of generated images, by the keys of ``COLUMNS``."""
-        detector = self.detector.reasons(measured.noise, measured.detail, measured.foreground)
+        detector = self.detector.reasons(measured.noise, measured.detail, measured.foreground, measured.advantage)
         failed = int(torch.stack(list(detector.values())).any(0).sum())
         interval = binomtest(failed, len(measured)).proportion_ci()
         rate = Estimate(failed / len(measured), interval.low, interval.high, len(measured), len(measured))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.bundles import TIME_LIMIT, copy_bundle, train_bundle
 from benchmarks.common import RESULTS, say
+from benchmarks.publish import publish
 from benchmarks.recipes import prepare_chest_xrays
 from monai_segdiff.data import SegmentationDataset, prepare_dataset
 from monai_segdiff.evaluation import evaluate
@@ -27,6 +27,9 @@ _ORGANS: dict[str, int | list[int]] = {
     "kidneys": [2, 3],
     "bones": [*range(25, 51), *range(75, 79), *range(92, 118)],
 }
+
+
+_TITLES = {"ct": "Real CT: the TotalSegmentator example", "cxr": "Real chest X-rays"}
 
 
 def prepare_ct(source: Path, output: Path, size: int, seed: int) -> SegmentationDataset:
@@ -59,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=6.0, help="length of the training")
     parser.add_argument("--number", type=int, default=128, help="images to generate, at least")
     parser.add_argument("--work", type=Path, default=Path("runs/real_data"), help="where data and bundle go")
-    parser.add_argument("--output", type=Path, help="folder of the report (default: docs/results/real_<data>)")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the page and the report")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything")
     return parser
 
@@ -77,29 +80,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         dataset = prepare_chest_xrays(Path(samples) / "cxr" / "mhh_v7", work / "data", args.size, args.seed)
     bundle = copy_bundle(work / "ct_organ")
     say(f"training for {args.minutes:g} minutes")
-    if not (bundle / "models" / "model.pt").is_file():
-        facts = train_bundle(
-            bundle,
-            ["cpu_demo.yaml", TIME_LIMIT],
-            {
-                "dataset_dir": str(dataset.root),
-                "image_size": [args.size, args.size],
-                "limit_seconds": round(60 * args.minutes),
-                "seed": args.seed,
-            },
-        )
-        say(f"{facts.images} images seen in {facts.seconds:.0f} s")
+    facts = train_bundle(
+        bundle,
+        ["cpu_demo.yaml", TIME_LIMIT],
+        {
+            "dataset_dir": str(dataset.root),
+            "image_size": [args.size, args.size],
+            "limit_seconds": round(60 * args.minutes),
+            "seed": args.seed,
+        },
+    )
     masks = collect_masks(dataset.root, "test")
     generator = load_generator(bundle, overrides={"seed": args.seed})
-    generate_dataset(generator, masks, work / "synthetic", per_mask=-(-args.number // len(masks)))
+    generate_dataset(generator, masks, work / "synthetic", per_mask=-(-args.number // len(masks)), overwrite=True)
     report = evaluate(dataset.root, work / "synthetic", work / "report", seed=args.seed)
     print(report.summary())
-    output = args.output or RESULTS / f"real_{args.data}"
-    output.mkdir(parents=True, exist_ok=True)
-    for name in ("report.html", "report.json", "report.csv", "samples.png"):
-        shutil.copy(work / "report" / name, output / name)
-    (output / "summary.txt").write_text(report.summary() + "\n", encoding="utf-8")
-    say(f"report: {output / 'report.html'}")
+    publish(
+        work / "report",
+        f"real_{args.data}",
+        _TITLES[args.data],
+        f"{__doc__.partition(chr(10))[2].strip()}\n\nTrained for {args.minutes:g} minutes with the sizes of "
+        f"`cpu_demo.yaml` at {args.size}x{args.size} ({facts.images:,d} images seen). Source: {dataset.attribution}.",
+        args.output,
+    )
 
 
 if __name__ == "__main__":

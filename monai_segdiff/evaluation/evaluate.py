@@ -38,8 +38,8 @@ def evaluate(
 ) -> Report:
     """Hold synthetic images to their masks and to real images.
 
-    Writes `report.html`, `report.json`, `report.csv` and `samples.png`. Real training cases serve the segmenter only;
-    everything else is held to the real cases of `validation` and `test`. Both data sets are mapped to [-1, 1] by their
+    Writes `report.html`, `report.json`, `report.csv`, `report.txt` and `samples.png`. Real training cases serve the
+    segmenter only; everything else is held to the real cases of `validation` and `test`. Both data sets are mapped to [-1, 1] by their
     own `intensity_range`.
 
     Args:

@@ -153,7 +153,7 @@ class Report:
         return "\n".join(lines)
 
     def write_data(self, folder: str | Path) -> None:
-        """Write `report.json` and `report.csv`, each complete or not at all.
+        """Write `report.json`, `report.csv` and `report.txt`, each complete or not at all.
 
         Raises:
             OSError: if the folder cannot be written.
@@ -166,6 +166,7 @@ class Report:
         for name, text in (
             ("report.json", json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"),
             ("report.csv", table.getvalue()),
+            ("report.txt", self.summary() + "\n"),
         ):
             with atomic_file(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")

@@ -53,7 +53,13 @@ def test_files_are_complete_and_agree(copies_report):
     page = (output / "report.html").read_text()
     for text in ("Split by patient", "liver", "Failed samples", "KID", "data:image/png;base64,"):
         assert text in page
-    assert sorted(p.name for p in output.iterdir()) == ["report.csv", "report.html", "report.json", "samples.png"]
+    assert sorted(p.name for p in output.iterdir()) == [
+        "report.csv",
+        "report.html",
+        "report.json",
+        "report.txt",
+        "samples.png",
+    ]
     assert report.samples.rows == ("mask", "generated", "real")
     with Image.open(output / "samples.png") as samples:
         assert samples.size == (8 * 128 + 7 * 4, 3 * 128 + 2 * 4)
@@ -93,6 +99,7 @@ def test_other_patients_masks_lower_dice(real, real_set, segmenter_file, tmp_pat
     synthetic = write_synthetic(tmp_path / "s", real_set, lambda i, image: images[(i + 22) % len(images)])
     report = evaluate(real, synthetic, tmp_path / "r", segmenter=segmenter_file, progress=False)
     assert report.cell("faithfulness", "mean", "ratio").high < 0.9
+    assert report.cell("failed", "off_mask", "count") > 24
     assert report.cell("failed", "noise", "count") == 0
 
 
@@ -148,6 +155,7 @@ def test_one_patient_is_said_loudly(real, copies, segmenter_file, tmp_path):
     report = evaluate(root, copies, tmp_path / "r", segmenter=segmenter_file, progress=False)
     assert report.split_is_weak
     assert report.warnings[0].startswith("Split within one patient")
+    assert any("Masks of other patients were not compared" in note for note in report.sections[1].notes)
     assert (
         '<div class="alert" role="note"><p><strong>Split within one patient'
         in (tmp_path / "r" / "report.html").read_text()

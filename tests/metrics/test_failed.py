@@ -116,6 +116,23 @@ def test_dice_counts_only_below_the_limit_and_where_there_is_one():
     assert not FailedSampleDetector(1.0, 0.0).reasons(noise, detail, torch.zeros(3))["off mask"].any()
 
 
+def test_a_better_mask_counts_above_the_limit_alone():
+    detector = FailedSampleDetector(1.0, 0.0, 0.45, 0.01)
+    noise, detail, dice = torch.zeros(4), torch.ones(4), torch.tensor([0.9, 0.9, 0.9, 0.4])
+    found = detector.reasons(noise, detail, dice, torch.tensor([0.02, 0.005, torch.nan, -0.5]))
+    assert found["off mask"].tolist() == [True, False, False, True]
+    assert detector.reasons(noise, detail, dice)["off mask"].tolist() == [False, False, False, True]
+
+
+def test_limit_of_the_advantage_is_at_least_a_hundredth():
+    values = torch.linspace(0, 1, 101)
+    fit = FailedSampleDetector.fit
+    assert fit(values, values, advantage=0.1 * values).advantage_limit == pytest.approx(1.5 * 0.099)
+    for advantage in (values - 2, torch.full((101,), torch.nan)):
+        assert fit(values, values, advantage=advantage).advantage_limit == 0.01
+    assert fit(values, values).advantage_limit is None
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (24, 24, 24)])
 def test_noise_level_is_the_noise_s_standard_deviation(shape):
     noise = 0.1 * torch.randn(8, 1, *shape, generator=torch.Generator().manual_seed(1))

@@ -11,9 +11,7 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
-from monai_segdiff.bundle import bundle_path
-
-__all__ = ["TIME_LIMIT", "TrainingFacts", "copy_bundle", "train_bundle"]
+__all__ = ["TIME_LIMIT", "TrainingFacts", "train_bundle"]
 
 TIME_LIMIT = Path(__file__).with_name("time_limit.yaml")
 """Overlay that ends a training after ``limit_seconds``, by ignite's own handler."""
@@ -32,21 +30,6 @@ class TrainingFacts:
     iterations: int
     images: int
     seconds: float
-
-
-def copy_bundle(target: Path, name: str = "ct_organ") -> Path:
-    """Copy a bundle without what runs have left in it.
-
-    Args:
-        target: folder to make or to complete.
-        name: name of the bundle.
-
-    Returns:
-        The folder, absolute.
-    """
-    made_by_running = shutil.ignore_patterns("models", "eval", "phantoms*", "__pycache__")
-    shutil.copytree(bundle_path(name), target, dirs_exist_ok=True, ignore=made_by_running)
-    return target.resolve()
 
 
 def train_bundle(bundle: Path, overlays: Sequence[str | Path], overrides: Mapping[str, Any]) -> TrainingFacts:

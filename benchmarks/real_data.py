@@ -11,10 +11,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.bundles import TIME_LIMIT, copy_bundle, train_bundle
+from benchmarks.bundles import TIME_LIMIT, train_bundle
 from benchmarks.common import RESULTS, say
 from benchmarks.publish import publish
 from benchmarks.recipes import prepare_chest_xrays
+from monai_segdiff import copy_bundle
 from monai_segdiff.data import SegmentationDataset, prepare_dataset
 from monai_segdiff.evaluation import evaluate
 from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         dataset = prepare_ct(Path(samples) / "ct" / "totalseg_example", work / "data", args.size, args.seed)
     else:
         dataset = prepare_chest_xrays(Path(samples) / "cxr" / "mhh_v7", work / "data", args.size, args.seed)
-    bundle = copy_bundle(work / "ct_organ")
+    bundle = copy_bundle("ct_organ", work / "ct_organ")
     say(f"training for {args.minutes:g} minutes")
     facts = train_bundle(
         bundle,

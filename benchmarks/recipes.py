@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from benchmarks.bundles import TIME_LIMIT, TrainingFacts, copy_bundle, train_bundle
+from benchmarks.bundles import TIME_LIMIT, TrainingFacts, train_bundle
 from benchmarks.common import Column, Results, Table, arguments, say
 from benchmarks.quality import COLUMNS, Judge, sample, spread_over_patients
-from monai_segdiff.bundle import bundle_path
+from monai_segdiff.bundle import bundle_path, copy_bundle
 from monai_segdiff.data import SegmentationDataset, make_ct_phantoms, prepare_dataset, read_dataset
 from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.generation import collect_masks, load_generator
@@ -102,8 +102,8 @@ def prepare_chest_xrays(source: Path, output: Path, size: int, seed: int = 0) ->
         seed=seed,
         name="chest X-rays",
         modality="DX",
-        licence="images CC BY 3.0, masks CC BY 4.0",
-        attribution="ml-workgroup covid-19-image-repository; v7labs",
+        licence="CC BY 3.0, masks CC BY 4.0",
+        attribution="images ml-workgroup covid-19-image-repository, masks v7labs",
     )
 
 
@@ -135,7 +135,7 @@ def train_recipe(
         if found["settings"] == wanted:
             return TrainingFacts(**found["facts"])
     shutil.rmtree(bundle, ignore_errors=True)
-    copy_bundle(bundle)
+    copy_bundle("ct_organ", bundle)
     overrides = {
         **recipe,
         "dataset_dir": str(dataset.root),
@@ -182,6 +182,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     settings = {
         "data set": f"{dataset.name}, split {dataset.split_kind}",
+        "source": f"{dataset.attribution} ({dataset.licence})" if dataset.attribution else dataset.licence,
         **counts,
         "size": args.size,
         "sizes of network and training": args.config,

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.bundles import copy_bundle
 from benchmarks.common import Cell, Column, Results, Table, arguments, say
+from monai_segdiff.bundle import copy_bundle
 from monai_segdiff.data import make_ct_phantoms
 from monai_segdiff.handlers import ResumeCheckpoint
 from monai_segdiff.networks import weights_hash
@@ -64,7 +64,7 @@ class Training:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Run the command; what it says goes to ``training.log`` in the folder."""
-        copy_bundle(self.bundle)
+        copy_bundle("ct_organ", self.bundle)
         configs = [str(self.bundle / "configs" / "train.yaml"), str(_OVERLAY)]
         options = {"bundle_root": self.bundle, "dataset_dir": self.dataset, "num_workers": self.num_workers}
         if self.max_images is not None:

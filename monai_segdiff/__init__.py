@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from monai_segdiff._version import __version__
-from monai_segdiff.bundle import bundle_path
+from monai_segdiff.bundle import bundle_path, copy_bundle
 
-__all__ = ["__version__", "bundle_path"]
+__all__ = ["__version__", "bundle_path", "copy_bundle"]

@@ -14,9 +14,12 @@ _DESCRIPTION = "Segmentation-guided diffusion on MONAI: synthetic images that ob
 _EPILOG = """The whole way, from a folder of scans and label maps:
   python -m monai_segdiff check-data SCANS
   python -m monai_segdiff prepare SCANS prepared --size 128 --intensity-range -200 300
-  python -m monai.bundle run training --config_file configs/train.yaml --dataset_dir PREPARED --image_size "[128,128]"
-      (in the folder of the bundle, a copy of which holds what is trained)
-  python -m monai_segdiff generate --bundle ct_organ --masks prepared --output synthetic
+  python -c "import monai_segdiff; monai_segdiff.copy_bundle('ct_organ', 'my_ct')"
+  cd my_ct
+  python -m monai.bundle run training --config_file configs/train.yaml \\
+      --dataset_dir ../prepared --image_size "[128,128]"
+  cd ..
+  python -m monai_segdiff generate --bundle my_ct --masks prepared --output synthetic
   python -m monai_segdiff evaluate --real prepared --synthetic synthetic --output report"""
 
 
@@ -64,6 +67,8 @@ def generate(args: argparse.Namespace) -> int:
     """Make images for label maps, with a trained bundle."""
     from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
 
+    if args.device is not None:
+        _require_device(args.device)
     masks = collect_masks(args.masks, args.split)
     if args.max_masks is not None:
         masks = masks[: args.max_masks]
@@ -116,6 +121,21 @@ def demo(args: argparse.Namespace) -> int:
     overrides = {} if args.max_images is None else {"max_images": args.max_images}
     run_demo(Path(args.output), number=args.samples, seed=args.seed, overrides=overrides)
     return 0
+
+
+def _require_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); leave --device out") from None
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
 
 
 def _one_or_all(values: Sequence[Any] | None) -> Any:
@@ -171,8 +191,8 @@ def _parser() -> argparse.ArgumentParser:
         "write the report: minutes on two CPU cores. Stopped and run again, it goes on where it was.",
     )
     p.add_argument("--output", default="demo", help="folder for everything (default: %(default)s)")
-    p.add_argument("--max-images", type=int, help="training length in images (default: as in configs/cpu_demo.yaml)")
-    p.add_argument("--samples", type=int, default=256, help="images to generate (default: %(default)s)")
+    p.add_argument("--max-images", type=_positive, help="training length (default: as in configs/cpu_demo.yaml)")
+    p.add_argument("--samples", type=_positive, default=256, help="images to generate (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
 
     p = verb(
@@ -184,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("dataset", help="folder with dataset.json, or with images*/labels* folders")
     add_classes(p, "label ids that may occur (default: as dataset.json says)")
     p.add_argument("--spatial-dims", type=int, choices=(2, 3), help="number of axes that files must have")
-    p.add_argument("--workers", type=int, default=2, help="files read at a time (default: %(default)s)")
+    p.add_argument("--workers", type=_positive, default=2, help="files read at a time (default: %(default)s)")
 
     p = verb(
         prepare,
@@ -268,11 +288,11 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--masks", required=True, help="data set, or folder of label maps")
     p.add_argument("--output", required=True, help="folder for the pairs")
     p.add_argument("--split", default="test", help="split of the masks' data set (default: %(default)s)")
-    p.add_argument("--per-mask", type=int, default=1, metavar="K", help="images for each mask (default: %(default)s)")
-    p.add_argument("--max-masks", type=int, metavar="N", help="use the first N masks only")
+    p.add_argument("--per-mask", type=_positive, default=1, metavar="K", help="images for each mask (default: 1)")
+    p.add_argument("--max-masks", type=_positive, metavar="N", help="use the first N masks only")
     p.add_argument("--weights", help="weights (default: models/model.pt of the bundle)")
     p.add_argument("--seed", type=int, default=0, help="seed of the samples (default: %(default)s)")
-    p.add_argument("--num-steps", type=int, help="sampling steps (default: the bundle's)")
+    p.add_argument("--num-steps", type=_positive, help="sampling steps (default: the bundle's)")
     p.add_argument("--sampler", help="sampler (default: the bundle's)")
     p.add_argument(
         "--guidance",
@@ -280,7 +300,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="W",
         help="guidance weight; above 1 the mask counts for more, at twice the cost (default: 1)",
     )
-    p.add_argument("--batch-size", type=int, default=16, help="images sampled at once (default: %(default)s)")
+    p.add_argument("--batch-size", type=_positive, default=16, help="images sampled at once (default: %(default)s)")
     p.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     p.add_argument("--overwrite", action="store_true", help="discard what the folder holds from another run")
 
@@ -300,7 +320,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--no-real-images", action="store_true", help="keep real images out of the report")
     p.add_argument("--cache-dir", help="where trained segmenters are kept (default: inside the output folder)")
-    p.add_argument("--max-images", type=int, help="use at most so many synthetic images")
+    p.add_argument("--max-images", type=_positive, help="use at most so many synthetic images")
     p.add_argument("--seed", type=int, default=0, help="seed of bootstrap and segmenter (default: %(default)s)")
     return parser
 

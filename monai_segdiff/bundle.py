@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
-__all__ = ["bundle_path"]
+__all__ = ["bundle_path", "copy_bundle"]
 
 # An installed wheel carries the bundles inside the package; a checkout has them beside it.
 _PLACES = (Path(__file__).parent / "bundles", Path(__file__).parents[1] / "bundles")
@@ -30,3 +31,18 @@ def bundle_path(name: str | os.PathLike[str]) -> Path:
     raise FileNotFoundError(
         f"no bundle {str(name)!r}: give one of {', '.join(known)}, or a folder that holds configs/metadata.json"
     )
+
+
+def copy_bundle(name: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
+    """Copy a bundle to where it can be trained, without what earlier runs left in it.
+
+    Args:
+        name: as for :func:`bundle_path`.
+        target: folder to make; one that exists gets the bundle's files anew and keeps what it holds besides.
+
+    Returns:
+        The folder, absolute.
+    """
+    made_by_running = shutil.ignore_patterns("models", "eval", "phantoms*", "__pycache__")
+    shutil.copytree(bundle_path(name), target, dirs_exist_ok=True, ignore=made_by_running)
+    return Path(target).resolve()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.bundle import bundle_path
+from monai_segdiff.bundle import copy_bundle
 from monai_segdiff.errors import unwrapped_errors
 
 __all__ = ["run_demo"]
@@ -48,19 +47,19 @@ def run_demo(
 
     logging.getLogger("ignite").setLevel(logging.WARNING)
     started = time.monotonic()
-    bundle = output.resolve() / "ct_organ"
-    shutil.copytree(bundle_path("ct_organ"), bundle, dirs_exist_ok=True, ignore=_made_by_running)
-    phantoms, pairs, report_dir = bundle / "phantoms", output / "synthetic", output / "report"
+    bundle = copy_bundle("ct_organ", output / "ct_organ")
+    pairs, report_dir = output / "synthetic", output / "report"
 
     _say(started, "training the generator on phantoms; pictures on the way in", bundle / "eval")
     configs = [str(bundle / "configs" / name) for name in ("train.yaml", "cpu_demo.yaml")]
     with unwrapped_errors():
         run("training", config_file=configs, bundle_root=str(bundle), seed=seed, **(overrides or {}))
 
+    generator = load_generator(bundle, overrides={"seed": seed})
+    phantoms = bundle / f"phantoms_{'x'.join(map(str, generator.image_size))}"
     masks = collect_masks(phantoms, "test")
     per_mask = math.ceil(number / len(masks))
     _say(started, f"generating {per_mask} images for each of {len(masks)} held-out masks in", pairs)
-    generator = load_generator(bundle, overrides={"seed": seed})
     generate_dataset(generator, masks, pairs, per_mask=per_mask)
 
     _say(started, "training a segmenter on the real images and writing the report in", report_dir)
@@ -68,11 +67,6 @@ def run_demo(
     print(report.summary())
     _say(started, "done; look at", report_dir / "samples.png")
     print(f"report:  {report_dir / 'report.html'}\npairs:   {pairs}\nweights: {generator.weights}")
-
-
-def _made_by_running(folder: str, names: list[str]) -> set[str]:
-    """What runs of a bundle leave in its folder is not part of it."""
-    return {"models", "eval", "phantoms", "phantoms_3d", "__pycache__"} & set(names)
 
 
 def _say(started: float, text: str, path: Path) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from monai_segdiff import bundle_path
+from monai_segdiff import copy_bundle
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +39,7 @@ TINY = {
     "max_images": 16,
     "learning_rate": 0.01,
     "warmup_steps": 1,
+    "cooldown": 0.0,  # so that a longer training begins as a shorter one
     "amp_dtype": "float32",
     "val_interval": 1,
     "preview_interval": 2,
@@ -87,7 +87,8 @@ class TinyBundle:
 
     @property
     def phantoms(self) -> Path:
-        return self.root / "phantoms"
+        size = "x".join(map(str, self.overrides["image_size"]))
+        return self.root / f"phantoms_{size}"
 
 
 @pytest.fixture(scope="session")
@@ -95,10 +96,7 @@ def make_bundle() -> Callable[..., TinyBundle]:
     """Copy the bundle to a folder; nothing in it is trained."""
 
     def make(folder: Path, **overrides: Any) -> TinyBundle:
-        root = folder / "ct_organ"
-        shutil.copytree(
-            bundle_path("ct_organ"), root, ignore=lambda _, names: {"models", "eval", "phantoms"} & set(names)
-        )
+        root = copy_bundle("ct_organ", folder / "ct_organ")
         return TinyBundle(root, {**TINY, **overrides})
 
     return make

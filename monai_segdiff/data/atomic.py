@@ -10,6 +10,7 @@ from pathlib import Path
 
 __all__ = ["atomic_file", "atomic_folder", "remove_leftovers"]
 
+_WRITER_SIGNS = ("PytorchStreamWriter", "inline_container", "iostream", "No space left")
 _REMEDY = "free some space, or choose a folder that can be written to"
 
 
@@ -33,7 +34,10 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         yield temporary
         _to_disk(temporary)
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError of its zip writer
+    except (OSError, RuntimeError) as error:
+        # torch.save reports a full disk as a RuntimeError of its zip writer; any other is not about the file.
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _WRITER_SIGNS):
+            raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise OSError(f"cannot write {path}: {reason}; what was there before is unharmed; {_REMEDY}") from error
     finally:

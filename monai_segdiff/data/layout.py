@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class SegmentationDataset:
     Args:
         root: folder.
         name: title.
-        classes: class name to label id, background (0) left out; empty if the folder does not say.
+        classes: class name to label id or ids, background (0) left out; empty if the folder does not say.
         splits: split name ("training", "validation", "test") to cases.
         intensity_range: lowest and highest intensity that matters (e.g. HU), or None.
         spatial_dims: 2 or 3, or None if unknown.
@@ -67,7 +67,7 @@ class SegmentationDataset:
 
     root: Path
     name: str
-    classes: dict[str, int]
+    classes: dict[str, int | list[int]]
     splits: dict[str, list[Case]]
     intensity_range: tuple[float, float] | None = None
     spatial_dims: int | None = None
@@ -161,7 +161,7 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
         "spatial_dims": dataset.spatial_dims,
         "intensity_range": list(dataset.intensity_range) if dataset.intensity_range else None,
         "split": dataset.split_kind,
-        "labels": {"0": "background", **{str(i): name for name, i in dataset.classes.items()}},
+        "labels": {"0": "background", **{str(i): name for name, i in _ids(dataset.classes)}},
         "parents": dataset.parents or None,
         "settings": dataset.settings or None,
         "numTraining": training,
@@ -187,12 +187,12 @@ def _read_json(root: Path) -> SegmentationDataset:
             raise TypeError("not a JSON object")
         # MSD maps id to name; the reverse is common too and cannot be confused with it.
         labels = content.get("labels", {})
-        ids = {k: int(v) for k, v in labels.items()} if _is_reversed(labels) else {v: int(k) for k, v in labels.items()}
+        ids = labels.items() if _is_reversed(labels) else [(name, int(i)) for i, name in labels.items()]
         limits = content.get("intensity_range")
         return SegmentationDataset(
             root=root,
             name=str(content.get("name", root.name)),
-            classes={name: i for name, i in sorted(ids.items(), key=lambda pair: pair[1]) if i != 0},
+            classes=_classes(sorted((pair for pair in ids if pair[1] != 0), key=lambda pair: pair[1])),
             splits={split: [_case(e, root, split) for e in content[split]] for split in SPLITS if content.get(split)},
             intensity_range=(float(limits[0]), float(limits[1])) if limits else None,
             spatial_dims=content.get("spatial_dims"),
@@ -208,6 +208,19 @@ def _read_json(root: Path) -> SegmentationDataset:
             f'cannot understand {file}: {error}; expected {{"labels": {{"1": "liver"}}, '
             '"training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]}'
         ) from error
+
+
+def _ids(classes: Mapping[str, int | Sequence[int]]) -> list[tuple[str, int]]:
+    """Every class name with each of its ids."""
+    return [(name, i) for name, ids in classes.items() for i in ([ids] if isinstance(ids, int) else ids)]
+
+
+def _classes(pairs: Iterable[tuple[str, int]]) -> dict[str, int | list[int]]:
+    """The reverse of `_ids`: a name that occurs more than once has several ids."""
+    grouped: dict[str, list[int]] = {}
+    for name, i in pairs:
+        grouped.setdefault(name, []).append(i)
+    return {name: ids[0] if len(ids) == 1 else ids for name, ids in grouped.items()}
 
 
 def _is_reversed(labels: Mapping[str, Any]) -> bool:

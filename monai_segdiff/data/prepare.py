@@ -73,7 +73,8 @@ def prepare_dataset(
         drop_other_labels: whether source ids that no class names become background rather than an error.
         body_threshold: if given, a first class "body" is added: everything inside the skin that no other class claims,
             found as the largest region above this intensity (e.g. -300 HU).
-        parents: class name to the name of the class that encloses it; by default an added body encloses all others.
+        parents: class name to the name of the class that encloses it; by default as the source says,
+            and an added body encloses all others.
         name: the data set's name.
         modality: e.g. "CT".
         licence: terms of use of the source.
@@ -114,7 +115,9 @@ def prepare_dataset(
     }
     names = (["body"] if body_threshold is not None else []) + list(vocabulary)
     if parents is None:
+        known = read_dataset(source).parents if isinstance(source, str | Path) else {}
         parents = {} if body_threshold is None else dict.fromkeys(vocabulary, "body")
+        parents |= {child: parent for child, parent in known.items() if {child, parent} <= set(names)}
     if unknown := {*parents, *parents.values()} - set(names):
         raise ValueError(f"parents name {sorted(unknown)}, which are no classes; the classes are {', '.join(names)}")
 

@@ -39,8 +39,8 @@ def evaluate(
     """Hold synthetic images to their masks and to real images.
 
     Writes `report.html`, `report.json`, `report.csv`, `report.txt` and `samples.png`. Real training cases serve the
-    segmenter only; everything else is held to the real cases of `validation` and `test`. Both data sets are mapped to [-1, 1] by their
-    own `intensity_range`.
+    segmenter only; everything else is held to the real cases of `validation` and `test`. Both data sets are mapped to
+    [-1, 1] by their own `intensity_range`.
 
     Args:
         real: data set folder with training and held-out cases.
@@ -70,7 +70,9 @@ def evaluate(
     reads: Segmenter
     if segmenter is None:
         cache = output / "segmenter" if cache_dir is None else Path(cache_dir)
-        reads = train_segmenter(inputs.training, inputs.real_reader, segmenter_images, seed, cache, progress=progress)
+        reads = train_segmenter(
+            inputs.training, inputs.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
+        )
     else:
         reads = load_segmenter(segmenter, inputs.classes)
     features, features_name = _features(extractor, reads)

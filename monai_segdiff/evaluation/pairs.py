@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -42,18 +43,18 @@ class PairReader:
     """Reads cases of one data set and checks what it reads.
 
     Args:
-        classes: class name to label id; the order gives the class indices 1, 2, ...
+        classes: class name to label id or ids; the order gives the class indices 1, 2, ...
         intensity_range: intensities that become -1 and 1; what lies outside is clipped.
         spatial_dims: 2 or 3, where it is known.
     """
 
     def __init__(
         self,
-        classes: Mapping[str, int],
+        classes: Mapping[str, int | Sequence[int]],
         intensity_range: tuple[float, float],
         spatial_dims: int | None = None,
     ) -> None:
-        self.classes = dict(classes)
+        self.classes = {name: (ids,) if isinstance(ids, int) else tuple(ids) for name, ids in classes.items()}
         self.intensity_range = intensity_range
         self.spatial_dims = spatial_dims
         self._shape: tuple[int, ...] | None = None
@@ -110,15 +111,15 @@ class PairReader:
         ids = np.unique(label)
         if not np.isfinite(ids).all() or (ids != np.round(ids)).any():
             raise ValueError(f"label map {file} holds values that are no label ids: store whole numbers")
-        unknown = sorted(set(ids.astype(np.int64).tolist()) - {0, *self.classes.values()})
+        unknown = sorted(set(ids.astype(np.int64).tolist()) - {0, *chain.from_iterable(self.classes.values())})
         if unknown:
             raise ValueError(
                 f"label map {file} holds ids {unknown[:8]} that dataset.json does not name "
                 f"(known: {self.classes}): add them to its labels, or remove them from the file"
             )
         indices = np.zeros(label.shape, dtype=np.int64)
-        for index, value in enumerate(self.classes.values(), start=1):
-            indices[label == value] = index
+        for index, values in enumerate(self.classes.values(), start=1):
+            indices[np.isin(label, values)] = index
         return indices
 
 

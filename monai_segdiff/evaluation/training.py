@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter, load_segmenter, save_segmenter
 from monai_segdiff.handlers import ImagesProgressBar
 
-__all__ = ["default_cache", "segmenter_images", "train_segmenter"]
+__all__ = ["segmenter_images", "train_segmenter"]
 
 _LEARNING_RATE = 4e-3
 _BATCH = {2: 16, 3: 4}
@@ -38,18 +37,13 @@ def segmenter_images(spatial_shape: Sequence[int]) -> int:
     return min(max(_PIXELS // math.prod(spatial_shape), _FEWEST[len(spatial_shape)]), 16_000)
 
 
-def default_cache() -> Path:
-    """Folder for trained segmenters: `monai_segdiff/segmenters` in the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "monai_segdiff" / "segmenters"
-
-
 def train_segmenter(
     cases: Sequence[Case],
     reader: PairReader,
     images: int | None = None,
     seed: int = 0,
-    cache_dir: str | Path | None = None,
+    *,
+    cache_dir: str | Path,
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> Segmenter:
@@ -63,7 +57,7 @@ def train_segmenter(
         reader: reads them.
         images: length of the training in images seen; default: as `segmenter_images` says.
         seed: of weights, order and augmentation.
-        cache_dir: folder of trained segmenters; default: `default_cache()`.
+        cache_dir: folder of trained segmenters.
         device: where to train; default: a GPU where there is one.
         progress: whether to show a progress bar.
 
@@ -88,7 +82,7 @@ def train_segmenter(
     images = segmenter_images(shape) if images is None else images
     settings = {**network, "images": images, "seed": seed, "intensity_range": list(reader.intensity_range), "recipe": 1}
     name = f"segmenter-{_hash(cases, settings, list(reader.classes.values()))[:16]}.pt"
-    file = Path(cache_dir or default_cache()) / name
+    file = Path(cache_dir) / name
     if file.is_file():
         return load_segmenter(file, list(reader.classes))
 
@@ -146,7 +140,7 @@ def _train(
     segmenter.cpu().eval()
 
 
-def _hash(cases: Sequence[Case], settings: dict[str, Any], ids: list[int]) -> str:
+def _hash(cases: Sequence[Case], settings: dict[str, Any], ids: list[tuple[int, ...]]) -> str:
     digest = hashlib.sha256(json.dumps([settings, ids], sort_keys=True).encode())
     for case in cases:
         for file in (case.image, case.label):

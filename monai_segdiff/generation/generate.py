@@ -168,6 +168,7 @@ def _finish(root: Path, manifest: Manifest, generator: TrainedGenerator) -> None
         root=root,
         name=f"synthetic images of {generator.name}",
         classes=generator.classes,
+        parents=generator.parents,
         splits={"training": cases},
         intensity_range=generator.intensity_range,
         spatial_dims=len(generator.image_size),

@@ -30,6 +30,7 @@ class TrainedGenerator:
         preprocessing: dictionary transform; label map file under ``image`` to encoded mask.
         rescale: dictionary transform; network's range under ``pred`` to intensities.
         classes: class name to label id or ids.
+        parents: class name to the name of the class that encloses it.
         intensity_range: lowest and highest intensity of a generated image.
         image_size: spatial size of the images.
         weights: file of the weights.
@@ -43,6 +44,7 @@ class TrainedGenerator:
     preprocessing: Any
     rescale: Any
     classes: dict[str, Any]
+    parents: dict[str, str]
     intensity_range: tuple[float, float]
     image_size: tuple[int, ...]
     weights: Path
@@ -128,6 +130,7 @@ def _from_configuration(name: str, file: Path, parser: ConfigParser) -> TrainedG
         preprocessing=get("preprocessing"),
         rescale=get("rescale"),
         classes=dict(get("classes")),
+        parents=dict(get("parents")),
         intensity_range=tuple(get("intensity_range")),
         image_size=tuple(get("image_size")),
         weights=file,

@@ -67,7 +67,7 @@ class Manifest:
             if differing:
                 raise ValueError(
                     f"{file} was made with another {' and '.join(differing)}: give the same arguments to go on, "
-                    "or another folder, or --overwrite to start anew"
+                    "or another folder, or remove this one to start anew (generate: --overwrite)"
                 )
 
     def records(self) -> dict[int, dict[str, Any]]:
@@ -99,7 +99,7 @@ class Manifest:
         try:
             with open(journal, "ab+") as file:
                 # A line that a kill cut short must not swallow this one.
-                torn = file.tell() > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+                torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
                 file.write((("\n" if torn else "") + json.dumps(record) + "\n").encode())
         except OSError as error:
             raise OSError(

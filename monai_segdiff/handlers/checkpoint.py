@@ -22,6 +22,7 @@ __all__ = ["ExportWeights", "ResumeCheckpoint"]
 logger = logging.getLogger(__name__)
 
 _COUNTERS = "trainer"
+_SETTINGS = "settings"
 
 
 class ResumeCheckpoint:
@@ -42,24 +43,32 @@ class ResumeCheckpoint:
         directory: folder of the checkpoints.
         objects: what to save besides the trainer's counters (and the scaler of mixed precision), by name: objects with
             ``state_dict`` and ``load_state_dict``, such as network, moving average, optimizer and schedule.
+        settings: plain values that must not change from run to run, such as the seed and what the network is; kept in
+            the checkpoint and compared.
         interval: epochs between checkpoints, at least 1; the last epoch is saved in any case.
         keep: how many of the newest checkpoints stay, at least 1.
 
     Raises:
         ValueError: for an interval or number below 1 or a reserved name; on start, if the newest checkpoint
-            belongs to another network, optimizer or data set.
+            belongs to another network or optimizer, or was made with other settings.
         OSError: on start, if the folder cannot be written; on saving, if the disk is full; earlier checkpoints stay.
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], objects: Mapping[str, Any], interval: int = 1, keep: int = 2
+        self,
+        directory: str | os.PathLike[str],
+        objects: Mapping[str, Any],
+        settings: Mapping[str, Any] | None = None,
+        interval: int = 1,
+        keep: int = 2,
     ) -> None:
         if interval < 1 or keep < 1:
             raise ValueError(f"interval and keep must be at least 1, not {interval} and {keep}")
-        if reserved := {_COUNTERS, "scaler"} & set(objects):
+        if reserved := {_COUNTERS, _SETTINGS, "scaler"} & set(objects):
             raise ValueError(f"the names {sorted(reserved)} are reserved: call these objects otherwise")
         self.directory = Path(directory)
         self.objects = {name: _unwrapped(value) for name, value in objects.items()}
+        self.settings = _plain(settings or {})
         self.interval = interval
         self.keep = keep
         self._saved_iteration = -1
@@ -100,7 +109,7 @@ class ResumeCheckpoint:
         counters = {"epoch": state.epoch, "iteration": state.iteration, "epoch_length": state.epoch_length}
         content = {name: value.state_dict() for name, value in self._all_objects(engine).items()}
         with atomic_file(self.directory / f"checkpoint_epoch={state.epoch}.pt") as temporary:
-            torch.save({_COUNTERS: counters, **content}, temporary)
+            torch.save({_COUNTERS: counters, _SETTINGS: self.settings, **content}, temporary)
         self._saved_iteration = state.iteration
         for path in self.files()[: -self.keep]:
             path.unlink(missing_ok=True)
@@ -141,8 +150,8 @@ class ResumeCheckpoint:
     def _load(self, engine: Engine, path: Path, checkpoint: dict[str, Any]) -> None:
         objects = self._all_objects(engine)
         remedy = "configure the training as when the file was written, or give another folder to start anew"
-        if set(checkpoint) != {_COUNTERS, *objects}:
-            held = sorted(set(checkpoint) - {_COUNTERS})
+        if set(checkpoint) != {_COUNTERS, _SETTINGS, *objects}:
+            held = sorted(set(checkpoint) - {_COUNTERS, _SETTINGS})
             raise ValueError(f"'{path}' holds {held}, this training has {sorted(objects)}: {remedy}")
         counters = checkpoint[_COUNTERS]
         if counters["epoch_length"] != engine.state.epoch_length:
@@ -150,6 +159,9 @@ class ResumeCheckpoint:
                 f"'{path}' counts {counters['epoch_length']} iterations an epoch, this training "
                 f"{engine.state.epoch_length}; data, batch size or number of processes differ: {remedy}"
             )
+        changed = [name for name, value in self.settings.items() if checkpoint[_SETTINGS].get(name) != value]
+        if changed:
+            raise ValueError(f"'{path}' was made with another {' and '.join(changed)} than this training has: {remedy}")
         for name, value in objects.items():
             try:
                 value.load_state_dict(checkpoint[name])

@@ -39,8 +39,8 @@ class MaskToImage(torch.nn.Module):
         """Generate one image for each label map.
 
         Args:
-            label_map: (B, 1, *spatial), label ids of an integer or floating type. Floating values are rounded to whole
-                ones, since MONAI's bundle checks feed random values in [0, 1).
+            label_map: (B, 1, *spatial), label ids of an integer or floating type. Random values in [0, 1], which
+                MONAI's bundle checks feed, are rounded.
             indices: index of each sample, B integers; 0 .. B - 1 by default, so that equal calls give equal images.
 
         Returns:
@@ -48,7 +48,10 @@ class MaskToImage(torch.nn.Module):
         """
         labels = convert_to_tensor(label_map, track_meta=False)
         if labels.is_floating_point():
-            labels = labels.round()
+            whole = labels.round()
+            if not torch.equal(whole, labels) and bool(labels.max() > 1):
+                raise ValueError("the label map holds values that are no label ids: give whole numbers.")
+            labels = whole
         condition = torch.stack([self.encoder(sample) for sample in labels])
         return self.inferer(condition, self.network, range(len(label_map)) if indices is None else indices)
 

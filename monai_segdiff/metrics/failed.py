@@ -16,7 +16,7 @@ _NOISE_FACTOR = 1.5
 _DETAIL_FACTOR = 1 / 3
 _DICE_FACTOR = 0.5
 _ADVANTAGE_FACTOR = 1.5
-_LEAST_ADVANTAGE = 0.01  # of Dice; nearly the same mask, a few pixels apart, stays below
+_LEAST_ADVANTAGE = 0.02  # of Dice; nearly the same mask, a few pixels apart, stays below
 
 
 def noise_level(images: torch.Tensor) -> torch.Tensor:
@@ -97,7 +97,7 @@ class FailedSampleDetector:
 
         1.5 times the 99th percentile of their noise, a third of the 1st percentile of their fine detail, half of the
         segmenter's mean Dice on them, 1.5 times the 99th percentile of other masks' advantage on them, but at least
-        0.01: where the segmenter reads well no other mask has any.
+        0.02: where the segmenter reads well no other mask has any.
 
         Args:
             noise: (N,) `noise_level` of the real images.

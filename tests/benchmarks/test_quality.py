@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from benchmarks import recipes, samplers
-from benchmarks.bundles import TIME_LIMIT, copy_bundle, train_bundle
+from benchmarks.bundles import TIME_LIMIT, train_bundle
 from benchmarks.quality import Judge, Sampled, sample, spread_over_patients
+from monai_segdiff.bundle import copy_bundle
 from monai_segdiff.data import Case, SegmentationDataset, make_ct_phantoms
 from monai_segdiff.generation import collect_masks, load_generator
 from monai_segdiff.inferers import SamplingInferer
@@ -33,7 +34,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> SegmentationDataset:
 
 @pytest.fixture(scope="module")
 def bundle(dataset: SegmentationDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = copy_bundle(tmp_path_factory.mktemp("bundle") / "ct_organ")
+    folder = copy_bundle("ct_organ", tmp_path_factory.mktemp("bundle") / "ct_organ")
     overrides = {**TINY, **recipes.recipes()["one_hot_epsilon"], "dataset_dir": str(dataset.root)}
     facts = train_bundle(folder, [TIME_LIMIT], {**overrides, "limit_seconds": 1, "seed": 0})
     assert 1.0 <= facts.seconds < 20

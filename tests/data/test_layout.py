@@ -122,3 +122,13 @@ def test_asking_for_an_absent_split_says_what_there_is(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "labels/a.png")
     with pytest.raises(ValueError, match=r"'validation'; it holds training \(1\)"):
         read_dataset(tmp_path).items("validation")
+
+
+def test_a_class_of_several_ids_survives_writing_and_reading(tmp_path: Path) -> None:
+    image, label = tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"
+    image.touch()
+    label.touch()
+    classes = {"liver": 5, "kidneys": [2, 3]}
+    dataset = SegmentationDataset(tmp_path, "x", classes, {"training": [Case("a", image, label, "p")]})
+    write_dataset(tmp_path, dataset)
+    assert read_dataset(tmp_path).classes == {"kidneys": [2, 3], "liver": 5}

@@ -113,7 +113,7 @@ def test_pages_show_commands() -> None:
 
 
 @pytest.mark.parametrize("command", SHELL_LINES)
-def test_shell_commands_exist(command: str) -> None:
+def test_shell_commands_exist(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command, comments=True)
     while "=" in words[0] and not words[0].startswith("-"):
         words = words[1:]  # environment variables
@@ -123,6 +123,10 @@ def test_shell_commands_exist(command: str) -> None:
     elif name == "monai-segdiff":
         _check_verb(words[1:])
     elif name in ("python", "python3", "torchrun"):
+        if words[1] == "-c":
+            monkeypatch.chdir(tmp_path)
+            exec(words[2], {})
+            return
         assert "-m" in words, f"{command!r} runs no module"
         module, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2 :]
         package = module.split(".")[0] if module.startswith("benchmarks.") else module

@@ -116,7 +116,7 @@ def test_when_no_checkpoint_can_be_read_the_run_stops(tmp_path: Path) -> None:
 def test_checkpoint_holds_tensors_and_plain_types_only(tmp_path: Path) -> None:
     train(tmp_path, 1)
     content = torch.load(tmp_path / "checkpoint_epoch=1.pt", weights_only=True)
-    assert set(content) == {"trainer", "network", "ema", "optimizer", "lr_scheduler"}
+    assert set(content) == {"trainer", "settings", "network", "ema", "optimizer", "lr_scheduler"}
     assert content["trainer"] == {"epoch": 1, "iteration": 3, "epoch_length": 3}
 
 
@@ -225,3 +225,17 @@ def test_killed_training_run_again_ends_with_the_same_weights(tmp_path: Path, nu
     process.start()
     process.join()
     assert process.exitcode == 0
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
+    training = build_training(tmp_path, 1)
+    resume = ResumeCheckpoint(tmp_path, {}, settings={"seed": 0, "size": (8, 8)})
+    resume.attach(training.trainer)
+    training.trainer.run()
+    for settings, fits in (({"seed": 0, "size": [8, 8]}, True), ({"seed": 1, "size": [8, 8]}, False)):
+        again = ResumeCheckpoint(tmp_path, {}, settings=settings)
+        if fits:
+            again.resume(training.trainer)
+        else:
+            with pytest.raises(ValueError, match="made with another seed than this training has"):
+                again.resume(training.trainer)

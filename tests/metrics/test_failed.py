@@ -129,7 +129,7 @@ def test_limit_of_the_advantage_is_at_least_a_hundredth():
     fit = FailedSampleDetector.fit
     assert fit(values, values, advantage=0.1 * values).advantage_limit == pytest.approx(1.5 * 0.099)
     for advantage in (values - 2, torch.full((101,), torch.nan)):
-        assert fit(values, values, advantage=advantage).advantage_limit == 0.01
+        assert fit(values, values, advantage=advantage).advantage_limit == 0.02
     assert fit(values, values).advantage_limit is None
 
 

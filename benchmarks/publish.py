@@ -32,7 +32,9 @@ def publish(report: Path, name: str, title: str, text: str, output: Path = RESUL
     for file in _FILES:
         shutil.copy(report / file, folder / file)
     summary = (report / "report.txt").read_text(encoding="utf-8").rstrip()
-    facts = ", ".join(f"{key} {value}" for key, value in machine().items())
+    facts = ", ".join(
+        f"{key} {' '.join(value) if isinstance(value, list) else value}" for key, value in machine().items()
+    )
     page = output / f"{name}.md"
     page.write_text(
         f"# {title}\n\n{text}\n\n![mask, generated, real]({name}/samples.png)\n\n"

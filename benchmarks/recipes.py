@@ -42,8 +42,8 @@ _COLUMNS = {
 _TEXT = (
     "Each recipe is trained by the bundle's own configuration for the same time on the same data, with the same "
     "network, optimizer and batch size, and then sampled for the same held-out masks. Only what is named differs: "
-    "how the mask is encoded and ablated, what the network predicts, and how it is sampled. Time is counted from "
-    "the first iteration."
+    "how the mask is encoded and ablated, what the network predicts, and how it is sampled. The learning rate is "
+    "constant after its warm-up; time is counted from the first iteration."
 )
 _NOISE_SIDE = ("parameterization", "sampler", "num_steps", "clip")
 

@@ -114,6 +114,13 @@ def run_model(
     return made
 
 
+def _phantoms(bundle: Path) -> Path:
+    found = sorted(bundle.glob("phantoms_*"))
+    if not found:
+        raise SystemExit(f"{bundle} holds no phantoms: name the data set with --dataset")
+    return found[0]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = arguments("Quality against the number of network evaluations, ours and MONAI's.", "samplers")
     parser.add_argument("--bundle", type=Path, default=Path("demo/ct_organ"), help="trained bundle")
@@ -137,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     args.work = args.work or args.bundle / "eval" / "samplers"
     device = chosen_device(args.device)
-    dataset = read_dataset(args.dataset or args.bundle / "phantoms")
+    dataset = read_dataset(args.dataset or _phantoms(args.bundle))
     masks = spread_over_patients(collect_masks(dataset.root, "test"))[: args.masks]
 
     def loader(bundle: Path, **fixed: Any) -> Callable[[dict[str, Any]], TrainedGenerator]:

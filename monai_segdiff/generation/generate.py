@@ -41,8 +41,8 @@ def generate_dataset(
 
     Images take names, file format and geometry from their label maps. Sample ``k`` of mask ``m`` has index
     ``m * per_mask + k``, and seed and index alone decide its noise: the result depends neither on the batch size nor on
-    how often the run was stopped and taken up again, nor on how many processes share it. Under ``torchrun`` each
-    process takes every n-th sample.
+    how often the run was stopped and taken up again, nor on how many processes share it, but for the network's
+    rounding. Under ``torchrun`` each process takes every n-th sample.
 
     Args:
         generator: from :func:`monai_segdiff.generation.load_generator`.

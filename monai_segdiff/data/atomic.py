@@ -39,7 +39,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _WRITER_SIGNS):
             raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise OSError(f"cannot write {path}: {reason}; what was there before is unharmed; {_REMEDY}") from error
+        failure = OSError(f"cannot write {path}: {reason}; what was there before is unharmed; {_REMEDY}")
+        failure.errno = getattr(error, "errno", None)
+        raise failure from error
     finally:
         _remove_quietly(temporary)
 

@@ -9,7 +9,7 @@ import torch
 __all__ = ["FEWEST_OTHERS", "MOST_OTHERS", "other_mask_advantage"]
 
 FEWEST_OTHERS = 2
-MOST_OTHERS = 40
+MOST_OTHERS = 80
 
 _CHUNK = 2**22  # voxels compared at once, over all label maps of one kind
 

@@ -50,7 +50,7 @@ def prepare_ct(source: Path, output: Path, size: int, seed: int) -> Segmentation
         name="TotalSegmentator example CT",
         modality="CT",
         licence="Apache-2.0",
-        attribution="TotalSegmentator (Apache-2.0)",
+        attribution="TotalSegmentator",
     )
 
 
@@ -101,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"real_{args.data}",
         _TITLES[args.data],
         f"{__doc__.partition(chr(10))[2].strip()}\n\nTrained for {args.minutes:g} minutes with the sizes of "
-        f"`cpu_demo.yaml` at {args.size}x{args.size} ({facts.images:,d} images seen). Source: {dataset.attribution}.",
+        f"`cpu_demo.yaml` at {args.size}x{args.size} ({facts.images:,d} images seen). "
+        f"Source: {dataset.attribution} ({dataset.licence}).",
         args.output,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,15 @@ __all__ = ["Segmenter", "TrainedSegmenter", "UserSegmenter", "load_segmenter", "
 _FORMAT = "monai_segdiff segmenter 1"
 
 
-class Segmenter:
+class Segmenter(ABC):
     """Reads images as label maps. `classes` are class names in index order, `name` says which segmenter it is."""
 
     name: str
     classes: tuple[str, ...]
 
+    @abstractmethod
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Scores (B, 1 + number of classes, *spatial), background first, of images (B, C, *spatial) in [-1, 1]."""
-        raise NotImplementedError
 
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         """Class indices (B, 1, *spatial) of images (B, C, *spatial) in [-1, 1].

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from monai_segdiff.data.findings import Finding, case_findings
 from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset
+from monai_segdiff.data.splits import BY_IMAGE, WITHIN_PATIENT
 
 __all__ = ["check_dataset"]
 
@@ -60,11 +61,16 @@ def _dataset_findings(dataset: SegmentationDataset, vocabulary: Mapping[str, Any
         yield Finding("warning", root, "nothing says what the label ids mean, so they were not checked", remedy)
     for split, cases in dataset.splits.items():
         yield from _pair_findings(split, cases)
+    if dataset.split_kind == BY_IMAGE:
+        message = (
+            "split by image: images of one patient are in training and held out, so results on them are optimistic"
+        )
+        yield Finding("warning", root, message, "split by patient to learn how a model does on new patients")
     seen: dict[str, str] = {}
     for split, cases in dataset.splits.items():
         for patient in sorted({case.patient for case in cases}):
             other = seen.setdefault(patient, split)
-            if other != split and dataset.split_kind != "within one patient":
+            if other != split and dataset.split_kind not in (WITHIN_PATIENT, BY_IMAGE):
                 message = f"patient {patient!r} is in {other} and in {split}"
                 yield Finding("error", root, message, "split by patient, e.g. with the prepare command")
 

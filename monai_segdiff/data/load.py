@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +40,22 @@ def load_image(path: str | Path) -> MetaTensor:
         raise FileNotFoundError(f"{path} does not exist")
     reader = PILReader(converter=_to_gray) if is_raster(path) else None
     try:
-        image = LoadImage(reader=reader, image_only=True, dtype=None, ensure_channel_first=True)(path)
+        image = _loader()(path, reader=reader)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} cannot be read ({reason}); restore it from its source") from error
     if image.shape[0] != 1:
         raise ValueError(f"{path} has {image.shape[0]} channels or time points; store one of them per file")
     return image
+
+
+@cache
+def _loader() -> LoadImage:
+    # Where pydicom is installed, MONAI reports in each loader that a decoder for GPUs is missing, which nothing needs.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return LoadImage(image_only=True, dtype=None, ensure_channel_first=True)
 
 
 def _to_gray(image: Image.Image) -> Image.Image:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from monai_segdiff.data.layout import Case, default_patient, list_images
 
-__all__ = ["pair_folders"]
+__all__ = ["pair_folders", "read_patients"]
 
 
 def pair_folders(images: str | Path, labels: str | Path, patients: str | Path | None = None) -> list[Case]:
@@ -40,10 +41,25 @@ def pair_folders(images: str | Path, labels: str | Path, patients: str | Path | 
         )
     owner = {name: default_patient(name) for name in by_image}
     if patients is not None:
-        with open(patients, newline="") as lines:
-            table = {row[0]: row[1] for row in list(csv.reader(lines))[1:] if len(row) > 1}
-        lacking = sorted(owner.keys() - table.keys())
-        if lacking:
-            raise ValueError(f"{patients} names no patient for case {lacking[0]!r} ({len(lacking)} such cases); add it")
-        owner = {name: table[name] for name in owner}
+        owner = read_patients(patients, owner)
     return [Case(name, by_image[name], by_label[name], owner[name]) for name in sorted(by_image)]
+
+
+def read_patients(table: str | Path, names: Iterable[str]) -> dict[str, str]:
+    """Read whose each case is.
+
+    Args:
+        table: CSV file with a header line, case names in the first column and patients in the second.
+        names: the cases.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the table lacks a case.
+    """
+    with open(table, newline="") as lines:
+        owner = {row[0]: row[1] for row in list(csv.reader(lines))[1:] if len(row) > 1}
+    wanted = list(names)
+    lacking = sorted(set(wanted) - owner.keys())
+    if lacking:
+        raise ValueError(f"{table} names no patient for case {lacking[0]!r} ({len(lacking)} such cases); add it")
+    return {name: owner[name] for name in wanted}

@@ -1,4 +1,4 @@
-"""Splits of a data set that never put images of one patient on both sides."""
+"""Splits of a data set: by patient, so that no patient is on both sides, unless something else is asked for by name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from monai_segdiff.data.layout import SPLITS, Case
 
-__all__ = ["BY_PATIENT", "WITHIN_PATIENT", "split_cases"]
+__all__ = ["BY_IMAGE", "BY_PATIENT", "WITHIN_PATIENT", "split_by_image", "split_cases"]
 
+BY_IMAGE = "by image"
 BY_PATIENT = "by patient"
 WITHIN_PATIENT = "within one patient"
 
@@ -40,10 +41,7 @@ def split_cases(
     Raises:
         ValueError: if there are no cases, the fractions do not sum to 1, or the split is not possible.
     """
-    if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
-        raise ValueError(f"fractions must be three shares (training, validation, test) that sum to 1, got {fractions}")
-    if not cases:
-        raise ValueError("there are no cases to split")
+    _check(cases, fractions)
     patients = sorted({case.patient for case in cases})
     held_out = [(name, share) for name, share in zip(SPLITS[1:], fractions[1:], strict=True) if share > 0]
     rng = np.random.default_rng(seed)
@@ -64,6 +62,39 @@ def split_cases(
             "pass within_patient=True (--within-patient) to hold out a block of this patient's slices instead"
         )
     return _block_split(list(cases), held_out, rng, gap), WITHIN_PATIENT
+
+
+def split_by_image(
+    cases: Sequence[Case], fractions: Sequence[float], seed: int = 0
+) -> tuple[dict[str, list[Case]], str]:
+    """Split cases at random, whoever they are of: held-out images then resemble training images of the same patients.
+
+    Args:
+        cases: the cases.
+        fractions: shares of training, validation and test; they sum to 1.
+        seed: determines the split together with the number of cases.
+
+    Returns:
+        Cases by split name (splits with no cases left out), and the kind, "by image".
+
+    Raises:
+        ValueError: if there are no cases, or the fractions do not sum to 1.
+    """
+    _check(cases, fractions)
+    order = np.random.default_rng(seed).permutation(len(cases))
+    last = np.round(np.cumsum(fractions) * len(cases)).astype(int)
+    splits = {
+        name: [cases[i] for i in sorted(order[start:stop])]
+        for name, start, stop in zip(SPLITS, [0, *last], last, strict=False)
+    }
+    return {name: members for name, members in splits.items() if members}, BY_IMAGE
+
+
+def _check(cases: Sequence[Case], fractions: Sequence[float]) -> None:
+    if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
+        raise ValueError(f"fractions must be three shares (training, validation, test) that sum to 1, got {fractions}")
+    if not cases:
+        raise ValueError("there are no cases to split")
 
 
 def _block_split(

@@ -4,6 +4,7 @@ from monai_segdiff.handlers.checkpoint import ExportWeights, ResumeCheckpoint
 from monai_segdiff.handlers.ema import ExponentialMovingAverage
 from monai_segdiff.handlers.finite_loss import StopOnNonFiniteLoss
 from monai_segdiff.handlers.gradient_clipping import GradientClipping
+from monai_segdiff.handlers.overview import dataset_overview
 from monai_segdiff.handlers.picture import class_color, color_labels, picture_grid
 from monai_segdiff.handlers.preview import SamplePreview
 from monai_segdiff.handlers.progress import ImagesProgressBar
@@ -20,5 +21,6 @@ __all__ = [
     "StopOnNonFiniteLoss",
     "class_color",
     "color_labels",
+    "dataset_overview",
     "picture_grid",
 ]

@@ -45,17 +45,19 @@ def color_labels(labels: torch.Tensor) -> np.ndarray:
     return colors[inverse.reshape(labels.shape)]
 
 
-def gray_levels(image: torch.Tensor) -> np.ndarray:
+def gray_levels(image: torch.Tensor, image_range: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:
     """Draw an image.
 
     Args:
-        image: ``(C, height, width)`` in [-1, 1]; three channels are red, green and blue, else the first one is shown.
+        image: ``(C, height, width)``; three channels are red, green and blue, else the first one is shown.
+        image_range: values drawn black and white; what lies outside is clipped.
 
     Returns:
         uint8 pixels, ``(height, width, 3)``.
     """
     shown = image if image.shape[0] == 3 else image[:1].expand(3, -1, -1)
-    scaled = (shown.float().clamp(-1, 1) + 1) * 127.5
+    low, high = image_range
+    scaled = (shown.float().clamp(low, high) - low) * (255 / (high - low))
     return scaled.round().byte().permute(1, 2, 0).cpu().numpy()
 
 

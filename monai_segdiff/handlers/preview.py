@@ -38,7 +38,8 @@ class SamplePreview:
         num_samples: number of masks (or all of the data set if it has fewer).
         tile_size: smaller images are enlarged by a whole factor to this many pixels or more.
         show_real: whether to draw the row of real images.
-        image_key: key of the real images in [-1, 1], ``(C, *spatial)``.
+        image_range: the network's range, drawn from black to white.
+        image_key: key of the real images in the network's range, ``(C, *spatial)``.
         condition_key: key of the encoded masks, ``(K, *spatial)``.
         label_map_key: key of the label maps that were encoded, ``(1, *spatial)``; keep them in the data set's transform
             by ``CopyItemsd`` before the encoding.
@@ -59,6 +60,7 @@ class SamplePreview:
         num_samples: int = 8,
         tile_size: int = 128,
         show_real: bool = True,
+        image_range: tuple[float, float] = (-1.0, 1.0),
         image_key: str = "image",
         condition_key: str = "label",
         label_map_key: str = "label_map",
@@ -72,6 +74,7 @@ class SamplePreview:
         self.num_samples = num_samples
         self.tile_size = tile_size
         self.show_real = show_real
+        self.image_range = image_range
         self.image_key = image_key
         self.condition_key = condition_key
         self.label_map_key = label_map_key
@@ -125,6 +128,6 @@ class SamplePreview:
         for labels, image, real in zip(batch[self.label_map_key], generated.cpu(), batch[self.image_key], strict=True):
             at = middle_slice(labels[0]) if labels.ndim == 4 else None
             rows[0].append(color_labels(upright(labels, ras, at)[0]))
-            rows[1].append(gray_levels(upright(image, ras, at)))
-            rows[2].append(gray_levels(upright(real, ras, at)))
+            rows[1].append(gray_levels(upright(image, ras, at), self.image_range))
+            rows[2].append(gray_levels(upright(real, ras, at), self.image_range))
         return picture_grid(rows if self.show_real else rows[:2], self.tile_size)

@@ -9,7 +9,10 @@ from monai_segdiff.transforms.ablation import (
     RandClassAblationDict,
     ablate_classes,
 )
+from monai_segdiff.transforms.bone import ProjectBone, ProjectBoneD, ProjectBoned, ProjectBoneDict
 from monai_segdiff.transforms.concat import ConcatMask, ConcatMaskD, ConcatMaskd, ConcatMaskDict
+from monai_segdiff.transforms.contour import SegmentContour, SegmentContourD, SegmentContourd, SegmentContourDict
+from monai_segdiff.transforms.drr import ProjectDRR, ProjectDRRD, ProjectDRRd, ProjectDRRDict
 from monai_segdiff.transforms.encoding import EncodeMask, EncodeMaskD, EncodeMaskd, EncodeMaskDict
 from monai_segdiff.transforms.vocabulary import ClassVocabulary
 
@@ -23,9 +26,21 @@ __all__ = [
     "EncodeMaskD",
     "EncodeMaskDict",
     "EncodeMaskd",
+    "ProjectBone",
+    "ProjectBoneD",
+    "ProjectBoneDict",
+    "ProjectBoned",
+    "ProjectDRR",
+    "ProjectDRRD",
+    "ProjectDRRDict",
+    "ProjectDRRd",
     "RandClassAblation",
     "RandClassAblationD",
     "RandClassAblationDict",
     "RandClassAblationd",
+    "SegmentContour",
+    "SegmentContourD",
+    "SegmentContourDict",
+    "SegmentContourd",
     "ablate_classes",
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from monai_segdiff.data import Case, split_cases
+from monai_segdiff.data.splits import split_by_image
 
 
 def cases(patients: int, each: int) -> list[Case]:
@@ -68,3 +69,22 @@ def test_impossible_splits_are_refused() -> None:
 def test_all_for_training() -> None:
     splits, _ = split_cases(cases(1, 5), (1.0, 0.0, 0.0))
     assert {name: len(members) for name, members in splits.items()} == {"training": 5}
+
+
+def test_by_image_the_published_shares_hold_whoever_the_images_are_of() -> None:
+    given = cases(55, 60)
+    splits, kind = split_by_image(given, (9 / 11, 1 / 11, 1 / 11), seed=1)
+    assert kind == "by image"
+    assert {name: len(members) for name, members in splits.items()} == {
+        "training": 2700,
+        "validation": 300,
+        "test": 300,
+    }
+    assert sorted(c.id for members in splits.values() for c in members) == sorted(c.id for c in given)
+    shared = {c.patient for c in splits["training"]} & {c.patient for c in splits["test"]}
+    assert len(shared) == len({c.patient for c in splits["test"]})
+    assert splits == split_by_image(given, (9 / 11, 1 / 11, 1 / 11), seed=1)[0]
+    assert splits != split_by_image(given, (9 / 11, 1 / 11, 1 / 11), seed=2)[0]
+    assert list(split_by_image(given, (1, 0, 0))[0]) == ["training"]
+    with pytest.raises(ValueError, match="sum to 1"):
+        split_by_image(given, (0.5, 0.1, 0.1))

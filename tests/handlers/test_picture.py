@@ -26,6 +26,8 @@ def test_intensities_span_black_to_white_and_are_clipped() -> None:
     pixels = gray_levels(torch.tensor([[[-3.0, -1.0, 0.0, 1.0, 2.0]]]))
     assert pixels.shape == (1, 5, 3)
     assert pixels[0, :, 0].tolist() == [0, 0, 128, 255, 255]
+    pixels = gray_levels(torch.tensor([[[-1.0, 0.0, 0.2, 1.0, 2.0]]]), (0.0, 1.0))
+    assert pixels[0, :, 0].tolist() == [0, 0, 51, 255, 255]
 
 
 def test_three_channels_are_colors_and_two_show_the_first() -> None:

@@ -74,6 +74,15 @@ def test_volume_shows_one_slice_and_real_row_can_be_left_out(tmp_path: Path) -> 
     assert np.array(Image.open(tmp_path / "preview_epoch=1.png")).shape == (8 + 2 + 8, 8 + 2 + 8, 3)
 
 
+def test_images_are_drawn_in_the_networks_range(tmp_path: Path) -> None:
+    gray = [{**item, "image": 0.2 * item["image"]} for item in items(1)]
+    preview = SamplePreview(EchoInferer(), torch.nn.Identity(), gray, tmp_path, tile_size=16, image_range=(0.0, 1.0))
+    run(preview, epochs=1)
+    pixels = np.array(Image.open(tmp_path / "preview_epoch=1.png"))
+    assert (pixels[18 + 8, 8] == 0).all(), "the network gave 0: black"
+    assert (pixels[36 + 8, 8] == 51).all(), "the real image is 0.2"
+
+
 def test_writer_gets_the_picture(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from torch.utils.tensorboard import SummaryWriter

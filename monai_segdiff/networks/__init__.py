@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monai_segdiff.networks.mask_concat import MaskConcatUNet
+from monai_segdiff.networks.ncsnpp import NCSNpp
 from monai_segdiff.networks.weights import load_weights, weights_hash
 
-__all__ = ["MaskConcatUNet", "load_weights", "weights_hash"]
+__all__ = ["MaskConcatUNet", "NCSNpp", "load_weights", "weights_hash"]

@@ -1,0 +1,75 @@
+"""What the networks with a concatenated condition check and do alike."""
+
+from __future__ import annotations
+
+import torch
+from monai.data import MetaTensor
+
+__all__ = ["check_condition_channels", "check_image", "concat_condition", "plain_tensor"]
+
+
+def plain_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor without MONAI's metadata, which slow the convolutions down and make compiled networks compile anew."""
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+
+
+def check_condition_channels(condition_channels: int) -> None:
+    """Refuse a negative number of channels; 0 stands for a network without condition."""
+    if condition_channels < 0:
+        raise ValueError(f"condition_channels must not be negative, got {condition_channels}.")
+
+
+def check_image(x: torch.Tensor, spatial_dims: int, in_channels: int, size_multiple: int) -> None:
+    """Refuse images that a network cannot take.
+
+    Args:
+        x: the noisy image, (B, in_channels, *spatial).
+        spatial_dims: number of spatial axes.
+        in_channels: channels of the image.
+        size_multiple: power of 2 of which every side has to be a multiple.
+
+    Raises:
+        ValueError: where axes, channels or sides do not fit.
+    """
+    if x.ndim != spatial_dims + 2 or x.shape[1] != in_channels:
+        raise ValueError(
+            f"this network takes {spatial_dims}D images of shape (B, {in_channels}, *spatial), got {tuple(x.shape)}."
+        )
+    if any(size % size_multiple for size in x.shape[2:]):
+        raise ValueError(
+            f"every side must be a multiple of {size_multiple}, as the network halves the image "
+            f"{size_multiple.bit_length() - 1} times; got {tuple(x.shape[2:])}: pad or resize."
+        )
+
+
+def concat_condition(x: torch.Tensor, condition: torch.Tensor | None, condition_channels: int) -> torch.Tensor:
+    """Append the condition's channels to the image's.
+
+    Args:
+        x: the noisy image, (B, C, *spatial).
+        condition: the encoded mask, (B, condition_channels, *spatial), of any dtype; None only where
+            condition_channels is 0.
+        condition_channels: channels of the encoded mask.
+
+    Returns:
+        (B, C + condition_channels, *spatial), in the dtype of x.
+
+    Raises:
+        ValueError: where the condition is missing, not wanted, or of another shape.
+    """
+    if condition is None:
+        if condition_channels:
+            raise ValueError(
+                f"this network needs a condition of {condition_channels} channels and got none; to generate without a "
+                "mask pass the null condition of the encoder."
+            )
+        return x
+    if condition_channels == 0:
+        raise ValueError("this network takes no condition (condition_channels is 0) and got one.")
+    expected = (x.shape[0], condition_channels, *x.shape[2:])
+    if tuple(condition.shape) != expected:
+        raise ValueError(
+            f"expected a condition of shape {expected}, got {tuple(condition.shape)}: the classes and the encoding "
+            "must be those the network was made for."
+        )
+    return torch.cat([x, plain_tensor(condition).to(x.dtype)], dim=1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monai_segdiff.transforms.drr.geometry import Geometry
 
-__all__ = ["check_affine", "check_beam", "check_hu", "check_silhouette", "cut_faces"]
+__all__ = ["TISSUE", "check_affine", "check_beam", "check_hu", "check_silhouette", "cut_faces"]
 
 TISSUE = -500.0  # HU between air and tissue
 _SIDES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))

@@ -25,7 +25,7 @@ from monai_segdiff.transforms.drr.attenuation import (
     mu_of_water,
     polychromatic,
 )
-from monai_segdiff.transforms.drr.checks import check_affine, check_beam, check_hu, check_silhouette, cut_faces
+from monai_segdiff.transforms.drr.checks import TISSUE, check_affine, check_beam, check_hu, check_silhouette, cut_faces
 from monai_segdiff.transforms.drr.geometry import Geometry, fitted_spacing, grid_corners, orbit
 from monai_segdiff.transforms.drr.joseph import line_integrals
 from monai_segdiff.transforms.drr.rtk import rtk_line_integrals
@@ -204,7 +204,8 @@ class ProjectDRR(Transform):
         faces = cut_faces(hu, affine, geometry)
         if not faces:
             return False
-        what = f"the volume ends in tissue at its {', '.join(faces)} side, within the beam"
+        airless = " (no voxel is air: is it windowed?)" if hu.min() > TISSUE else ""
+        what = f"the volume ends in tissue at its {', '.join(faces)} side, within the beam{airless}"
         if not self.allow_truncation:
             raise ValueError(
                 f"{what}: give a volume with air around the object, a smaller field (detector_spacing=None keeps it "
@@ -228,13 +229,10 @@ class ProjectDRR(Transform):
         return _BACKENDS[self.projector](values, affine, geometry)
 
     def _physics(self) -> dict[str, Any]:
-        return {
-            "energy": None if self.spectrum else self.energy,
-            "spectrum": [list(line) for line in self.spectrum] if self.spectrum else None,
-            "photons": self.photons,
-            "seed": self.seed if self.photons else None,
-            "normalize": self.normalize,
-        }
+        """What the readings depend on; without None, which batches cannot hold."""
+        beam = {"spectrum": [list(line) for line in self.spectrum]} if self.spectrum else {"energy": self.energy}
+        noise = {} if self.photons is None else {"photons": float(self.photons), "seed": self.seed}
+        return {**beam, **noise, "normalize": self.normalize or "none"}
 
 
 class ProjectDRRd(MapTransform):

@@ -116,6 +116,9 @@ def test_tissue_cut_within_the_beam_is_refused_unless_that_is_allowed(limb: Limb
         images = ProjectDRR(**tall, allow_truncation=True)(volume)
     assert images.meta["drr"]["truncated"] is True
     assert torch.isfinite(images).all()
+    windowed = MetaTensor(volume.as_tensor().clamp(-200, 300), affine=volume.affine)
+    with pytest.raises(ValueError, match=r"no voxel is air: is it windowed\?"):
+        ProjectDRR((0, 60), (32, 24))(windowed)
     # Cropped through the leg: its right side is missing.
     cropped = MetaTensor(volume.as_tensor()[:, :25], affine=volume.affine)
     with pytest.raises(ValueError, match="the volume ends in tissue at its right side"):

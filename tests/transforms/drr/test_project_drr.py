@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor, set_track_meta
+from monai.data import DataLoader, MetaTensor, decollate_batch, set_track_meta
 from monai.transforms import Compose, LoadImaged
 
 from monai_segdiff.transforms import ProjectDRR, ProjectDRRD, ProjectDRRd, ProjectDRRDict
@@ -123,6 +123,18 @@ def test_every_option_reaches_the_array_transform_from_the_dictionary_one() -> N
     assert pickle.dumps(vars(inside)) == pickle.dumps(vars(array))
     default = vars(ProjectDRR())
     assert all(str(default[name]) != str(value) for name, value in vars(array).items())
+
+
+def test_views_of_several_volumes_make_a_batch_and_come_apart_again(limb: Limb) -> None:
+    items = [{"image": limb(name=f"leg{number}.nii.gz")} for number in range(2)]
+    views = [ProjectDRRd("image", (0, 90), 24)(item) for item in items]
+    batch = next(iter(DataLoader(views, batch_size=2)))
+    assert batch["image"].shape == (2, 2, 24, 24)
+    for number, item in enumerate(decollate_batch(batch)):
+        drr = item["image"].meta["drr"]
+        assert drr["volume"] == f"leg{number}"
+        assert float(drr["views"][1]["angle"]) == 90
+        assert torch.equal(item["image"].as_tensor(), views[number]["image"].as_tensor())
 
 
 def test_several_volumes_on_one_grid_are_projected_as_each_alone(projector: ProjectDRR) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
 __all__ = ["TIME_LIMIT", "TrainingFacts", "train_bundle"]
@@ -24,12 +25,19 @@ class TrainingFacts:
     Args:
         iterations: optimizer steps.
         images: images seen.
-        seconds: wall-clock time of the training loop.
+        seconds: wall-clock time of the training loop, of what came after `resumed_at`.
+        resumed_at: iterations that were done in earlier runs.
     """
 
     iterations: int
     images: int
     seconds: float
+    resumed_at: int = 0
+
+    @property
+    def hours(self) -> float:
+        """Time of the whole training, at the pace of the last run."""
+        return self.seconds / 3600 * self.iterations / max(1, self.iterations - self.resumed_at)
 
 
 def train_bundle(bundle: Path, overlays: Sequence[str | Path], overrides: Mapping[str, Any]) -> TrainingFacts:
@@ -57,8 +65,10 @@ def train_bundle(bundle: Path, overlays: Sequence[str | Path], overrides: Mappin
     )
     workflow.initialize()
     trainer = workflow.parser.get_parsed_content("train#trainer")
+    resumed_at = []
+    trainer.add_event_handler(Events.STARTED, lambda engine: resumed_at.append(engine.state.iteration))
     workflow.run()
     workflow.finalize()
     iterations = trainer.state.iteration
     images = iterations * workflow.parser.get_parsed_content("batch_size")
-    return TrainingFacts(iterations, images, round(trainer.state.times["COMPLETED"], 1))
+    return TrainingFacts(iterations, images, round(trainer.state.times["COMPLETED"], 1), *resumed_at)

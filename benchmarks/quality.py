@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,17 @@ from monai_segdiff.evaluation.pictures import upright
 from monai_segdiff.evaluation.training import train_segmenter
 from monai_segdiff.generation import TrainedGenerator, generate_dataset
 from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid
-from monai_segdiff.metrics import Estimate, FailedSampleDetector, bootstrap_mean, kid, kid_difference
+from monai_segdiff.metrics import (
+    Estimate,
+    FailedSampleDetector,
+    PairedErrors,
+    bootstrap_mean,
+    kid,
+    kid_difference,
+    paired_errors,
+)
 
-__all__ = ["COLUMNS", "Judge", "Sampled", "sample", "spread_over_patients"]
+__all__ = ["COLUMNS", "PAIRED_COLUMNS", "Judge", "Sampled", "sample", "spread_over_patients"]
 
 COLUMNS = {
     "evaluations": Column("evaluations", "{:,d}"),
@@ -36,6 +43,11 @@ COLUMNS = {
     "kid": Column("KID to held-out real images", "{:.5f}"),
 }
 """Columns of every table of quality; figures in brackets are 95% intervals from resampling patients."""
+PAIRED_COLUMNS = {
+    "psnr": Column("PSNR in dB to the mask's real image", "{:.2f}"),
+    "mae": Column("MAE", "{:.4f}"),
+}
+"""Further columns where the real image of each mask is what a model is to come near."""
 
 
 def spread_over_patients(masks: Sequence[Case]) -> list[Case]:
@@ -79,35 +91,10 @@ def sample(
         per_mask: images for each mask.
         batch_size: images sampled at once.
     """
-    journal = folder.with_name(f"{folder.name}.seconds.jsonl")
-    if not any(folder.glob("manifest*")):
-        journal.unlink(missing_ok=True)
-    timed = replace(generator, inferer=_Timed(generator.inferer, journal))
-    dataset = generate_dataset(timed, masks, folder, per_mask=per_mask, batch_size=batch_size)
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    seconds = sum(line["seconds"] for line in lines) / sum(line["images"] for line in lines)
+    dataset = generate_dataset(generator, masks, folder, per_mask=per_mask, batch_size=batch_size)
+    seconds = list(json.loads((folder / "manifest.seconds.json").read_text()).values())
     records = json.loads((folder / "manifest.json").read_text())["samples"]
-    return Sampled(dataset.splits["training"], seconds, records[0]["evaluations"])
-
-
-class _Timed:
-    """An inferer whose times outlive the process."""
-
-    def __init__(self, inferer: Any, journal: Path) -> None:
-        self.inferer = inferer
-        self.journal = journal
-
-    @property
-    def evaluations(self) -> int:
-        return self.inferer.evaluations
-
-    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, indices: Sequence[int]) -> torch.Tensor:
-        started = time.perf_counter()
-        images = self.inferer(inputs=inputs, network=network, indices=indices).cpu()  # waits for a GPU
-        line = json.dumps({"images": len(images), "seconds": time.perf_counter() - started})
-        with open(self.journal, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        return images
+    return Sampled(dataset.splits["training"], sum(seconds) / len(seconds), records[0]["evaluations"])
 
 
 class Judge:
@@ -118,19 +105,28 @@ class Judge:
         segmenter_images: length of the segmenter's training in images; by default as ``evaluate`` has it.
         cache_dir: where trained segmenters are kept.
         seed: of segmenter and bootstrap.
+        paired: hold each generated image to the real one of its mask, too.
     """
 
     def __init__(
-        self, dataset: SegmentationDataset, segmenter_images: int | None, cache_dir: Path, seed: int = 0
+        self,
+        dataset: SegmentationDataset,
+        segmenter_images: int | None,
+        cache_dir: Path,
+        seed: int = 0,
+        *,
+        paired: bool = False,
     ) -> None:
         assert dataset.intensity_range is not None
         self.seed = seed
+        self.paired = paired
         self.reader = PairReader(dataset.classes, dataset.intensity_range, dataset.spatial_dims)
         self.segmenter: Any = train_segmenter(
             dataset.splits["training"], self.reader, segmenter_images, seed=seed, cache_dir=cache_dir
         )
         self.features = Features("segmenter's bottleneck", self.segmenter.features)
         held_out = dataset.splits.get("validation", []) + dataset.splits["test"]
+        self._partners = {case.id: case for case in held_out}
         self.real = self.measure(held_out, "held-out real images")
         self.ceiling = bootstrap_mean(self.real.foreground, self.real.patients, seed=seed)
         self.detector = FailedSampleDetector.fit(
@@ -167,7 +163,7 @@ class Judge:
         kept = measured.finite
         patients = _kept(measured.patients, kept)
         distance = kid(self._real, measured.features[kept], self.real.patients, patients, seed=self.seed)
-        return {
+        cells: dict[str, Cell] = {
             "evaluations": sampled.evaluations,
             "seconds": sampled.seconds,
             "images": len(measured),
@@ -175,6 +171,12 @@ class Judge:
             "failed": rate,
             "kid": distance,
         }
+        if self.paired:
+            errors = self._errors(measured.cases)
+            cells |= {
+                key: bootstrap_mean(getattr(errors, key), measured.patients, seed=self.seed) for key in PAIRED_COLUMNS
+            }
+        return cells
 
     def differences(self, measured: Measurements, reference: Measurements) -> dict[str, Cell]:
         """Figures minus those of a reference, on the masks and starts that both have: the first ones.
@@ -191,7 +193,14 @@ class Judge:
             raise ValueError("the two sets were not generated for the same masks in the same order")
         patients = measured.patients[:n]
         both = measured.finite[:n] & reference.finite[:n]
+        cells: dict[str, Cell] = {}
+        if self.paired:
+            own, other = self._errors(measured.cases[:n]), self._errors(reference.cases[:n])
+            for key in PAIRED_COLUMNS:
+                differences = getattr(own, key) - getattr(other, key)
+                cells[f"{key}_difference"] = bootstrap_mean(differences, patients, seed=self.seed)
         return {
+            **cells,
             "pairs": n,
             "dice_difference": bootstrap_mean(
                 measured.foreground[:n] - reference.foreground[:n], patients, seed=self.seed
@@ -225,6 +234,12 @@ class Judge:
             tiles.append([gray_levels(upright(pair.image, pair.affine)) for pair in pairs])
         with atomic_file(file) as temporary:
             Image.fromarray(picture_grid(tiles, tile_size)).save(temporary, format="PNG")
+
+    def _errors(self, cases: Sequence[Case]) -> PairedErrors:
+        """Distances to the real images; what is generated for mask `a` is called `a_000`, `a_001` and so on."""
+        pairs = [(self.reader(case), self.reader(self._partners[case.id.rpartition("_")[0]])) for case in cases]
+        made, real = (torch.stack([pair.image for pair in side]) for side in zip(*pairs, strict=True))
+        return paired_errors((made + 1) / 2, (real + 1) / 2)
 
     @property
     def _real(self) -> torch.Tensor:

@@ -17,11 +17,14 @@ from monai_segdiff.data import Case, read_dataset
 from monai_segdiff.evaluation.measure import Measurements
 from monai_segdiff.generation import TrainedGenerator, collect_masks, load_generator
 
-_COLUMNS = {
-    **COLUMNS,
+DIFFERENCE_COLUMNS = {
     "pairs": Column("pairs with the reference", "{:,d}"),
     "dice_difference": Column("Dice minus reference, paired", "{:+.4f}"),
     "kid_difference": Column("KID minus reference, paired", "{:+.5f}"),
+}
+PAIRED_DIFFERENCE_COLUMNS = {
+    "psnr_difference": Column("PSNR minus reference, paired", "{:+.3f}"),
+    "mae_difference": Column("MAE minus reference, paired", "{:+.5f}"),
 }
 _TEXT = (
     "One trained model, sampled in several ways for the same held-out masks from the same starting noise. The "
@@ -87,9 +90,27 @@ def run_model(
     masks: Sequence[Case],
     judge: Judge,
     results: Results,
-    args: argparse.Namespace,
+    work: Path,
+    *,
+    per_mask: int = 1,
+    batch_size: int = 16,
+    reference_masks: int | None = None,
+    few_masks_from: int = 250,
 ) -> dict[str, list[Case]]:
     """Sample one model in every way, and add a row for each.
+
+    Args:
+        model: name of the model in rows and folders.
+        ways: how to sample, the reference first.
+        load: loads the generator with overrides of ids of ``inference.yaml``.
+        masks: the label maps.
+        judge: measures the images.
+        results: where the rows go.
+        work: folder for the images.
+        per_mask: images for each mask.
+        batch_size: images sampled at once.
+        reference_masks: masks of ways with many steps; all by default.
+        few_masks_from: steps from which these masks are used.
 
     Returns:
         The generated cases by row.
@@ -99,10 +120,8 @@ def run_model(
     for way in ways:
         row = way.row(model)
         say(f"{row}: {way.label}")
-        chosen = masks[: args.reference_masks] if way.num_steps >= args.few_masks_from else masks
-        sampled = sample(
-            generator_for(way, load), chosen, args.work / row, per_mask=args.per_mask, batch_size=args.batch_size
-        )
+        chosen = masks[:reference_masks] if way.num_steps >= few_masks_from else masks
+        sampled = sample(generator_for(way, load), chosen, work / row, per_mask=per_mask, batch_size=batch_size)
         measured = judge.measure(sampled.cases, row)
         cells = judge.cells(sampled, measured)
         if reference is None:
@@ -163,7 +182,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for model, generator in samples.items()
     }
     tables = [
-        Table(titles[model], _COLUMNS, {way.row(model): way.label for way in ways}, judge.notes)
+        Table(
+            titles[model], {**COLUMNS, **DIFFERENCE_COLUMNS}, {way.row(model): way.label for way in ways}, judge.notes
+        )
         for model, (_, ways) in models.items()
     ]
     settings = {
@@ -182,7 +203,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = Results(args.output, "Samplers", _TEXT, settings, tables, device, args.overwrite)
     shown = masks[: min(8, len(masks))]
     for model, (load, ways) in models.items():
-        made = run_model(model, ways, load, masks, judge, results, args)
+        made = run_model(
+            model,
+            ways,
+            load,
+            masks,
+            judge,
+            results,
+            args.work,
+            per_mask=args.per_mask,
+            batch_size=args.batch_size,
+            reference_masks=args.reference_masks,
+            few_masks_from=args.few_masks_from,
+        )
         rows = {row: cases[:: args.per_mask][: len(shown)] for row, cases in made.items()}
         rows = {row: cases for row, cases in rows.items() if len(cases) == len(shown)}
         picture = args.output.with_name(f"{args.output.name}_{model}.png")

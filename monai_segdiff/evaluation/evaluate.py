@@ -12,13 +12,22 @@ from monai_segdiff.evaluation.others import OtherMasks, draw_other_masks
 from monai_segdiff.evaluation.page import write_page, write_picture
 from monai_segdiff.evaluation.pictures import failed_picture, samples_picture
 from monai_segdiff.evaluation.programs import load_program
-from monai_segdiff.evaluation.report import Report
+from monai_segdiff.evaluation.report import Headline, Report
 from monai_segdiff.evaluation.sections import failed_section, faithfulness_section, realism_section
-from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter, load_segmenter
-from monai_segdiff.evaluation.training import train_segmenter
+from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter
+from monai_segdiff.evaluation.training import open_segmenter
 
 __all__ = ["evaluate"]
 
+_HEADLINES = (
+    Headline(
+        "Dice to mask", ("faithfulness", "mean", "dice"), "number", ("faithfulness", "mean", "ceiling"), "ceiling"
+    ),
+    Headline("Failed samples", ("failed", "any", "rate"), "percent", ("failed", "any", "real"), "real images"),
+    Headline(
+        "KID", ("realism", "kid", "synthetic"), "distance", ("realism", "kid", "training"), "real training images"
+    ),
+)
 _FEWEST_TRAINING = 100  # real training images whose distance stands beside the synthetic images', at least
 
 
@@ -67,14 +76,10 @@ def evaluate(
     """
     inputs = read_inputs(real, synthetic, max_images)
     output = Path(output)
-    reads: Segmenter
-    if segmenter is None:
-        cache = output / "segmenter" if cache_dir is None else Path(cache_dir)
-        reads = train_segmenter(
-            inputs.training, inputs.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
-        )
-    else:
-        reads = load_segmenter(segmenter, inputs.classes)
+    cache = output / "segmenter" if cache_dir is None else Path(cache_dir)
+    reads = open_segmenter(
+        segmenter, inputs.training, inputs.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
+    )
     features, features_name = _features(extractor, reads)
 
     others: tuple[OtherMasks | None, OtherMasks | None] = (None, None)
@@ -124,6 +129,7 @@ def _report(
             realism_section(held, seen, made, features, seed),
         ],
         samples=samples_picture(inputs, held, made, with_real),
+        headlines=_HEADLINES,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from monai_segdiff.evaluation.pairs import PairReader
 
 __all__ = ["Inputs", "evenly", "read_inputs"]
 
+_T = TypeVar("_T")
 _RANGE_IMAGES = 64  # real images that an unknown intensity range is measured on
 
 
@@ -127,7 +129,7 @@ def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None 
     return inputs
 
 
-def evenly(cases: Sequence[Case], number: int | None) -> list[Case]:
+def evenly(cases: Sequence[_T], number: int | None) -> list[_T]:
     """At most `number` cases, evenly spaced.
 
     Raises:

@@ -16,8 +16,13 @@ from monai_segdiff.metrics import Estimate
 __all__ = ["render_page", "write_page", "write_picture"]
 
 
-def render_page(report: Report) -> str:
-    """The page as a string; pictures are embedded."""
+def render_page(report: Report, name: str = "report") -> str:
+    """The page as a string; pictures are embedded.
+
+    Args:
+        report: what it shows.
+        name: of the files with the figures, without their ending.
+    """
     environment = Environment(
         loader=PackageLoader("monai_segdiff.evaluation"),
         autoescape=select_autoescape(default=True),
@@ -27,18 +32,23 @@ def render_page(report: Report) -> str:
     environment.filters["cell"] = format_cell
     environment.filters["png"] = _embedded
     environment.tests["estimate"] = lambda cell: isinstance(cell, Estimate)
-    return environment.get_template("report.html.j2").render(report=report, headlines=_headlines(report))
+    return environment.get_template("report.html.j2").render(report=report, headlines=_headlines(report), name=name)
 
 
-def write_page(report: Report, folder: str | Path) -> Path:
+def write_page(report: Report, folder: str | Path, name: str = "report") -> Path:
     """Write `report.html`, complete or not at all, and return its path.
+
+    Args:
+        report: what it shows.
+        folder: where to.
+        name: of the file, without its ending.
 
     Raises:
         OSError: if the folder cannot be written.
     """
-    path = Path(folder) / "report.html"
+    path = Path(folder) / f"{name}.html"
     with atomic_file(path) as temporary:
-        temporary.write_text(render_page(report), encoding="utf-8")
+        temporary.write_text(render_page(report, name), encoding="utf-8")
     return path
 
 
@@ -63,15 +73,10 @@ def _embedded(picture: Picture) -> str:
 
 
 def _headlines(report: Report) -> list[tuple[str, str, str]]:
-    """The three figures that are read first: label, value, what it is held to."""
-    chosen = (
-        ("Dice to mask", ("faithfulness", "mean", "dice"), "number", ("faithfulness", "mean", "ceiling"), "ceiling"),
-        ("Failed samples", ("failed", "any", "rate"), "percent", ("failed", "any", "real"), "real images"),
-        ("KID", ("realism", "kid", "synthetic"), "distance", ("realism", "kid", "training"), "real training images"),
-    )
+    """Label, value, and what it is held to."""
     return [
-        (label, _value(report, keys, style), f"{against} {_value(report, other, style)}")
-        for label, keys, style, other, against in chosen
+        (line.label, _value(report, line.figure, line.style), f"{line.name} {_value(report, line.against, line.style)}")
+        for line in report.headlines
     ]
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
 
 from monai_segdiff.evaluation.inputs import Inputs
 from monai_segdiff.evaluation.measure import Measurements
+from monai_segdiff.evaluation.method_rows import MethodRow
 from monai_segdiff.evaluation.pairs import Pair, PairReader
 from monai_segdiff.evaluation.report import Picture
 from monai_segdiff.handlers.picture import class_color, color_labels, gray_levels, picture_grid, upright
 
-__all__ = ["COLUMNS", "failed_picture", "samples_picture"]
+__all__ = ["COLUMNS", "failed_picture", "methods_picture", "samples_picture"]
 
 COLUMNS = 8
 _TILE = 128
@@ -51,6 +53,32 @@ def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements,
     legend = {name: class_color(index) for index, name in enumerate(inputs.classes, start=1)}
     caption += "; evenly spaced over the data set, not selected."
     return Picture(caption, picture_grid(rows, _TILE, _GAP), tuple(names), legend)
+
+
+def methods_picture(rows: Sequence[MethodRow], reader: PairReader, with_real: bool) -> Picture:
+    """What each method was told and made, in rows, above the real images; evenly spaced, none chosen by eye.
+
+    Args:
+        rows: methods, those of one condition together.
+        reader: reads the real cases.
+        with_real: whether to show the real images.
+    """
+    chosen = _evenly(range(len(rows[0].matches)), COLUMNS)
+    tiles, names = [], []
+    legend: dict[str, tuple[int, int, int]] = {}
+    for condition, members in groupby(rows, key=lambda row: row.condition):
+        tiles.append([_mask_tile(condition.reader(rows[0].matches[i].real)) for i in chosen])
+        names.append(condition.name or "mask")
+        legend |= {name: class_color(index) for index, name in enumerate(condition.reader.classes, start=1)}
+        for row in members:
+            tiles.append([_image_tile(row.reader(row.matches[i].generated)) for i in chosen])
+            names.append(row.method)
+    if with_real:
+        tiles.append([_image_tile(reader(rows[0].matches[i].real)) for i in chosen])
+        names.append("real")
+    caption = "What each method was told, and what it made of it" + (", above the real images" if with_real else "")
+    caption += "; evenly spaced over the data set, not selected."
+    return Picture(caption, picture_grid(tiles, _TILE, _GAP), tuple(names), legend)
 
 
 def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str, torch.Tensor]) -> Picture | None:

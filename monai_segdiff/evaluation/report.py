@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,21 @@ import numpy as np
 from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.metrics import Estimate
 
-__all__ = ["Cell", "Column", "Picture", "Report", "Row", "Section", "format_cell"]
+__all__ = ["Cell", "Column", "Headline", "Picture", "Report", "Row", "Section", "format_cell"]
 
 Cell = Estimate | float | int | str | None
 
-_FORMATS = {"number": "{:.3f}", "percent": "{:.1%}", "count": "{:,d}", "text": "{}"}
+_FORMATS = {
+    "number": "{:.3f}",
+    "percent": "{:.1%}",
+    "count": "{:,d}",
+    "text": "{}",
+    "error": "{:.4f}",
+    "error difference": "{:+.4f}",
+    "decibel": "{:.2f}",
+    "decibel difference": "{:+.2f}",
+    "seconds": "{:.3g}",
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,8 @@ class Column:
 
     Args:
         title: heading.
-        style: "number", "distance" (five decimals where small), "percent", "count" or "text".
+        style: "number", "distance" (five decimals where small), "percent", "count", "seconds" or "text"; "error" (four
+            decimals) and "decibel" (two), or "error difference" and "decibel difference", which show their sign.
     """
 
     title: str
@@ -86,6 +97,25 @@ class Section:
     pictures: list[Picture] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Headline:
+    """One of the figures that are read first.
+
+    Args:
+        label: what it is.
+        figure: section, row and column.
+        style: as of a column.
+        against: the figure that it is held to.
+        name: what that is.
+    """
+
+    label: str
+    figure: tuple[str, str, str]
+    style: str
+    against: tuple[str, str, str]
+    name: str
+
+
 @dataclass
 class Report:
     """A whole report.
@@ -97,6 +127,7 @@ class Report:
         split_is_weak: whether that limits what the report can say.
         sections: its subjects.
         samples: the picture of samples.
+        headlines: the figures that are read first.
     """
 
     title: str
@@ -105,6 +136,7 @@ class Report:
     split_is_weak: bool
     sections: list[Section]
     samples: Picture
+    headlines: Sequence[Headline] = ()
 
     def cell(self, section: str, row: str, column: str) -> Cell:
         """Look up one figure by its keys.
@@ -152,8 +184,24 @@ class Report:
             lines += [f"WARNING: {warning}" for warning in section.warnings]
         return "\n".join(lines)
 
-    def write_data(self, folder: str | Path) -> None:
+    def markdown(self) -> str:
+        """The tables as Markdown."""
+        lines = [f"# {self.title}", "", self.split]
+        for section in self.sections:
+            titles = ["", *(column.title for column in section.columns.values())]
+            lines += ["", f"## {section.title}", "", f"| {' | '.join(titles)} |", "|---|" + "--:|" * len(titles[1:])]
+            for row in section.rows:
+                cells = [format_cell(row.cells.get(k), c.style) for k, c in section.columns.items()]
+                lines.append(f"| {' | '.join([row.label, *cells])} |")
+            lines += ["", *(f"- {note}" for note in [*section.notes, *section.warnings])]
+        return "\n".join(lines) + "\n"
+
+    def write_data(self, folder: str | Path, name: str = "report") -> None:
         """Write `report.json`, `report.csv` and `report.txt`, each complete or not at all.
+
+        Args:
+            folder: where to.
+            name: of the files, without their ending.
 
         Raises:
             OSError: if the folder cannot be written.
@@ -163,12 +211,12 @@ class Report:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["section", "row", "column", "value", "low", "high", "n", "groups", "reason"])
         writer.writerows(self._lines())
-        for name, text in (
-            ("report.json", json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"),
-            ("report.csv", table.getvalue()),
-            ("report.txt", self.summary() + "\n"),
+        for ending, text in (
+            ("json", json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"),
+            ("csv", table.getvalue()),
+            ("txt", self.summary() + "\n"),
         ):
-            with atomic_file(folder / name) as temporary:
+            with atomic_file(folder / f"{name}.{ending}") as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
     def _lines(self) -> Iterator[list[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.evaluation.programs import Program, load_program
 
-__all__ = ["Segmenter", "TrainedSegmenter", "UserSegmenter", "load_segmenter", "save_segmenter"]
+__all__ = ["MergedSegmenter", "Segmenter", "TrainedSegmenter", "UserSegmenter", "load_segmenter", "save_segmenter"]
 
 _FORMAT = "monai_segdiff segmenter 1"
 
@@ -143,6 +143,26 @@ class UserSegmenter(Segmenter):
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """As in `Segmenter`."""
         return self._program(images)
+
+
+class MergedSegmenter(Segmenter):
+    """A segmenter read with fewer classes: some of its own count as one.
+
+    Args:
+        segmenter: reads images with its own classes.
+        members: class name to the names of the segmenter's classes that it stands for; each of these in one of them.
+    """
+
+    def __init__(self, segmenter: Segmenter, members: Mapping[str, Sequence[str]]) -> None:
+        self.name = segmenter.name
+        self.classes = tuple(members)
+        self._segmenter = segmenter
+        self._channels = [[0], *([segmenter.classes.index(m) + 1 for m in names] for names in members.values())]
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """As in `Segmenter`; the highest score among the classes that count as one, so that it wins where one wins."""
+        scores = self._segmenter.logits(images)
+        return torch.cat([scores[:, channels].amax(1, keepdim=True) for channels in self._channels], dim=1)
 
 
 def save_segmenter(segmenter: TrainedSegmenter, path: str | Path) -> None:

@@ -15,6 +15,7 @@ from monai.data import CacheDataset, DataLoader
 from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler
 from monai.losses import DiceCELoss
+from monai.transforms import Transform
 from torch.utils.data import RandomSampler
 
 from monai_segdiff.data import Case
@@ -23,7 +24,7 @@ from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter, load_segmenter, save_segmenter
 from monai_segdiff.handlers import ImagesProgressBar
 
-__all__ = ["segmenter_images", "train_segmenter"]
+__all__ = ["open_segmenter", "segmenter_images", "train_segmenter"]
 
 _LEARNING_RATE = 4e-3
 _BATCH = {2: 16, 3: 4}
@@ -35,6 +36,36 @@ _FEWEST = {2: 4000, 3: 1000}
 def segmenter_images(spatial_shape: Sequence[int]) -> int:
     """Default length of the training in images seen: about as many pixels for every size, within limits."""
     return min(max(_PIXELS // math.prod(spatial_shape), _FEWEST[len(spatial_shape)]), 16_000)
+
+
+def open_segmenter(
+    file: str | Path | None,
+    cases: Sequence[Case],
+    reader: PairReader,
+    images: int | None = None,
+    seed: int = 0,
+    *,
+    cache_dir: str | Path,
+    progress: bool = True,
+) -> Segmenter:
+    """Load the segmenter that the user gives, or train one.
+
+    Args:
+        file: as for `load_segmenter`; None to train.
+        cases: as for `train_segmenter`, and so the others.
+        reader: reads them.
+        images: length of the training in images seen.
+        seed: of the training.
+        cache_dir: folder of trained segmenters.
+        progress: whether to show a progress bar.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, or there are no cases to train on.
+    """
+    if file is not None:
+        return load_segmenter(file, list(reader.classes))
+    return train_segmenter(cases, reader, images, seed, cache_dir=cache_dir, progress=progress)
 
 
 def train_segmenter(
@@ -97,6 +128,19 @@ def train_segmenter(
     return segmenter
 
 
+class _ReadPair(Transform):
+    """Reads a training case. A plain function would do, but MONAI keeps in memory only what transforms give."""
+
+    def __init__(self, reader: PairReader) -> None:
+        self.reader = reader
+
+    def __call__(self, case: Case) -> dict[str, torch.Tensor]:
+        pair = self.reader(case)
+        if not torch.isfinite(pair.image).all():
+            raise ValueError(f"{case.image} holds NaN or infinite values: repair or remove this training case")
+        return {"image": pair.image, "label": pair.mask.to(torch.uint8)}
+
+
 def _train(
     segmenter: TrainedSegmenter,
     cases: Sequence[Case],
@@ -107,14 +151,8 @@ def _train(
     device: str | torch.device | None,
     progress: bool,
 ) -> None:
-    def read(case: Case) -> dict[str, torch.Tensor]:
-        pair = reader(case)
-        if not torch.isfinite(pair.image).all():
-            raise ValueError(f"{case.image} holds NaN or infinite values: repair or remove this training case")
-        return {"image": pair.image, "label": pair.mask.to(torch.uint8)}
-
     kept = max(_MEMORY // (5 * pixels), 1)
-    dataset = CacheDataset(cases, read, cache_num=kept, num_workers=1, copy_cache=False, progress=False)
+    dataset = CacheDataset(cases, _ReadPair(reader), cache_num=kept, num_workers=1, copy_cache=False, progress=False)
     batch_size = min(_BATCH[segmenter.settings["spatial_dims"]], len(cases))
     generator = torch.Generator().manual_seed(seed)
     sampler = RandomSampler(dataset, num_samples=max(images, batch_size), generator=generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -47,8 +48,8 @@ def generate_dataset(
     Args:
         generator: from :func:`monai_segdiff.generation.load_generator`.
         masks: from :func:`monai_segdiff.generation.collect_masks`.
-        output: folder for ``imagesTr``, ``labelsTr``, ``dataset.json`` and ``manifest.json``. What is there already,
-            made with the same arguments, is not made again.
+        output: folder for ``imagesTr``, ``labelsTr``, ``dataset.json``, ``manifest.json`` and
+            ``manifest.seconds.json``. What is there already, made with the same arguments, is not made again.
         per_mask: images for each mask, at least 1.
         batch_size: images sampled at once.
         overwrite: remove first what another run has generated in the folder.
@@ -77,10 +78,13 @@ def generate_dataset(
         with tqdm(total=len(todo), desc="generating", unit="img", disable=not progress or rank != 0) as bar:
             for indices in _batches(todo, batch_size):
                 encoded = {m: generator.condition(_label(masks[m])) for m in {i // per_mask for i in indices}}
-                images = generator.sample(torch.stack([encoded[i // per_mask] for i in indices]), indices)
+                conditions = torch.stack([encoded[i // per_mask] for i in indices])
+                started = time.perf_counter()
+                images = generator.sample(conditions, indices)
+                seconds = round((time.perf_counter() - started) / len(indices), 6)
                 for index, image in zip(indices, images, strict=True):
                     record = _write_pair(root, masks[index // per_mask], index, per_mask, image, generator)
-                    manifest.append(record, rank)
+                    manifest.append({**record, "seconds": seconds}, rank)
                     bar.update()
         processes.wait()
         if rank == 0:

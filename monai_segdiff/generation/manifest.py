@@ -13,7 +13,7 @@ from monai_segdiff.data.atomic import atomic_file
 __all__ = ["Manifest"]
 
 _FORMAT = 1
-_FILE, _HEADER_FILE = "manifest.json", "manifest.header.json"
+_FILE, _HEADER_FILE, _SECONDS_FILE = "manifest.json", "manifest.header.json", "manifest.seconds.json"
 
 
 class Manifest:
@@ -21,7 +21,8 @@ class Manifest:
 
     While samples are made, each process appends to a journal of its own, a line a sample, after the sample's files are
     complete. ``finish`` gathers the journals in ``manifest.json``. Whatever is killed and whenever, what a line names
-    is there.
+    is there. The time that a sample took (``seconds`` of its record) is a fact of the run and not of the result, which
+    is the same however it was made: it goes to ``manifest.seconds.json``, by sample index.
 
     Args:
         root: folder of the data set.
@@ -54,6 +55,10 @@ class Manifest:
         return self.root / _HEADER_FILE
 
     @property
+    def _seconds_file(self) -> Path:
+        return self.root / _SECONDS_FILE
+
+    @property
     def file(self) -> Path:
         """The finished manifest."""
         return self.root / _FILE
@@ -74,7 +79,10 @@ class Manifest:
         """Everything that is complete, by sample index: records whose files exist."""
         found: dict[int, dict[str, Any]] = {}
         if self.file.is_file():
-            found.update({record["index"]: record for record in _read(self.file)["samples"]})
+            seconds = _read(self._seconds_file) if self._seconds_file.is_file() else {}
+            for record in _read(self.file)["samples"]:
+                time = seconds.get(str(record["index"]))
+                found[record["index"]] = record if time is None else {**record, "seconds": time}
         for journal in self.root.glob("manifest.*.jsonl"):
             for line in journal.read_text().splitlines():
                 try:
@@ -107,12 +115,17 @@ class Manifest:
             ) from error
 
     def finish(self) -> list[dict[str, Any]]:
-        """Write ``manifest.json`` from all journals and remove them.
+        """Write ``manifest.json`` and ``manifest.seconds.json`` from all journals and remove these.
 
         Returns:
-            The records, by index.
+            The records without their times, by index.
         """
-        samples = list(self.records().values())
+        records = self.records()
+        seconds = {index: record["seconds"] for index, record in records.items() if "seconds" in record}
+        samples = [{key: value for key, value in r.items() if key != "seconds"} for r in records.values()]
+        if seconds:
+            with atomic_file(self._seconds_file) as temporary:
+                temporary.write_text(json.dumps(seconds))
         with atomic_file(self.file) as temporary:
             temporary.write_text(json.dumps({**self.header, "samples": samples}, indent=1))
         for leftover in [*self.root.glob("manifest.*.jsonl"), self._header_file]:

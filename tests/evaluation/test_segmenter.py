@@ -33,6 +33,20 @@ def test_training_is_reproducible_and_leaves_the_random_state_alone(real_set, re
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_training_reads_each_image_once(real_set, tmp_path):
+    read = []
+
+    class Counting(PairReader):
+        def __call__(self, case):
+            read.append(case.id)
+            return super().__call__(case)
+
+    cases = real_set.splits["training"][:8]
+    reader = Counting(real_set.classes, real_set.intensity_range, 2)
+    train_segmenter(cases, reader, 64, cache_dir=tmp_path, progress=False)
+    assert sorted(read) == sorted([cases[0].id, *(case.id for case in cases)])  # the first also for its size
+
+
 def test_cache_is_used_for_the_same_data_and_settings_only(real_set, reader, tmp_path, monkeypatch):
     cases = real_set.splits["training"]
     first = train_segmenter(cases[:8], reader, 32, cache_dir=tmp_path, progress=False)

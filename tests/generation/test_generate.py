@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -16,6 +17,11 @@ from monai_segdiff.networks import weights_hash
 
 def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def without_times(root: Path) -> dict[str, bytes]:
+    """All contents but those that no two runs share."""
+    return {name: content for name, content in contents(root).items() if name != "manifest.seconds.json"}
 
 
 def manifest_of(root: Path) -> dict:
@@ -78,6 +84,18 @@ def test_the_manifest_says_what_each_sample_was_made_from_and_how(reference, mas
             "evaluations": 4,
             "weights_sha256": weights,
         }
+
+
+def test_the_time_of_every_sample_stands_beside_the_manifest(reference, tmp_path, load, masks):
+    generator = load()
+    sample = generator.sample
+    generator.sample = lambda conditions, indices: time.sleep(0.2) or sample(conditions, indices)
+    generate_dataset(generator, masks, tmp_path / "s", per_mask=3, batch_size=8, progress=False)
+    seconds = json.loads((tmp_path / "s" / "manifest.seconds.json").read_text())
+    assert list(seconds) == [str(index) for index in range(12)]
+    assert all(seconds[str(index)] == seconds["0"] >= 0.2 / 8 for index in range(8))  # a batch's time, shared evenly
+    assert all(seconds[str(index)] == seconds["8"] >= 0.2 / 4 for index in range(8, 12))
+    assert manifest_of(tmp_path / "s") == manifest_of(reference)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
@@ -160,7 +178,7 @@ def test_overwriting_replaces_what_was_generated_and_nothing_else(reference, tmp
     generate_dataset(load(seed=1), masks[:1], root, overwrite=True, progress=False)
     fresh = tmp_path / "fresh"
     generate_dataset(load(seed=1), masks[:1], fresh, progress=False)
-    assert {**contents(fresh), "notes.txt": b"mine"} == contents(root)
+    assert {**without_times(fresh), "notes.txt": b"mine"} == without_times(root)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -43,11 +43,27 @@ def test_missing_weights_say_how_to_train(make_bundle, tmp_path):
         ({"sampler": "euler"}, "unknown sampler 'euler'"),
         ({"num_steps": 0}, "at least 1"),
         ({"null_prob": 0.0, "guidance_weight": 2.0}, "null"),
+        ({"samplr": "heun"}, r"'samplr' cannot be set: .*inference\.yaml has no such id"),
     ],
 )
 def test_impossible_settings_are_told_without_the_layers_around_them(load, overrides, message):
     with pytest.raises(ValueError, match=message):
         load(**overrides)
+
+
+def test_weights_lie_where_the_bundle_says(trained_bundle, tmp_path):
+    root = tmp_path / "moved"
+    shutil.copytree(trained_bundle.root, root, ignore=shutil.ignore_patterns("phantoms*", "eval"))
+    (root / "models").rename(root / "elsewhere")
+    generator = load_generator(root, overrides={"ckpt_dir": str(root / "elsewhere")})
+    assert generator.weights == root / "elsewhere" / "model.pt"
+    assert generator.image_size == (16, 16)
+    (root / "configs" / "moved.yaml").write_text("ckpt_dir: $@bundle_root + '/elsewhere'\nnum_steps: 2\n")
+    generator = load_generator(root, overlays=["moved.yaml"])
+    assert generator.weights == root / "elsewhere" / "model.pt"
+    assert generator.settings["num_steps"] == 2, "an overlay comes after the card"
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
+        load_generator(root, overlays=["nowhere.yaml"])
 
 
 def test_half_precision_stays_near_full_precision(trained_bundle, load):

@@ -36,6 +36,19 @@ def test_a_finished_manifest_is_gone_on_with(tmp_path):
     assert len(second.finish()) == 2
 
 
+def test_times_stand_in_their_own_file_and_survive_what_comes_after(tmp_path):
+    first = Manifest(tmp_path, HEADER)
+    for index in range(2):
+        first.append({**record(tmp_path, index), "seconds": 0.5 + index}, 0)
+    assert first.finish() == [record(tmp_path, index) for index in range(2)]
+    second = Manifest(tmp_path, HEADER)
+    second.append({**record(tmp_path, 1), "seconds": 9.0}, 0)  # made again
+    second.append({**record(tmp_path, 2), "seconds": 2.5}, 1)
+    second.finish()
+    assert json.loads((tmp_path / "manifest.seconds.json").read_text()) == {"0": 0.5, "1": 9.0, "2": 2.5}
+    assert json.loads((tmp_path / "manifest.json").read_text())["samples"] == [record(tmp_path, i) for i in range(3)]
+
+
 def test_samples_whose_files_are_gone_do_not_count(tmp_path):
     manifest = Manifest(tmp_path, HEADER)
     for index in range(3):

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ TINY = {
     "channels": [8, 8],
     "num_res_blocks": 1,
     "attention_levels": [False, False],
-    "num_head_channels": 4,
     "norm_num_groups": 4,
     "num_steps": 4,
     "batch_size": 4,
@@ -40,14 +39,18 @@ TINY = {
     "learning_rate": 0.01,
     "warmup_steps": 1,
     "cooldown": 0.0,  # so that a longer training begins as a shorter one
+    "checkpoint_interval": 1,
     "amp_dtype": "float32",
     "val_interval": 1,
     "preview_interval": 2,
     "preview_images": 2,
     "phantom_patients": 10,
-    "phantom_slices": 2,
     "phantoms#fractions": [0.6, 0.2, 0.2],
     "phantoms#progress": False,
+}
+TINY_OF = {
+    "ct_organ": {**TINY, "num_head_channels": 4, "phantom_slices": 2},
+    "knee_drr": {**TINY, "phantom_views": 2},
 }
 
 
@@ -66,10 +69,10 @@ def _own_logging() -> Iterator[None]:
 
 @dataclass
 class TinyBundle:
-    """A copy of ``ct_organ`` that trains in two seconds."""
+    """A copy of a bundle that trains in two seconds."""
 
     root: Path
-    overrides: dict[str, Any] = field(default_factory=lambda: dict(TINY))
+    overrides: dict[str, Any]
 
     def config(self, *names: str) -> list[str]:
         return [str(self.root / "configs" / name) for name in names]
@@ -93,19 +96,26 @@ class TinyBundle:
 
 @pytest.fixture(scope="session")
 def make_bundle() -> Callable[..., TinyBundle]:
-    """Copy the bundle to a folder; nothing in it is trained."""
+    """Copy a bundle to a folder; nothing in it is trained."""
 
-    def make(folder: Path, **overrides: Any) -> TinyBundle:
-        root = copy_bundle("ct_organ", folder / "ct_organ")
-        return TinyBundle(root, {**TINY, **overrides})
+    def make(folder: Path, name: str = "ct_organ", **overrides: Any) -> TinyBundle:
+        return TinyBundle(copy_bundle(name, folder / name), {**TINY_OF[name], **overrides})
 
     return make
 
 
 @pytest.fixture(scope="session")
 def trained_bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., TinyBundle]) -> TinyBundle:
-    """The bundle after a training on phantoms: not to be changed."""
+    """``ct_organ`` after a training on phantoms: not to be changed."""
     bundle = make_bundle(tmp_path_factory.mktemp("trained"))
+    bundle.run()
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def trained_knee(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., TinyBundle]) -> TinyBundle:
+    """``knee_drr`` after a training on phantoms: not to be changed."""
+    bundle = make_bundle(tmp_path_factory.mktemp("trained"), "knee_drr")
     bundle.run()
     return bundle
 

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_a_bundle_is_found_by_name_and_by_folder(make_bundle, tmp_path, monkeypatch):
-    assert bundle_path("ct_organ") == ROOT / "bundles" / "ct_organ"
+    for name in ("ct_organ", "knee_drr"):
+        assert bundle_path(name) == ROOT / "bundles" / name
     bundle = make_bundle(tmp_path)
     assert bundle_path(bundle.root) == bundle.root
     monkeypatch.chdir(tmp_path)
@@ -23,7 +24,9 @@ def test_a_bundle_is_found_by_name_and_by_folder(make_bundle, tmp_path, monkeypa
 
 
 def test_an_unknown_bundle_names_the_known_ones(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no bundle 'mars': give one of .*ct_organ.*configs/metadata\.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no bundle 'mars': give one of ct_organ, knee_drr, .*configs/metadata\.json"
+    ):
         bundle_path("mars")
     with pytest.raises(FileNotFoundError, match="no bundle"):
         bundle_path(tmp_path)
@@ -43,14 +46,14 @@ def test_an_installed_wheel_carries_the_bundles(tmp_path):
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "bundles").rglob("*") if path.is_file()}
     shipped = {name for name in shipped if not re.match(r".*/(models|eval|phantoms\w*)/", name)}
     assert shipped <= {name.removeprefix("monai_segdiff/") for name in names}
-    program = "import monai_segdiff as m; print(m.__file__); print(m.bundle_path('ct_organ'))"
+    program = "import monai_segdiff as m; print(m.__file__); print(m.bundle_path('knee_drr'))"
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=empty, env=environment, capture_output=True, text=True, check=True
     )
     module, bundle = done.stdout.splitlines()
     assert Path(module).is_relative_to(installed)
-    assert Path(bundle) == installed / "monai_segdiff" / "bundles" / "ct_organ"
+    assert Path(bundle) == installed / "monai_segdiff" / "bundles" / "knee_drr"
     assert (Path(bundle) / "configs" / "train.yaml").read_text() == (
-        ROOT / "bundles" / "ct_organ" / "configs" / "train.yaml"
+        ROOT / "bundles" / "knee_drr" / "configs" / "train.yaml"
     ).read_text()

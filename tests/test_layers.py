@@ -18,7 +18,7 @@ LAYERS = [
     ["metrics", "data"],
     ["engines", "handlers"],
     ["generation", "evaluation"],
-    ["demo"],
+    ["comparison", "demo"],
     ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

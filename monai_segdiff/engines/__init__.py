@@ -1,5 +1,6 @@
 from __future__ import annotations
 
 from monai_segdiff.engines.prepare_batch import SegDiffusionPrepareBatch
+from monai_segdiff.engines.regression import RegressionPrepareBatch
 
-__all__ = ["SegDiffusionPrepareBatch"]
+__all__ = ["RegressionPrepareBatch", "SegDiffusionPrepareBatch"]

@@ -9,6 +9,7 @@ import torch
 from monai.engines import PrepareBatch
 
 from monai_segdiff.diffusion import Parameterization
+from monai_segdiff.engines.pair import plain_pair
 
 __all__ = ["SegDiffusionPrepareBatch"]
 
@@ -25,7 +26,7 @@ class SegDiffusionPrepareBatch(PrepareBatch):
 
     Args:
         parameterization: draws the levels and makes the network's input and target from image, noise and level.
-        image_key: key of the clean images in the batch, ``(B, C, *spatial)``, in [-1, 1].
+        image_key: key of the clean images in the batch, ``(B, C, *spatial)``, in the network's range.
         condition_key: key of the encoded masks in the batch, ``(B, K, *spatial)``; None trains without a condition.
 
     Example:
@@ -64,37 +65,9 @@ class SegDiffusionPrepareBatch(PrepareBatch):
             KeyError: if the batch lacks one of the keys.
             ValueError: if the shapes of images and condition do not belong together.
         """
-        image = self._plain(batchdata, self.image_key, device, non_blocking, **kwargs)
-        keywords: dict[str, torch.Tensor] = {}
-        if self.condition_key is not None:
-            condition = self._plain(batchdata, self.condition_key, device, non_blocking, **kwargs)
-            self._check_shapes(image, condition)
-            keywords["condition"] = condition
+        image, condition = plain_pair(batchdata, self.image_key, self.condition_key, device, non_blocking, **kwargs)
+        keywords = {} if condition is None else {"condition": condition}
         level = self.parameterization.draw_levels(image.shape[0], device=image.device)
         noise = torch.randn_like(image)
         network_input, timesteps, target = self.parameterization.training_pair(image, noise, level)
         return network_input, target, (timesteps,), keywords
-
-    @staticmethod
-    def _plain(
-        batchdata: Mapping[str, torch.Tensor],
-        key: str,
-        device: str | torch.device | None,
-        non_blocking: bool,
-        **kwargs: Any,
-    ) -> torch.Tensor:
-        if key not in batchdata:
-            raise KeyError(f"the batch has no '{key}', only {sorted(batchdata)}: check the transforms' keys")
-        tensor = torch.as_tensor(batchdata[key])
-        if hasattr(tensor, "as_tensor"):
-            tensor = tensor.as_tensor()
-        return tensor.to(**{"device": device, "non_blocking": non_blocking, "dtype": torch.float32, **kwargs})
-
-    def _check_shapes(self, image: torch.Tensor, condition: torch.Tensor) -> None:
-        if image.shape[0] == condition.shape[0] and image.shape[2:] == condition.shape[2:] and image.ndim > 2:
-            return
-        raise ValueError(
-            f"'{self.image_key}' of shape {tuple(image.shape)} and '{self.condition_key}' of shape "
-            f"{tuple(condition.shape)} do not belong together: both must be (batch, channels, *spatial) with equal "
-            "batch and spatial sizes; crop, resize and pad both keys in the same transform"
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from monai.bundle import ConfigParser
 
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.errors import unwrapped_errors
-from monai_segdiff.inferers import SamplingInferer
+from monai_segdiff.inferers import RegressionInferer, SamplingInferer
 from monai_segdiff.networks import load_weights, weights_hash
 
-__all__ = ["TrainedGenerator", "load_generator"]
+__all__ = ["TrainedGenerator", "default_weights", "load_generator"]
 
 
 @dataclass
@@ -25,22 +25,22 @@ class TrainedGenerator:
 
     Args:
         name: name of the bundle.
-        network: the denoising network with its weights, on its device.
-        inferer: what samples.
+        network: the network with its weights, on its device.
+        inferer: what samples, or what calls a regression network.
         preprocessing: dictionary transform; label map file under ``image`` to encoded mask.
         rescale: dictionary transform; network's range under ``pred`` to intensities.
-        classes: class name to label id or ids.
+        classes: class name to label id or ids, as the label maps hold them.
         parents: class name to the name of the class that encloses it.
         intensity_range: lowest and highest intensity of a generated image.
         image_size: spatial size of the images.
         weights: file of the weights.
         weights_sha256: their hash.
-        settings: what shapes a sample, for the record.
+        settings: what shapes a sample, the seed included, for the record.
     """
 
     name: str
     network: torch.nn.Module
-    inferer: SamplingInferer
+    inferer: SamplingInferer | RegressionInferer
     preprocessing: Any
     rescale: Any
     classes: dict[str, Any]
@@ -84,38 +84,69 @@ def load_generator(
     bundle: str | os.PathLike[str],
     weights: str | os.PathLike[str] | None = None,
     *,
+    overlays: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
 ) -> TrainedGenerator:
     """Load a generator from a bundle.
 
     ``configs/inference.yaml`` says what it consists of; the card that training writes beside the weights
-    (``model.yaml`` for ``model.pt``) says what was trained.
+    (``model.yaml`` for ``model.pt``) says what was trained. Read are ``network``, ``inferer``, ``preprocessing``,
+    ``rescale``, ``classes``, ``parents``, ``intensity_range``, ``image_size`` and ``record``: what shapes a sample.
 
     Args:
         bundle: a bundle's name or folder.
-        weights: file of the weights; by default the bundle's ``models/model.pt``.
+        weights: file of the weights; by default ``model.pt`` in the ``ckpt_dir`` of ``inference.yaml``.
+        overlays: names of files in the bundle's ``configs`` that are read after the card.
         overrides: values for ids of ``inference.yaml``, such as ``{"num_steps": 30, "device": "cpu"}``.
 
     Returns:
         The generator, ready to sample.
 
     Raises:
-        FileNotFoundError: if there is no such bundle, or no weights.
-        ValueError: if the weights belong to another network, or a setting is not possible.
+        FileNotFoundError: if there is no such bundle or overlay, or no weights.
+        ValueError: if the weights belong to another network, or a setting does not exist or is not possible.
     """
     root = bundle_path(bundle)
-    file = Path(weights) if weights is not None else root / "models" / "model.pt"
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"no weights at {file}: train the bundle first (python -m monai.bundle run training --config_file "
-            f"configs/train.yaml, in {root}), or name the file with --weights"
-        )
-    card = file.with_suffix(".yaml")
-    parser = ConfigParser()
-    parser.read_config([root / "configs" / "inference.yaml", *([card] if card.is_file() else [])])
-    parser.update({"bundle_root": str(root), "ckpt_dir": str(file.parent), **(overrides or {})})
+    values = {"bundle_root": str(root), **(overrides or {})}
     with unwrapped_errors():
+        file = default_weights(root, overlays, overrides) if weights is None else Path(weights)
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"no weights at {file}: train the bundle first (python -m monai.bundle run training --config_file "
+                f"configs/train.yaml, in {root}), or name the file with --weights"
+            )
+        card = file.with_suffix(".yaml")
+        parser = _configuration(root, [card] if card.is_file() else [], overlays, values)
+        parser["ckpt_dir"] = str(file.parent)
         return _from_configuration(root.name, file, parser)
+
+
+def default_weights(
+    bundle: str | os.PathLike[str], overlays: Sequence[str] = (), overrides: Mapping[str, Any] | None = None
+) -> Path:
+    """Where the weights lie when nobody says so, whether they are there or not.
+
+    Args:
+        bundle: a bundle's name or folder.
+        overlays: as for :func:`load_generator`.
+        overrides: as for :func:`load_generator`.
+    """
+    root = bundle_path(bundle)
+    parser = _configuration(root, [], overlays, {"bundle_root": str(root), **(overrides or {})})
+    return Path(parser.get_parsed_content("ckpt_dir")) / "model.pt"
+
+
+def _configuration(
+    root: Path, cards: Sequence[Path], overlays: Sequence[str], values: Mapping[str, Any]
+) -> ConfigParser:
+    parser = ConfigParser()
+    configs = root / "configs"
+    parser.read_config([configs / "inference.yaml", *cards, *(configs / name for name in overlays)])
+    for name in values:
+        if parser.ref_resolver.normalize_id(name).split("::")[0] not in parser:
+            raise ValueError(f"{name!r} cannot be set: {configs / 'inference.yaml'} has no such id")
+    parser.update(dict(values))
+    return parser
 
 
 def _from_configuration(name: str, file: Path, parser: ConfigParser) -> TrainedGenerator:
@@ -135,10 +166,5 @@ def _from_configuration(name: str, file: Path, parser: ConfigParser) -> TrainedG
         image_size=tuple(get("image_size")),
         weights=file,
         weights_sha256=weights_hash(file),
-        settings={
-            "parameterization": get("parameterization").config(),
-            **{name: get(name) for name in ("encoding", "sampler", "num_steps", "guidance_weight", "clip")},
-            "amp_dtype": get("amp_dtype"),
-            "seed": get("seed"),
-        },
+        settings=dict(get("record")),
     )

@@ -6,9 +6,10 @@ from monai_segdiff.inferers.autocast import AutocastInferer, fast_autocast_dtype
 from monai_segdiff.inferers.constraints import BlendConstraint
 from monai_segdiff.inferers.generator import MaskToImage
 from monai_segdiff.inferers.guidance import ClassGuidance, Guidance, MaskGuidance
+from monai_segdiff.inferers.regression import RegressionInferer
 from monai_segdiff.inferers.run import Constraint, RunContext, Start
 from monai_segdiff.inferers.sampling import SamplingInferer
-from monai_segdiff.inferers.starts import ImageStart, NoiseStart
+from monai_segdiff.inferers.starts import ImageStart, InputStart, NoiseStart
 
 __all__ = [
     "AutocastInferer",
@@ -17,9 +18,11 @@ __all__ = [
     "Constraint",
     "Guidance",
     "ImageStart",
+    "InputStart",
     "MaskGuidance",
     "MaskToImage",
     "NoiseStart",
+    "RegressionInferer",
     "RunContext",
     "SamplingInferer",
     "Start",

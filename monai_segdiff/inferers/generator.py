@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from monai.utils import convert_to_tensor
 
+from monai_segdiff.inferers.regression import RegressionInferer
 from monai_segdiff.inferers.sampling import SamplingInferer
 from monai_segdiff.transforms import EncodeMask
 
@@ -15,7 +16,7 @@ __all__ = ["MaskToImage"]
 
 
 class MaskToImage(torch.nn.Module):
-    """Join encoder, denoising network and sampling inferer to a function of the label map.
+    """Join encoder, network and inferer to a function of the label map.
 
     ``state_dict`` and ``load_state_dict`` are the network's own, so that one file of weights serves both.
 
@@ -24,12 +25,14 @@ class MaskToImage(torch.nn.Module):
     noise of a run are made on the host; what it gives can be sampled with the inferer like the network itself.
 
     Args:
-        network: ``network(x, timesteps, condition=...)``.
-        inferer: what samples; its seed is the generator's.
+        network: the network, as the inferer calls it.
+        inferer: what samples, its seed being the generator's; or what calls a regression network.
         encoder: what turns a label map into the condition that the network was trained with.
     """
 
-    def __init__(self, network: torch.nn.Module, inferer: SamplingInferer, encoder: EncodeMask) -> None:
+    def __init__(
+        self, network: torch.nn.Module, inferer: SamplingInferer | RegressionInferer, encoder: EncodeMask
+    ) -> None:
         super().__init__()
         self.network = network
         self.inferer = inferer

@@ -155,7 +155,7 @@ class GuidedDenoiser:
         pushes: list[tuple[float, torch.Tensor]] = []
         if guidance is not None:
             if condition is None:
-                raise ValueError("guidance needs a condition, but the inputs are None.")
+                raise ValueError("guidance needs a condition, but the network is called without one.")
             pushes = guidance.pushes(condition)
         if condition is not None and pushes:
             condition = torch.cat([condition, *(other for _, other in pushes)])

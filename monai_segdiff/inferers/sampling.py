@@ -23,7 +23,7 @@ from monai_segdiff.inferers.calling import (
 )
 from monai_segdiff.inferers.guidance import Guidance, GuidedDenoiser
 from monai_segdiff.inferers.run import Constraint, RunContext, Start
-from monai_segdiff.inferers.starts import NoiseStart
+from monai_segdiff.inferers.starts import InputStart, NoiseStart
 
 __all__ = ["SamplingInferer"]
 
@@ -47,7 +47,8 @@ class SamplingInferer(Inferer):
         sampler: name in ``monai_segdiff.diffusion.SAMPLERS``, or a function with the samplers' contract.
         num_steps: number of steps, at least 1.
         seed: seed of all noise.
-        start: where runs begin; from noise by default.
+        start: where runs begin; from noise by default. With ``InputStart`` the inputs are where a run begins, and the
+            network gets no condition.
         guidance: ``MaskGuidance``, ``ClassGuidance``, or ``None``.
         constraints: what holds the state after every step, applied in this order.
         image_channels: channels of the network's image; by default the network's attribute ``out_channels``.
@@ -77,7 +78,7 @@ class SamplingInferer(Inferer):
         sampler: str | Callable[..., torch.Tensor] = "dpmpp_2m",
         num_steps: int = 20,
         seed: int = 0,
-        start: Start | None = None,
+        start: Start | InputStart | None = None,
         guidance: Guidance | None = None,
         constraints: Sequence[Constraint] = (),
         *,
@@ -101,7 +102,7 @@ class SamplingInferer(Inferer):
         self.sigmas = None if sigmas is None else torch.as_tensor(sigmas, dtype=torch.float64, device="cpu")
         self.num_steps = num_steps if self.sigmas is None else len(self.sigmas) - 1
         self.seed = seed
-        self.start = NoiseStart() if start is None else start
+        self.start: Start | InputStart = NoiseStart() if start is None else start
         self.guidance = guidance
         self.constraints = tuple(constraints)
         self.image_channels = image_channels
@@ -122,7 +123,7 @@ class SamplingInferer(Inferer):
         network: Network,
         indices: Sequence[int] | torch.Tensor | None = None,
         *,
-        start: Start | None = None,
+        start: Start | InputStart | None = None,
         constraints: Sequence[Constraint] | None = None,
     ) -> torch.Tensor:
         """Sample one image for each condition of a batch.
@@ -130,7 +131,8 @@ class SamplingInferer(Inferer):
         Args:
             inputs: the condition, (B, channels, *spatial) with 2 or 3 spatial dimensions; ``None`` for an unconditional
                 network, which needs a start that has an image.
-            network: ``network(x, timesteps, condition=...)``, or ``network(x, timesteps)`` if ``inputs`` is ``None``.
+            network: ``network(x, timesteps, condition=...)``, or ``network(x, timesteps)`` if ``inputs`` is ``None`` or
+                the start is ``InputStart``.
             indices: index of each sample, B integers. By default they go on from those of the calls before, starting
                 at 0; where several processes sample the same run, give them.
             start: used instead of the inferer's own in this call, for an image that belongs to this batch.
@@ -147,6 +149,10 @@ class SamplingInferer(Inferer):
         constraints = self.constraints if constraints is None else constraints
         network = local_module(network)
         condition = self._condition(inputs, network)
+        if isinstance(start, InputStart):
+            if condition is None:
+                raise ValueError("InputStart begins at the inputs, but they are None: give the encoded mask.")
+            start, condition = start.at(condition), None
         template = condition if condition is not None else _image_of(start)
         device = network_device(network, template.device)
         layout = channels_last_weights(network) if self.channels_last else nullcontext()

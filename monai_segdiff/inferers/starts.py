@@ -8,7 +8,7 @@ from monai_segdiff.diffusion import Parameterization
 from monai_segdiff.diffusion.samplers import Noise
 from monai_segdiff.inferers.run import RunContext
 
-__all__ = ["ImageStart", "NoiseStart"]
+__all__ = ["ImageStart", "InputStart", "NoiseStart"]
 
 
 class NoiseStart:
@@ -48,12 +48,7 @@ class ImageStart:
     """
 
     def __init__(self, image: torch.Tensor, t0: float | None = None, sigma: float | None = None) -> None:
-        if (t0 is None) == (sigma is None):
-            raise ValueError(f"ImageStart takes exactly one of t0 and sigma, got t0={t0} and sigma={sigma}.")
-        if t0 is not None and not 0.0 < t0 <= 1.0:
-            raise ValueError(f"t0 must be above 0 and at most 1, got {t0}.")
-        if sigma is not None and not sigma > 0.0:
-            raise ValueError(f"sigma must be above 0, got {sigma}.")
+        _check_level("ImageStart", t0, sigma)
         self.image = image
         self.t0 = t0
         self.sigma = sigma
@@ -81,3 +76,45 @@ class ImageStart:
         """
         image = run.state_of(self.image, "image to start from")
         return image + float(run.sigmas[0]) * noise(run.shape, image)
+
+
+class InputStart:
+    """Start from the inferer's own inputs with noise on them, and call the network without a condition.
+
+    An unconditional model draws under a condition this way: the condition, encoded as an image of the network's range,
+    is where the run begins, and the level decides how much of it is kept (SDEdit, arXiv 2108.01073; conditional
+    sampling in arXiv 2404.03541, with t0 = 0.4). The level is given as for :class:`ImageStart`.
+
+    Args:
+        t0: time in (0, 1], turned into a noise level by ``parameterization.sigma(t0)``.
+        sigma: noise level above 0, in units of the image's intensities.
+
+    Raises:
+        ValueError: when not exactly one of ``t0`` and ``sigma`` is given, or when it is out of range.
+
+    Example:
+        >>> inferer = SamplingInferer(ScoreVE(), num_steps=10, start=InputStart(t0=0.4))
+        >>> images = inferer(inputs=encoded_mask, network=unconditional_network)
+    """
+
+    def __init__(self, t0: float | None = None, sigma: float | None = None) -> None:
+        _check_level("InputStart", t0, sigma)
+        self.t0 = t0
+        self.sigma = sigma
+
+    def at(self, inputs: torch.Tensor) -> ImageStart:
+        """Give the start of one run.
+
+        Args:
+            inputs: what the inferer was called with, (B, C, *spatial), C being the channels of the image.
+        """
+        return ImageStart(inputs, self.t0, self.sigma)
+
+
+def _check_level(name: str, t0: float | None, sigma: float | None) -> None:
+    if (t0 is None) == (sigma is None):
+        raise ValueError(f"{name} takes exactly one of t0 and sigma, got t0={t0} and sigma={sigma}.")
+    if t0 is not None and not 0.0 < t0 <= 1.0:
+        raise ValueError(f"t0 must be above 0 and at most 1, got {t0}.")
+    if sigma is not None and not sigma > 0.0:
+        raise ValueError(f"sigma must be above 0, got {sigma}.")

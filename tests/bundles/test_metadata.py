@@ -5,27 +5,26 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from monai.bundle import verify_metadata
 
 import monai_segdiff
 from monai_segdiff import bundle_path
-from monai_segdiff.transforms import EncodeMask
 
-FOLDER = bundle_path("ct_organ")
 SCHEMA = Path(__file__).parent / "metadata_schema.json"  # the check downloads nothing where the file exists
 
 
 @pytest.fixture(scope="module")
-def metadata():
-    return json.loads((FOLDER / "configs" / "metadata.json").read_text())
+def metadata(configs):
+    return json.loads((configs / "metadata.json").read_text())
 
 
 def verify(file):
     verify_metadata(meta_file=str(file), filepath=str(SCHEMA))
 
 
-def test_metadata_follow_the_schema():
-    verify(FOLDER / "configs" / "metadata.json")
+def test_metadata_follow_the_schema(configs):
+    verify(configs / "metadata.json")
 
 
 @pytest.mark.parametrize(
@@ -51,27 +50,36 @@ def test_versions_are_those_of_the_package(metadata):
 
 
 def test_every_required_package_is_a_dependency(metadata):
-    project = (FOLDER.parents[1] / "pyproject.toml").read_text()
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     declared = re.search(r"^dependencies = \[(.*?)^\]", project, re.S | re.M).group(1)
     for package in {*metadata["required_packages_version"], "torch", "monai", "numpy"} - {"monai-segdiff"}:
         assert f'"{package}>=' in declared, package
 
 
-def test_shapes_and_channels_are_those_of_the_configuration(metadata):
-    import yaml
-
-    config = yaml.safe_load((FOLDER / "configs" / "inference.yaml").read_text())
-    encoder = EncodeMask(config["classes"], mode=config["encoding"])
-    image = metadata["network_data_format"]["inputs"]["image"]
-    assert image["value_range"] == [0, max(config["classes"].values())]
-    assert metadata["denoiser_data_format"]["inputs"]["condition"]["num_channels"] == encoder.out_channels
+def test_shapes_channels_and_ranges_are_those_of_the_configuration(metadata, bundle_name, parser_of):
+    parser = parser_of(bundle_name, "inference")
+    get = parser.get_parsed_content
+    image, pred = metadata["network_data_format"]["inputs"]["image"], metadata["network_data_format"]["outputs"]["pred"]
+    assert image["value_range"] == [0, max(get("classes").values())]
+    assert pred["value_range"] == [parser["rescale"]["a_min"], parser["rescale"]["a_max"]]
+    condition = metadata["denoiser_data_format"]["inputs"]["condition"]
+    encoder = get("encoder")
+    assert condition["num_channels"] == encoder.out_channels
+    codes = encoder(torch.tensor([[[0, *get("classes").values()]]]))
+    assert condition["value_range"] == [codes.min(), codes.max()]
     for part in ("network_data_format", "denoiser_data_format"):
         for tensor in (*metadata[part]["inputs"].values(), *metadata[part]["outputs"].values()):
-            assert tensor["spatial_shape"] in (config["image_size"], [])
+            assert tensor["spatial_shape"] in (get("image_size"), [])
 
 
-def test_the_bundle_is_complete_and_holds_no_code():
-    names = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file()}
+def test_the_bundle_is_complete_and_holds_no_code(bundle_name):
+    folder = bundle_path(bundle_name)
+    made_by_running = {"models", "eval"}
+    names = {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and not made_by_running & set(path.relative_to(folder).parts)
+    }
     assert names >= {
         "LICENSE",
         "docs/README.md",

@@ -27,12 +27,15 @@ from .pages import ROOT, blocks, commands, page_id, pages
 
 PYTHON_PAGES = [page for page in pages() if any(b.language == "python" for b in blocks(page))]
 SHELL_LINES = [
-    pytest.param(command, id=f"{page_id(page)}:{block.line}:{number}")
+    pytest.param(command, page, id=f"{page_id(page)}:{block.line}:{number}")
     for page in pages()
     for block in blocks(page)
     if block.language in ("bash", "shell", "sh", "console")
     for number, command in enumerate(commands(block))
 ]
+
+# Pages outside of a bundle whose commands run in another one than ct_organ.
+BUNDLES: dict[str, str] = {}
 
 # Commands that this test knows nothing about beyond their names.
 OTHER_COMMANDS = {"cd", "cp", "git", "mkdir", "tensorboard", "pip", "source", ".venv/bin/pre-commit"}
@@ -53,6 +56,25 @@ def _xrays(folder: Path) -> None:
     (folder / "patients.csv").write_text("\n".join(lines))
 
 
+def _legs(folder: Path) -> None:
+    """Four leg CT and a scan of two legs, as far as cylinders are legs."""
+    for part in ("leg_ct", "scans"):
+        (folder / part).mkdir()
+
+    def save(name: str, centers: list[float], shape: tuple[int, int, int], size: float, height: float) -> None:
+        x, y = np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * size for n in shape[:2]], indexing="ij")
+        distance = np.min([np.hypot(x - center, y) for center in centers], axis=0)
+        plane = np.where(distance < 10, 700, np.where(distance < 30, 40, -1000)).astype(np.int16)
+        affine = np.diag([size, size, size, 1.0])
+        affine[:3, 3] = [-size * (n - 1) / 2 for n in shape]
+        affine[2, 3] += height
+        nib.save(nib.Nifti1Image(np.repeat(plane[:, :, None], shape[2], axis=2), affine), folder / name)
+
+    for number in range(4):
+        save(f"leg_ct/leg{number}.nii.gz", [0], (20, 20, 20), 4.0, 0.0)
+    save("scans/z001.nii.gz", [-40, 40], (40, 20, 200), 4.0, -470.0)
+
+
 def _ct_org(folder: Path) -> None:
     """Three volumes under CT-ORG's file names."""
     (folder / "CT-ORG").mkdir()
@@ -63,7 +85,12 @@ def _ct_org(folder: Path) -> None:
             nib.save(nib.Nifti1Image(array, phantom.affine((12, 12, 4))), folder / f"CT-ORG/{name}-{number}.nii.gz")
 
 
-FIXTURES: dict[str, Callable[[Path], None]] = {"docs/data.md": _xrays, "bundles/ct_organ/docs/README.md": _ct_org}
+def _data_page(folder: Path) -> None:
+    _xrays(folder)
+    _legs(folder)
+
+
+FIXTURES: dict[str, Callable[[Path], None]] = {"docs/data.md": _data_page, "bundles/ct_organ/docs/README.md": _ct_org}
 
 
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=page_id)
@@ -112,8 +139,8 @@ def test_pages_show_commands() -> None:
     assert len(SHELL_LINES) > 30
 
 
-@pytest.mark.parametrize("command", SHELL_LINES)
-def test_shell_commands_exist(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("command", "page"), SHELL_LINES)
+def test_shell_commands_exist(command: str, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command, comments=True)
     while "=" in words[0] and not words[0].startswith("-"):
         words = words[1:]  # environment variables
@@ -129,6 +156,9 @@ def test_shell_commands_exist(command: str, tmp_path: Path, monkeypatch: pytest.
             return
         assert "-m" in words, f"{command!r} runs no module"
         module, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2 :]
+        if module == "monai.bundle":
+            _check_bundle(arguments, _bundle_of(page))
+            return
         package = module.split(".")[0] if module.startswith("benchmarks.") else module
         assert package in MODULES, f"{command!r} runs {module}, which this test does not know"
         MODULES[package](arguments if package == module else [module, *arguments])
@@ -162,14 +192,21 @@ def _check_sphinx(words: list[str]) -> None:
     assert (ROOT / words[-2] / "conf.py").is_file()
 
 
-def _check_bundle(words: list[str]) -> None:
+def _bundle_of(page: Path) -> str:
+    """The bundle in whose folder the commands of a page run."""
+    return page.parents[1].name if page.is_relative_to(ROOT / "bundles") else BUNDLES.get(page_id(page), "ct_organ")
+
+
+def _check_bundle(words: list[str], bundle: str) -> None:
     function = getattr(monai.bundle, words[0])
     known = set(inspect.signature(function).parameters) - {"override", "kwargs"}
     flags = [i for i, word in enumerate(words) if word.startswith("--")]
     positional = words[1 : flags[0]] if flags else words[1:]
     given = {words[i].removeprefix("--"): words[i + 1] for i in flags}
     assert len(words) == 1 + len(positional) + 2 * len(flags), f"every option needs a value: {words}"
-    files = [_in_bundle(file) for key in ("config_file", "meta_file") if key in given for file in _listed(given[key])]
+    files = [
+        _in_bundle(file, bundle) for key in ("config_file", "meta_file") if key in given for file in _listed(given[key])
+    ]
     parser = ConfigParser()
     parser.read_config([file for file in files if file.suffix == ".yaml" and file.parent.name == "configs"])
     for name in positional + [key for key in given if key not in known | {"bundle_root"}]:
@@ -180,11 +217,11 @@ def _listed(value: str) -> list[str]:
     return ast.literal_eval(value) if value.startswith("[") else [value]
 
 
-def _in_bundle(file: str) -> Path:
+def _in_bundle(file: str, bundle: str) -> Path:
     """A configuration file of the bundle in the checkout; files that a training writes are taken on trust."""
     found = re.search(r"(?:^|/)((?:configs|models)/.*)$", file)
     assert found, f"{file} is no path in a bundle"
-    path = bundle_path("ct_organ") / found[1]
+    path = bundle_path(bundle) / found[1]
     assert path.is_file() or path.name == "model.yaml", f"{path} does not exist"
     return path
 
@@ -197,7 +234,6 @@ def _check_benchmark(words: list[str]) -> None:
 
 MODULES: dict[str, Callable[[list[str]], None]] = {
     "monai_segdiff": _check_verb,
-    "monai.bundle": _check_bundle,
     "benchmarks": _check_benchmark,
     "pip": _check_pip,
     "sphinx": _check_sphinx,

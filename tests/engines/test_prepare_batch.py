@@ -9,7 +9,7 @@ from monai.inferers import SimpleInferer
 from torch import nn
 
 from monai_segdiff.diffusion import EDM, EpsilonVP
-from monai_segdiff.engines import SegDiffusionPrepareBatch
+from monai_segdiff.engines import RegressionPrepareBatch, SegDiffusionPrepareBatch
 
 
 def make_batch(size: int = 3) -> dict[str, torch.Tensor]:
@@ -58,20 +58,25 @@ def test_other_keys_and_no_condition() -> None:
     assert SegDiffusionPrepareBatch(EDM(), "ct", None)(batch)[3] == {}
 
 
+PREPARE = [SegDiffusionPrepareBatch(EDM()), RegressionPrepareBatch()]
+
+
+@pytest.mark.parametrize("prepare_batch", PREPARE)
 @pytest.mark.parametrize(
     ("image", "label"),
     [((2, 1, 8, 8), (2, 4, 8, 6)), ((2, 1, 8, 8), (2, 4, 8, 8, 8)), ((2, 1, 8, 8), (1, 4, 8, 8)), ((2, 1), (2, 4))],
 )
-def test_shapes_that_do_not_belong_together_are_refused(image: tuple[int, ...], label: tuple[int, ...]) -> None:
+def test_shapes_that_do_not_belong_together_are_refused(prepare_batch, image, label) -> None:
     with pytest.raises(ValueError, match="do not belong together") as error:
-        SegDiffusionPrepareBatch(EDM())({"image": torch.zeros(image), "label": torch.zeros(label)})
+        prepare_batch({"image": torch.zeros(image), "label": torch.zeros(label)})
     assert str(image) in str(error.value)
     assert str(label) in str(error.value)
 
 
-def test_missing_key_is_named() -> None:
+@pytest.mark.parametrize("prepare_batch", PREPARE)
+def test_missing_key_is_named(prepare_batch) -> None:
     with pytest.raises(KeyError, match="no 'label', only"):
-        SegDiffusionPrepareBatch(EDM())({"image": torch.zeros(1, 1, 4, 4)})
+        prepare_batch({"image": torch.zeros(1, 1, 4, 4)})
 
 
 def test_stock_trainer_learns_the_best_linear_denoiser() -> None:
@@ -108,3 +113,41 @@ def test_stock_trainer_learns_the_best_linear_denoiser() -> None:
     assert abs(network.gain.item()) < 0.01
     # and what remains is noise of unit variance: the target of EDM has that by construction
     assert sum(losses) / len(losses) == pytest.approx(1.0, abs=0.01)
+
+
+def test_regression_takes_the_mask_for_input_and_the_image_for_target() -> None:
+    batch = {key: MetaTensor(value.double()) for key, value in make_batch().items()}
+    condition, target = RegressionPrepareBatch()(batch, device="cpu", non_blocking=True)
+    for tensor, key in ((condition, "label"), (target, "image")):
+        assert type(tensor) is torch.Tensor
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor.double(), batch[key].as_tensor())
+    other = RegressionPrepareBatch("ct", "mask")({"ct": batch["image"], "mask": batch["label"]})
+    assert torch.equal(other[0], condition)
+    assert torch.equal(other[1], target)
+
+
+def test_stock_trainer_regresses_the_median_with_l1() -> None:
+    torch.manual_seed(0)
+    network = nn.Conv2d(1, 1, 1)
+    mask = (torch.rand(32, 1, 16, 16) > 0.5).float()
+    # skewed noise: its median is 0, its mean is not
+    noise = torch.rand(mask.shape).pow(4) - 0.5**4
+    batches = [{"image": 0.3 * mask + 0.1 + noise, "label": mask}] * 150
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, total_iters=150)
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=batches,
+        network=network,
+        optimizer=optimizer,
+        loss_function=nn.L1Loss(),
+        prepare_batch=RegressionPrepareBatch(),
+        inferer=SimpleInferer(),
+        decollate=False,
+    )
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: schedule.step())
+    trainer.run()
+    assert network.weight.item() == pytest.approx(0.3, abs=0.01)
+    assert network.bias.item() == pytest.approx(0.1, abs=0.01)

@@ -7,7 +7,7 @@ import torch
 from monai.bundle import ckpt_export, verify_net_in_out
 from monai.data import MetaTensor
 
-from monai_segdiff.inferers import MaskToImage, SamplingInferer
+from monai_segdiff.inferers import InputStart, MaskToImage, SamplingInferer
 from monai_segdiff.networks import MaskConcatUNet
 from monai_segdiff.transforms import EncodeMask
 
@@ -33,10 +33,10 @@ def label_maps(batch: int = 2, seed: int = 0, size: int = 16) -> torch.Tensor:
     return torch.randint(0, 3, (batch, 1, size, size), generator=torch.Generator().manual_seed(seed))
 
 
-def generator(network: torch.nn.Module | None = None, **options) -> MaskToImage:
+def generator(network: torch.nn.Module | None = None, condition_channels: int = 4, **options) -> MaskToImage:
     if network is None:
         torch.manual_seed(0)
-        network = MaskConcatUNet(**UNET)
+        network = MaskConcatUNet(**{**UNET, "condition_channels": condition_channels})
         # MONAI starts its last convolution at zero, and an output of zeros would hide every difference.
         torch.nn.init.normal_(network.unet.out[-1].conv.weight, std=0.1)
     return MaskToImage(network, SamplingInferer(edm(), num_steps=3, **options), EncodeMask(CLASSES)).eval()
@@ -147,6 +147,18 @@ def test_a_trace_keeps_the_noise_of_stochastic_samplers():
     traced = torch.jit.trace(model, (label_maps().float(),), check_trace=False)
     with torch.no_grad():
         torch.testing.assert_close(traced(labels), model(labels), atol=1e-5, rtol=0)
+
+
+def test_a_trace_starts_at_the_mask_it_is_given():
+    encoder = EncodeMask(CLASSES, "values", {"body": 0.5, "liver": 1.0})
+    inferer = SamplingInferer(edm(), num_steps=3, start=InputStart(t0=0.4))
+    model = MaskToImage(generator(condition_channels=0).network, inferer, encoder).eval()
+    labels = label_maps(seed=7).float()
+    traced = torch.jit.trace(model, (label_maps().float(),), check_trace=False)
+    with torch.no_grad():
+        images = model(labels)
+        assert float((images - model(label_maps().float())).abs().mean()) > 0.01
+        torch.testing.assert_close(traced(labels), images, atol=1e-5, rtol=0)
 
 
 @pytest.mark.slow

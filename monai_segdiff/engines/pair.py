@@ -1,0 +1,56 @@
+"""Images and conditions of a batch as plain tensors that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+__all__ = ["plain_pair"]
+
+
+def plain_pair(
+    batchdata: Mapping[str, torch.Tensor],
+    image_key: str,
+    condition_key: str | None,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Take image and condition out of a batch, float32 and without metadata.
+
+    Args:
+        batchdata: what the data loader yields.
+        image_key: key of the images, (B, C, *spatial).
+        condition_key: key of the encoded masks, (B, K, *spatial); None for none.
+        device: where the tensors shall be.
+        non_blocking: as in ``torch.Tensor.to``.
+        **kwargs: further arguments of ``torch.Tensor.to``.
+
+    Returns:
+        Image and condition, None without a key.
+
+    Raises:
+        KeyError: if the batch lacks one of the keys.
+        ValueError: if the shapes of images and condition do not belong together.
+    """
+    options = {"device": device, "non_blocking": non_blocking, "dtype": torch.float32, **kwargs}
+    image = _plain(batchdata, image_key).to(**options)
+    if condition_key is None:
+        return image, None
+    condition = _plain(batchdata, condition_key).to(**options)
+    if image.shape[0] != condition.shape[0] or image.shape[2:] != condition.shape[2:] or image.ndim <= 2:
+        raise ValueError(
+            f"'{image_key}' of shape {tuple(image.shape)} and '{condition_key}' of shape "
+            f"{tuple(condition.shape)} do not belong together: both must be (batch, channels, *spatial) with equal "
+            "batch and spatial sizes; crop, resize and pad both keys in the same transform"
+        )
+    return image, condition
+
+
+def _plain(batchdata: Mapping[str, torch.Tensor], key: str) -> torch.Tensor:
+    if key not in batchdata:
+        raise KeyError(f"the batch has no '{key}', only {sorted(batchdata)}: check the transforms' keys")
+    tensor = torch.as_tensor(batchdata[key])
+    return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor

@@ -13,9 +13,10 @@ from PIL import Image
 import monai_segdiff.demo
 import monai_segdiff.evaluation
 from monai_segdiff.__main__ import main
-from monai_segdiff.data import read_dataset
+from monai_segdiff.data import read_dataset, read_geometry
+from monai_segdiff.data.nifti import save_nifti
 
-VERBS = ["demo", "check-data", "prepare", "generate", "evaluate"]
+VERBS = ["demo", "check-data", "prepare", "make-drr", "generate", "evaluate"]
 
 
 @pytest.fixture
@@ -151,6 +152,74 @@ def test_a_table_that_lacks_a_case_is_named(pictures, capsys):
     (pictures / "patients.csv").write_text("file,patient\nview0,a\n")
     assert prepare(pictures, "--patients-csv", str(pictures / "patients.csv")) == 2
     assert "patients.csv names no patient for case 'view1'" in error_of(capsys)
+
+
+@pytest.fixture
+def legs(tmp_path):
+    """CT volumes of three legs of which each has its width, as far as two cylinders are legs."""
+    x, y = np.meshgrid(*[(np.arange(24) - 11.5) * 3.0] * 2, indexing="ij")
+    for n in range(3):
+        plane = np.where(np.hypot(x, y) < 8, 700, np.where(np.hypot(x, y) < 20 + 3 * n, 40, -1000)).astype(np.float32)
+        save_nifti(tmp_path / "legs" / f"leg{n}.nii", np.repeat(plane[:, :, None], 12, axis=2), np.diag([3, 3, 3, 1.0]))
+    return tmp_path
+
+
+def make_drr(folder, *more):
+    return main(["make-drr", str(folder / "legs"), str(folder / "out"), "--size", "16", *more])
+
+
+def test_make_drr_hands_its_options_on(legs, capsys):
+    views = ("--angles", "0", "90", "--axis", "0", "0.1", "1", "--detector-spacing", "6", "1.5", "--parallel")
+    beam = ("--spectrum", "70kVp", "--photons", "1e6", "--normalize", "view", "--source-to-isocenter", "800")
+    labels = ("--contour-threshold", "0.2", "--bone-threshold", "150", "--min-bone-length", "3")
+    assert make_drr(legs, *views, *beam, *labels, "--seed", "4", "--licence", "CC0", "--attribution", "me") == 0
+    out = legs / "out"
+    assert (
+        f"2 training, 2 validation, 2 test; split by patient; look at {out / 'overview.png'}" in capsys.readouterr().out
+    )
+    with Image.open(out / "overview.png") as picture:
+        assert picture.size == (2 * 192 + 2, 3 * 192 + 4)
+    geometry = read_geometry(out, "leg1")
+    assert [view["angle"] for view in geometry["views"]] == [0, 90]
+    assert (geometry["beam"], geometry["source_to_isocenter"], geometry["source_to_detector"]) == (
+        "parallel",
+        800,
+        1500,
+    )
+    assert geometry["detector_spacing"] == [6, 1.5]
+    assert geometry["axis"] == pytest.approx([0, 0.0995, 0.995], abs=1e-3)
+    assert (geometry["photons"], geometry["normalize"]) == (1e6, "view")
+    assert len(geometry["spectrum"]) > 10
+    assert [geometry[f"{key}_threshold"] for key in ("contour", "bone")] == [0.2, 150]
+    assert geometry["min_bone_length"] == 3
+    content = json.loads((out / "dataset.json").read_text())
+    assert (content["licence"], content["attribution"], content["settings"]["seed"]) == ("CC0", "me", 4)
+
+
+def test_make_drr_by_default_goes_all_around_and_splits_by_volume(legs):
+    assert make_drr(legs, "--views", "4") == 0
+    geometry = read_geometry(legs / "out", "leg0")
+    assert [view["angle"] for view in geometry["views"]] == [0, 90, 180, 270]
+    assert geometry["detector_shape"] == [16, 16]
+    assert read_dataset(legs / "out").split_kind == "by patient"
+
+
+def test_make_drr_names_what_failed_and_ends_with_2_unless_told_to_skip(legs, capsys):
+    (legs / "legs" / "leg1.nii").write_text("not a volume")
+    assert make_drr(legs, "--views", "2", "--split", "image", "--fractions", "0.5", "0", "0.5") == 2
+    message = error_of(capsys)
+    assert message.startswith("error: 1 of 3 volumes failed")
+    assert make_drr(legs, "--views", "2", "--split", "image", "--fractions", "0.5", "0", "0.5", "--skip-failed") == 0
+    out, err = capsys.readouterr()
+    assert "2 training, 2 test; split by image" in out
+    assert "left out leg1:" in err
+    assert "leg1.nii cannot be read" in err
+
+
+def test_make_drr_takes_a_table_of_patients(legs, capsys):
+    (legs / "patients.csv").write_text("volume,patient\nleg0,x\nleg1,x\nleg2,x\n")
+    assert make_drr(legs, "--views", "2", "--patients-csv", str(legs / "patients.csv")) == 2
+    assert "one patient only ('x')" in error_of(capsys)
 
 
 def test_generate_hands_its_options_on(trained_bundle, tmp_path, capsys):

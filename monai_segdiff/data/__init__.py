@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monai_segdiff.data.check import check_dataset
+from monai_segdiff.data.drr_views import DRR_CLASSES, DRR_PARENTS, DRR_RANGE, read_geometry, write_views
 from monai_segdiff.data.findings import Finding
 from monai_segdiff.data.label_files import (
     CheckSpatialSizeD,
@@ -12,6 +13,7 @@ from monai_segdiff.data.label_files import (
     SaveLiked,
     SaveLikeDict,
 )
+from monai_segdiff.data.labels_to_ct import labels_to_ct
 from monai_segdiff.data.layout import (
     Case,
     SegmentationDataset,
@@ -22,13 +24,18 @@ from monai_segdiff.data.layout import (
     write_dataset,
 )
 from monai_segdiff.data.load import load_image
+from monai_segdiff.data.make_drr import make_drr_dataset
 from monai_segdiff.data.opening import measure_sigma_data, open_dataset
 from monai_segdiff.data.pairing import pair_folders
 from monai_segdiff.data.phantoms import make_ct_phantoms
 from monai_segdiff.data.phantoms_ct import CT_PHANTOM_CLASSES, CT_PHANTOM_RANGE, CTPhantom
+from monai_segdiff.data.phantoms_knee import KNEE_PHANTOM_CLASSES, KneePhantom
+from monai_segdiff.data.phantoms_knee_sets import make_knee_phantoms, make_knee_volumes
 from monai_segdiff.data.prepare import prepare_dataset
 from monai_segdiff.data.seeded import EpochSampler, SeededCacheDataset
 from monai_segdiff.data.splits import split_cases
+from monai_segdiff.data.tissues import TISSUE_KINDS, Tissue, read_tissues, tissue_file
+from monai_segdiff.data.volumes import VolumeSource, find_volumes, read_volume
 from monai_segdiff.data.writers import write_like
 
 __all__ = [
@@ -39,25 +46,43 @@ __all__ = [
     "CheckSpatialSizeD",
     "CheckSpatialSizeDict",
     "CheckSpatialSized",
+    "DRR_CLASSES",
+    "DRR_PARENTS",
+    "DRR_RANGE",
     "EpochSampler",
     "Finding",
+    "KNEE_PHANTOM_CLASSES",
+    "KneePhantom",
     "SaveLikeD",
     "SaveLikeDict",
     "SaveLiked",
     "SeededCacheDataset",
     "SegmentationDataset",
+    "VolumeSource",
     "case_name",
     "check_dataset",
     "default_patient",
     "file_extension",
+    "find_volumes",
     "load_image",
     "make_ct_phantoms",
+    "make_drr_dataset",
+    "make_knee_phantoms",
+    "make_knee_volumes",
     "measure_sigma_data",
     "open_dataset",
     "pair_folders",
     "prepare_dataset",
     "read_dataset",
+    "read_geometry",
+    "read_volume",
     "split_cases",
     "write_dataset",
     "write_like",
+    "write_views",
+    "labels_to_ct",
+    "TISSUE_KINDS",
+    "Tissue",
+    "read_tissues",
+    "tissue_file",
 ]

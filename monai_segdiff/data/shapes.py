@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator
 
-__all__ = ["Field", "WaveField", "coverage", "rotate", "smooth_union", "superellipsoid"]
+__all__ = ["Field", "Profile", "Tube", "WaveField", "capsule", "coverage", "rotate", "smooth_union", "superellipsoid"]
 
 Field: TypeAlias = NDArray[np.float32]
 
 
 def superellipsoid(
-    coordinates: Sequence[Field], center: Sequence[float], radii: Sequence[float], exponent: float = 2.0
+    coordinates: Sequence[Field], center: Sequence[Any], radii: Sequence[Any], exponent: float = 2.0
 ) -> Field:
     """Signed distance to a superellipsoid, exact to first order near its surface.
 
@@ -30,6 +31,8 @@ def superellipsoid(
     Returns:
         Distance in mm, negative inside; of the coordinates' shape.
     """
+    if exponent == 2.0:
+        return _ellipsoid(coordinates, center, radii)
     scaled = [np.abs((x - c) / r) for x, c, r in zip(coordinates, center, radii, strict=True)]
     powers = [s ** (exponent - 1) for s in scaled]
     total = sum(p * s for p, s in zip(powers, scaled, strict=True))
@@ -37,6 +40,29 @@ def superellipsoid(
     slope = sum((p / r) ** 2 for p, r in zip(powers, radii, strict=True))
     gradient = np.sqrt(slope) * q ** (1 - exponent)
     return np.asarray((q - 1) / np.maximum(gradient, 1e-4), dtype=np.float32)
+
+
+def _ellipsoid(coordinates: Sequence[Field], center: Sequence[Any], radii: Sequence[Any]) -> Field:
+    """The same without powers: (q - 1) q / |x_i / r_i^2|."""
+    total = slope = np.float32(0)
+    for x, c, r in zip(coordinates, center, radii, strict=True):
+        inverse = np.float32(1) / np.asarray(r, dtype=np.float32)
+        scaled = (x - np.asarray(c, dtype=np.float32)) * inverse
+        square = scaled * scaled
+        total = total + square
+        slope = slope + square * (inverse * inverse)
+    total = np.maximum(total, np.float32(1e-6))
+    q = np.sqrt(total)
+    return np.asarray((total - q) / np.sqrt(np.maximum(slope, np.float32(1e-8) * total)), dtype=np.float32)
+
+
+def capsule(coordinates: Sequence[Field], start: Sequence[float], end: Sequence[float], radius: float) -> Field:
+    """Signed distance in mm to everything within `radius` of the segment from `start` to `end`."""
+    axis = np.subtract(end, start).astype(np.float32)
+    offsets = [x - np.float32(c) for x, c in zip(coordinates, start, strict=True)]
+    along = np.clip(sum(o * a for o, a in zip(offsets, axis, strict=True)) / np.dot(axis, axis), 0, 1)
+    square = sum((o - a * along) ** 2 for o, a in zip(offsets, axis, strict=True))
+    return np.asarray(np.sqrt(square) - np.float32(radius), dtype=np.float32)
 
 
 def smooth_union(first: Field, second: Field, width: float) -> Field:
@@ -55,6 +81,63 @@ def rotate(x: Field, y: Field, center: Sequence[float], angle: float) -> tuple[F
 def coverage(distance: Field, width: float) -> Field:
     """Share of a voxel that lies inside a surface: 0.5 on it, linear over `width` mm (partial volume)."""
     return np.clip(0.5 - distance / width, 0, 1)
+
+
+class Profile:
+    """Smooth monotone curves through knots along one axis, constant beyond the last ones; read from a table.
+
+    Args:
+        knots: increasing positions in mm.
+        values: one row per knot, one column per curve.
+    """
+
+    _STEP = 0.25  # mm
+
+    def __init__(self, knots: Sequence[float], values: ArrayLike) -> None:
+        table = np.asarray(values, dtype=float)
+        table = table[:, None] if table.ndim == 1 else table
+        self._low = float(knots[0])
+        positions = np.linspace(knots[0], knots[-1], int((knots[-1] - knots[0]) / self._STEP) + 1)
+        self._step = float(positions[1] - positions[0])
+        self._table = PchipInterpolator(knots, table)(positions).T.astype(np.float32)
+
+    def __call__(self, z: Field) -> tuple[Field, ...]:
+        """Value of every curve at positions in mm."""
+        index = ((z - np.float32(self._low)) * np.float32(1 / self._step) + np.float32(0.5)).astype(np.int32)
+        return tuple(column.take(index, mode="clip") for column in self._table)
+
+
+class Tube:
+    """Superelliptic cross-sections strung along z, their centers and radii given at knots.
+
+    Args:
+        knots: increasing positions along z in mm.
+        sections: one row per knot: center x, center y, radius x, radius y, in mm.
+        exponent: of the cross-section, see `superellipsoid`.
+        closed: whether the tube ends at the first and the last knot; otherwise it runs on.
+    """
+
+    def __init__(
+        self,
+        knots: Sequence[float],
+        sections: ArrayLike,
+        exponent: float = 2.0,
+        closed: tuple[bool, bool] = (False, False),
+    ) -> None:
+        self._profile = Profile(knots, sections)
+        self._exponent = exponent
+        self._low = float(knots[0]) if closed[0] else -np.inf
+        self._high = float(knots[-1]) if closed[1] else np.inf
+
+    def __call__(self, x: Field, y: Field, z: Field) -> Field:
+        """Signed distance in mm, measured within the cross-section."""
+        center_x, center_y, radius_x, radius_y = self._profile(z)
+        distance = superellipsoid((x, y), (center_x, center_y), (radius_x, radius_y), self._exponent)
+        if np.isfinite(self._low):
+            distance = np.maximum(distance, np.float32(self._low) - z)
+        if np.isfinite(self._high):
+            distance = np.maximum(distance, z - np.float32(self._high))
+        return distance
 
 
 class WaveField:
@@ -78,3 +161,15 @@ class WaveField:
         for (kx, ky, kz), phase in zip(self._vectors, self._phases, strict=True):
             total += np.cos(kx * x + ky * y + kz * z + phase)
         return total * np.float32(np.sqrt(2 / len(self._phases)))
+
+    def on_grid(self, x: Field, y: Field, z: Field) -> Field:
+        """The same on a grid of axes x (X,), y (Y,) and z (Z,) in mm, much faster; shape (X, Y, Z).
+
+        cos(a + b) = cos a cos b - sin a sin b turns the sum over waves into a product of two matrices.
+        """
+        kx, ky, kz = self._vectors.T
+        plane = x[:, None, None] * kx + y[:, None] * ky + self._phases
+        line = kz[:, None] * z
+        first = np.concatenate([np.cos(plane), -np.sin(plane)], axis=-1).reshape(len(x) * len(y), -1)
+        second = np.concatenate([np.cos(line), np.sin(line)]) * np.float32(np.sqrt(2 / len(self._phases)))
+        return (first @ second).reshape(len(x), len(y), len(z))

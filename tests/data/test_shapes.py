@@ -24,11 +24,11 @@ def test_distance_to_a_sphere_is_exact() -> None:
 
 
 def test_a_capsule_is_the_points_near_a_segment() -> None:
-    distance = capsule(GRID, (0, 0, -10), (0, 0, 10), 4.0)
-    assert distance[30, 30, 30] == pytest.approx(-4)
-    assert distance[40, 30, 30] == pytest.approx(6)
-    assert distance[30, 30, 60] == pytest.approx(16)
-    assert (distance < 0).sum() == pytest.approx(np.pi * 16 * 20 + 4 / 3 * np.pi * 64, rel=0.05)
+    distance = capsule(GRID, (0, 0, -10), (0, 0, 10), 5.3)
+    assert distance[30, 30, 30] == pytest.approx(-5.3)
+    assert distance[40, 30, 30] == pytest.approx(4.7)
+    assert distance[30, 30, 60] == pytest.approx(14.7)
+    assert (distance < 0).sum() == pytest.approx(np.pi * 5.3**2 * 20 + 4 / 3 * np.pi * 5.3**3, rel=0.05)
 
 
 def test_a_profile_passes_its_knots_without_overshoot_and_stays_constant_beyond() -> None:
@@ -41,9 +41,9 @@ def test_a_profile_passes_its_knots_without_overshoot_and_stays_constant_beyond(
 
 
 def test_a_tube_has_its_sections_area_and_ends_where_it_is_closed() -> None:
-    tube = Tube((-10, 10), [(0, 0, 12, 6), (0, 0, 12, 6)], closed=(True, False))
+    tube = Tube((-10, 10), [(0, 0, 12.4, 6.3), (0, 0, 12.4, 6.3)], closed=(True, False))
     inside = tube(*GRID) < 0
-    assert inside[:, :, 45].sum() == pytest.approx(np.pi * 12 * 6, rel=0.03)
+    assert inside[:, :, 45].sum() == pytest.approx(np.pi * 12.4 * 6.3, rel=0.03)
     assert not inside[:, :, :20].any()
     assert inside[:, :, 60].any()
 

@@ -49,6 +49,7 @@ TINY = {
     "phantoms#progress": False,
 }
 TINY_OF = {
+    "breast_mri": {**TINY, "num_head_channels": 4, "phantom_slices": 2},
     "ct_organ": {**TINY, "num_head_channels": 4, "phantom_slices": 2},
     "knee_drr": {**TINY, "phantom_views": 2},
 }
@@ -108,6 +109,14 @@ def make_bundle() -> Callable[..., TinyBundle]:
 def trained_bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., TinyBundle]) -> TinyBundle:
     """``ct_organ`` after a training on phantoms: not to be changed."""
     bundle = make_bundle(tmp_path_factory.mktemp("trained"))
+    bundle.run()
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def trained_breast(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., TinyBundle]) -> TinyBundle:
+    """``breast_mri`` after a training on phantoms: not to be changed."""
+    bundle = make_bundle(tmp_path_factory.mktemp("trained"), "breast_mri")
     bundle.run()
     return bundle
 

@@ -27,7 +27,13 @@ from monai_segdiff.data.load import load_image
 from monai_segdiff.data.make_drr import make_drr_dataset
 from monai_segdiff.data.opening import measure_sigma_data, open_dataset
 from monai_segdiff.data.pairing import pair_folders
-from monai_segdiff.data.phantoms import make_ct_phantoms
+from monai_segdiff.data.phantoms import make_breast_phantoms, make_ct_phantoms
+from monai_segdiff.data.phantoms_breast import (
+    BREAST_PHANTOM_CLASSES,
+    BREAST_PHANTOM_PARENTS,
+    BREAST_PHANTOM_RANGE,
+    BreastPhantom,
+)
 from monai_segdiff.data.phantoms_ct import CT_PHANTOM_CLASSES, CT_PHANTOM_RANGE, CTPhantom
 from monai_segdiff.data.phantoms_knee import KNEE_PHANTOM_CLASSES, KneePhantom
 from monai_segdiff.data.phantoms_knee_sets import make_knee_phantoms, make_knee_volumes
@@ -39,6 +45,10 @@ from monai_segdiff.data.volumes import VolumeSource, find_volumes, read_volume
 from monai_segdiff.data.writers import write_like
 
 __all__ = [
+    "BREAST_PHANTOM_CLASSES",
+    "BREAST_PHANTOM_PARENTS",
+    "BREAST_PHANTOM_RANGE",
+    "BreastPhantom",
     "CT_PHANTOM_CLASSES",
     "CT_PHANTOM_RANGE",
     "CTPhantom",
@@ -65,6 +75,7 @@ __all__ = [
     "file_extension",
     "find_volumes",
     "load_image",
+    "make_breast_phantoms",
     "make_ct_phantoms",
     "make_drr_dataset",
     "make_knee_phantoms",

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from monai_segdiff.data.phantoms_axial import AxialPhantom, Labels, Paint
 from monai_segdiff.data.shapes import Field, WaveField, coverage, rotate, smooth_union, superellipsoid
-
-Labels: TypeAlias = NDArray[np.uint8]
-Paint: TypeAlias = Callable[..., None]
 
 __all__ = ["CT_PHANTOM_CLASSES", "CT_PHANTOM_RANGE", "CTPhantom"]
 
@@ -24,12 +18,13 @@ _WALL = 13.0  # mm of muscle around the abdominal cavity
 _DIAPHRAGM = 4.0  # mm between lung and the organ below it
 
 
-class CTPhantom:
+class CTPhantom(AxialPhantom):
     """Abdomen of one simulated patient in a contrast-enhanced CT.
 
     Every organ is an analytic shape in millimeters, x to the patient's right, y to anterior, z to superior (0 at the
-    middle of the left kidney), bent by a smooth random warp. Body is everything inside the skin that belongs to no
-    other class: fat, muscle, bowel, aorta, ribs, spinal canal. Image and label map come from the same surfaces.
+    middle of the left kidney), bent by a smooth random warp. Label ids are those of `CT_PHANTOM_CLASSES`. Body is
+    everything inside the skin that belongs to no other class: fat, muscle, bowel, aorta, ribs, spinal canal. Image and
+    label map come from the same surfaces; the image is in HU.
 
     Args:
         seed: patient number; the same seed gives the same patient, at any resolution.
@@ -48,6 +43,7 @@ class CTPhantom:
         self._body = (size * u(158, 182), size * u(122, 144))
         self._body_exponent = u(2.2, 2.7)
         self.extent = float(2 * self._body[0] * u(1.05, 1.13))
+        self.front = self.extent / 2
         self._fat = (u(9, 22), u(8, 18))  # laterally, front and back
         a, b = self._body[0] - self._fat[0], self._body[1] - self._fat[1]
         self._cavity = (a - _WALL, b - _WALL)
@@ -87,60 +83,12 @@ class CTPhantom:
         self.z_range = (float(low), float(low + (recess - low) / 0.6))
         self.volume_range = (float(min(k[0][2] - k[1][2] for k in self._kidneys) - 6), self.z_range[1] + 6)
 
-    def slice_positions(self, number: int) -> NDArray[np.float64]:
-        """Positions in mm of `number` slices, evenly spread over `z_range` and jittered within their share of it."""
-        jitter = np.random.default_rng([self.seed, 2, number]).uniform(0.1, 0.9, size=number)
-        return self.z_range[0] + (self.z_range[1] - self.z_range[0]) * (np.arange(number) + jitter) / number
-
-    def affine(self, shape: Sequence[int], z_range: float | tuple[float, float] | None = None) -> NDArray[np.float64]:
-        """RAS affine in mm, shape (4, 4), of what `render` returns for the same arguments."""
-        low, high = self._levels(shape, z_range)
-        spacing = np.array([self.extent / shape[0], self.extent / shape[1], 1.0])
-        origin = np.array([(spacing[0] - self.extent) / 2, (spacing[1] - self.extent) / 2, low])
-        if len(shape) == 3:
-            spacing[2] = (high - low) / shape[2]
-            origin[2] += spacing[2] / 2
-        affine = np.diag([*spacing, 1.0])
-        affine[:3, 3] = origin
-        return affine
-
-    def render(
-        self, shape: Sequence[int], z_range: float | tuple[float, float] | None = None
-    ) -> tuple[NDArray[np.float32], Labels]:
-        """Render an axial slice or a volume over the field of view.
-
-        Args:
-            shape: (X, Y) for a slice, (X, Y, Z) for a volume; axes run to the right, to anterior, to superior.
-            z_range: position of the slice in mm (a pair means its middle), or lowest and highest edge of the volume in
-                mm. Default: the middle of `z_range` for a slice, `volume_range` for a volume.
-
-        Returns:
-            Image in HU, float32, and label map, uint8, ids as in `CT_PHANTOM_CLASSES`, both of the given shape.
-
-        Raises:
-            ValueError: if the shape is neither 2D nor 3D, or the range is empty.
-        """
-        affine = self.affine(shape, z_range)
-        grid_shape = (*shape, 1)[:3]
-        axes = [affine[i, 3] + affine[i, i] * np.arange(n) for i, n in enumerate(grid_shape)]
-        x, y, z = np.meshgrid(*(axis.astype(np.float32) for axis in axes), indexing="ij", sparse=True)
-        hu, labels = self._compose(x, y, z, width=max(affine[0, 0], 1.0))
-        key = [self.seed, 1, *grid_shape, round(affine[2, 3] * 1000) % 2**32]
-        noise = np.random.default_rng(key).standard_normal(hu.shape, dtype=np.float32)
-        hu += self._noise * (0.8 * noise + 1.4 * gaussian_filter(noise, (0.7, 0.7, 0.0), truncate=2.5))
-        return np.maximum(hu, -1024).reshape(shape), labels.reshape(shape)
-
-    def _levels(self, shape: Sequence[int], z_range: float | tuple[float, float] | None) -> tuple[float, float]:
-        if len(shape) not in (2, 3):
-            raise ValueError(f"shape must be (X, Y) or (X, Y, Z), got {tuple(shape)}")
-        if z_range is None:
-            z_range = self.volume_range if len(shape) == 3 else self.z_range
-        low, high = z_range if isinstance(z_range, Sequence) else (z_range, z_range)
-        if len(shape) == 2:
-            return (float(low) + float(high)) / 2, (float(low) + float(high)) / 2
-        if not low < high:
-            raise ValueError(f"a volume needs z_range=(low, high) with low < high, got {z_range}")
-        return float(low), float(high)
+    def _draw(self, x: Field, y: Field, z: Field, width: float, noise: np.random.Generator) -> tuple[Field, Labels]:
+        """In HU; quantum noise, part of it smooth as after reconstruction."""
+        hu, labels = self._compose(x, y, z, width)
+        grain = noise.standard_normal(hu.shape, dtype=np.float32)
+        hu += self._noise * (0.8 * grain + 1.4 * gaussian_filter(grain, (0.7, 0.7, 0.0), truncate=2.5))
+        return np.maximum(hu, -1024), labels
 
     def _compose(self, x0: Field, y0: Field, z0: Field, width: float) -> tuple[Field, Labels]:
         """Paint tissue over tissue in HU; `width` in mm is how far a voxel smears an edge."""

@@ -34,6 +34,8 @@ def prepare_dataset(
     spacing: float | Sequence[float] | None = None,
     axis: int = 2,
     intensity_range: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] | None = None,
+    n4: bool = False,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
     within_patient: bool = False,
     seed: int = 0,
@@ -65,6 +67,9 @@ def prepare_dataset(
         axis: axis along which volumes are sliced in 2D: 0 sagittal, 1 coronal, 2 axial.
         intensity_range: intensities that matter, written into the data set; by default the 0.5th and 99.5th
             percentile of the prepared images.
+        percentiles: scale every source image so that these two percentiles of its own intensities, each 0..100, become
+            0 and 1, and clip: for MR, whose intensities have no unit. The intensity range is then (0, 1).
+        n4: whether to correct the bias field of every source image first, see `correct_bias_field`; needs ITK.
         fractions: shares of training, validation and test.
         within_patient: whether a single patient may be split, see `split_cases`.
         seed: determines the split.
@@ -72,7 +77,7 @@ def prepare_dataset(
             out.
         drop_other_labels: whether source ids that no class names become background rather than an error.
         body_threshold: if given, a first class "body" is added: everything inside the skin that no other class claims,
-            found as the largest region above this intensity (e.g. -300 HU).
+            found as the largest region above this intensity (e.g. -300 HU), in the unit of the source.
         parents: class name to the name of the class that encloses it; by default as the source says,
             and an added body encloses all others.
         name: the data set's name.
@@ -87,9 +92,12 @@ def prepare_dataset(
     Raises:
         ValueError: if a file is unsound (named, with the remedy), an argument is out of range, or no split is possible.
         FileNotFoundError: if a file is missing.
+        ImportError: if `n4` is asked for and ITK is not installed.
         FileExistsError: if the output folder holds something else.
         OSError: if it cannot be written.
     """
+    if percentiles is not None:
+        intensity_range = _range_of(percentiles, intensity_range)
     cases, vocabulary = _cases(source), _vocabulary(source, classes, body_threshold)
     plan = Plan(
         classes=vocabulary,
@@ -101,11 +109,14 @@ def prepare_dataset(
         min_foreground=min_foreground,
         drop_other_labels=drop_other_labels,
         body_threshold=body_threshold,
+        percentiles=percentiles,
+        n4=n4,
     )
     if axis not in (0, 1, 2):
         raise ValueError(f"axis must be 0 (sagittal), 1 (coronal) or 2 (axial), got {axis}")
     settings = {
-        **asdict(plan),
+        # What is off stays unnamed, so that data sets made before it existed are found again.
+        **{key: value for key, value in asdict(plan).items() if value or key not in ("percentiles", "n4")},
         "source": _fingerprint(cases),
         "intensity_range": intensity_range,
         "fractions": fractions,
@@ -142,6 +153,16 @@ def prepare_dataset(
         )
 
     return build_once(output, settings, build)
+
+
+def _range_of(percentiles: tuple[float, float], intensity_range: tuple[float, float] | None) -> tuple[float, float]:
+    """The intensity range of images scaled by percentiles."""
+    low, high = percentiles
+    if not 0 <= low < high <= 100:
+        raise ValueError(f"percentiles must be LOW < HIGH, both in 0..100, got {low:g} and {high:g}")
+    if intensity_range is not None:
+        raise ValueError("percentiles scale images to 0..1, so intensity_range cannot be given; leave one of them out")
+    return 0.0, 1.0
 
 
 def _write_pieces(cases: Sequence[Case], plan: Plan, folder: Path, progress: bool) -> tuple[list[Case], Any, float]:

@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import Flip, Orientation
 from numpy.typing import NDArray
 
+from monai_segdiff.data.bias_field import correct_bias_field
 from monai_segdiff.data.findings import case_findings
 from monai_segdiff.data.layout import Case
 from monai_segdiff.data.load import is_raster, load_image, spacing_of
@@ -31,6 +32,8 @@ class Plan:
     min_foreground: float = 0.0
     drop_other_labels: bool = False
     body_threshold: float | None = None
+    percentiles: tuple[float, float] | None = None
+    n4: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
         raise ValueError(f"{case.image} is 2D where 3D is configured; set spatial_dims to 2")
     image, label, origin = _oriented(image, label, is_raster(case.image))
     label = label.new_tensor(_target_labels(np.asarray(image)[0], np.asarray(label)[0], plan)[None])
+    if plan.n4 or plan.percentiles is not None:
+        image = _scaled(image, plan, str(case.image))
     sliced = image.ndim - 1 > plan.spatial_dims
     size, plane = list(plan.size), list(range(min(2, image.ndim - 1)))
     spacing = None if plan.spacing is None else list(plan.spacing)
@@ -114,6 +119,22 @@ def _oriented(image: MetaTensor, label: MetaTensor, raster: bool) -> tuple[MetaT
     plain = np.diag([*spacing_of(true, 2), 1.0, 1.0])
     image, label = (MetaTensor(x.as_tensor(), affine=plain) for x in (image, label))
     return image, label, true @ np.linalg.inv(plain)
+
+
+def _scaled(image: MetaTensor, plan: Plan, file: str) -> MetaTensor:
+    """The whole image without its bias field, and with its percentiles at 0 and 1, where the plan asks for it."""
+    pixels = np.asarray(image)[0]
+    if plan.n4:
+        pixels = correct_bias_field(pixels, spacing_of(np.asarray(image.affine), pixels.ndim).tolist())
+    if plan.percentiles is not None:
+        low, high = np.percentile(pixels, plan.percentiles)
+        if not low < high:
+            raise ValueError(
+                f"{file}: the percentiles {plan.percentiles[0]:g} and {plan.percentiles[1]:g} of its intensities are "
+                f"both {low:g}; choose percentiles further apart, or leave the case out"
+            )
+        pixels = np.clip((pixels - low) / (high - low), 0, 1).astype(np.float32)
+    return MetaTensor(pixels[None], affine=image.affine)
 
 
 def _target_labels(image: NDArray[np.generic], label: NDArray[np.generic], plan: Plan) -> NDArray[np.uint8]:

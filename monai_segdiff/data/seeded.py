@@ -17,21 +17,22 @@ __all__ = ["EpochIndex", "EpochSampler", "SeededCacheDataset"]
 
 
 class EpochIndex(int):
-    """Index of an item that also knows the epoch it is drawn for.
+    """Index of an item that also knows the epoch and the batch it is drawn for.
 
-    The epoch travels with the index, so a worker that fetches ahead, or that still holds an old copy of the data set,
-    cannot use a wrong one.
+    Both travel with the index, so a worker that fetches ahead, or that still holds an old copy of the data set,
+    cannot use wrong ones.
     """
 
     epoch: int
+    batch: int
 
-    def __new__(cls, value: int, epoch: int) -> EpochIndex:
+    def __new__(cls, value: int, epoch: int, batch: int) -> EpochIndex:
         index = super().__new__(cls, value)
-        index.epoch = epoch
+        index.epoch, index.batch = epoch, batch
         return index
 
-    def __reduce__(self) -> tuple[type[EpochIndex], tuple[int, int]]:
-        return EpochIndex, (int(self), self.epoch)
+    def __reduce__(self) -> tuple[type[EpochIndex], tuple[int, int, int]]:
+        return EpochIndex, (int(self), self.epoch, self.batch)
 
 
 class EpochSampler(Sampler[int]):
@@ -89,11 +90,12 @@ class EpochSampler(Sampler[int]):
         per_epoch = len(self) * world_size
         epoch = self.epoch
         shuffle, order = -1, np.empty(0, dtype=np.int64)
-        for position in range(epoch * per_epoch + rank, (epoch + 1) * per_epoch, world_size):
+        for drawn, position in enumerate(range(epoch * per_epoch + rank, (epoch + 1) * per_epoch, world_size)):
             if position // self.length != shuffle:
                 shuffle = position // self.length
                 order = np.random.default_rng(mix_seed(self.seed, shuffle)).permutation(self.length)
-            yield EpochIndex(int(order[position % self.length]), epoch)
+            batch = drawn // self.batch_size * world_size + rank
+            yield EpochIndex(int(order[position % self.length]), epoch, batch)
 
     def _processes(self) -> tuple[int, int]:
         running = dist.is_available() and dist.is_initialized()
@@ -112,13 +114,21 @@ class SeededCacheDataset(CacheDataset):
         data: items, see `SegmentationDataset.items`.
         transform: MONAI transforms; those before the first random one are computed once and cached.
         seed: determines every draw.
+        draw_per_batch: let all items of a batch of an `EpochSampler` have the same draws, as where published code draws
+            once a batch; every random transform is then governed by the batch instead of the item.
         kwargs: passed on to `CacheDataset`.
     """
 
     def __init__(
-        self, data: Sequence[Any], transform: Sequence[Callable] | Callable, seed: int = 0, **kwargs: Any
+        self,
+        data: Sequence[Any],
+        transform: Sequence[Callable] | Callable,
+        seed: int = 0,
+        draw_per_batch: bool = False,
+        **kwargs: Any,
     ) -> None:
         self.seed = seed
+        self.draw_per_batch = draw_per_batch
         self.epoch = 0
         super().__init__(data, transform if isinstance(transform, Compose) else Compose(transform), **kwargs)
 
@@ -129,5 +139,6 @@ class SeededCacheDataset(CacheDataset):
     def _transform(self, index: int) -> Any:
         item = int(index) % len(self)
         epoch = getattr(index, "epoch", self.epoch)
-        self.transform.set_random_state(seed=mix_seed(self.seed, epoch, item))
+        governing = getattr(index, "batch", item) if self.draw_per_batch else item
+        self.transform.set_random_state(seed=mix_seed(self.seed, epoch, governing))
         return super()._transform(item)

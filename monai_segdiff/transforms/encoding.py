@@ -31,13 +31,16 @@ class EncodeMask(Transform):
     - ``values``: one channel of chosen intensities.
 
     ``one_hot`` and ``bits`` go on with C *known* channels, constant over the image, +1 where the class is known and -1
-    where it was ablated, so that an ablated class is told from an absent one. The other two cannot tell.
+    where it was ablated, so that an ablated class is told from an absent one. The other two cannot tell, nor can these
+    with ``known_flags=False``.
 
     Args:
         classes: class name to its label id or ids; the order is the channel order; 0, the background, is never listed.
             In ``ordinal`` mode a class with several ids is written as its first.
         mode: ``"one_hot"``, ``"bits"``, ``"ordinal"`` or ``"values"``.
         values: for ``values`` only: the intensity of every class by name, and of ``background`` (0 where left out).
+        known_flags: whether ``one_hot`` and ``bits`` have their known channels; without them a network cannot tell an
+            ablated class from an absent one, which is there for comparison.
 
     Raises:
         ValueError: for bad classes, an unknown mode, or intensities that do not fit the classes.
@@ -50,6 +53,7 @@ class EncodeMask(Transform):
         classes: Mapping[str, int | Sequence[int]],
         mode: str = "one_hot",
         values: Mapping[str, float] | None = None,
+        known_flags: bool = True,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"unknown mode '{mode}': choose one of {', '.join(MODES)}.")
@@ -59,7 +63,7 @@ class EncodeMask(Transform):
         self.mode = mode
         self.classes = vocabulary.classes
         self._vocabulary = vocabulary
-        self._has_known = mode in ("one_hot", "bits")
+        self._has_known = known_flags and mode in ("one_hot", "bits")
         self._codes = _code_words(vocabulary, mode, values or {})
 
     @property
@@ -116,7 +120,8 @@ class EncodeMask(Transform):
         """The condition as it would be, had some more classes been ablated from the label map.
 
         Args:
-            condition: a batch of encoded masks, (B, out_channels, *spatial), of mode ``one_hot`` or ``bits``.
+            condition: a batch of encoded masks, (B, out_channels, *spatial), of mode ``one_hot`` or ``bits`` with known
+                channels.
             names: the classes to remove.
             parents: class name to the name of the class around it, as for
                 :class:`~monai_segdiff.transforms.RandClassAblation`.
@@ -125,11 +130,13 @@ class EncodeMask(Transform):
             A new tensor of the same shape, dtype and device.
 
         Raises:
-            ValueError: in the other modes, for an unknown class, or where the condition is no mask encoded so.
+            ValueError: where there are no known channels, for an unknown class, or where the condition is no mask
+                encoded so.
         """
         if not self._has_known:
             raise ValueError(
-                f"a mask encoded as '{self.mode}' does not tell which classes are known: use one_hot or bits."
+                f"a mask encoded as '{self.mode}' without known channels does not tell which classes are known: use "
+                "one_hot or bits, with known_flags."
             )
         vocabulary = ClassVocabulary(self.classes, parents)
         dropped = vocabulary.kept(names)
@@ -183,6 +190,7 @@ class EncodeMaskd(MapTransform):
         classes: class name to its label id or ids; 0, the background, is never listed.
         mode: ``"one_hot"``, ``"bits"``, ``"ordinal"`` or ``"values"``.
         values: for ``values`` only: the intensity of every class by name.
+        known_flags: whether ``one_hot`` and ``bits`` have their known channels.
         allow_missing_keys: do not raise where a key is missing.
     """
 
@@ -194,10 +202,11 @@ class EncodeMaskd(MapTransform):
         classes: Mapping[str, int | Sequence[int]],
         mode: str = "one_hot",
         values: Mapping[str, float] | None = None,
+        known_flags: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.encoder = EncodeMask(classes, mode, values)
+        self.encoder = EncodeMask(classes, mode, values, known_flags)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
         """Encode every label map under its own known flags."""

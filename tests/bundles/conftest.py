@@ -10,7 +10,8 @@ from monai.bundle import ConfigParser
 
 from monai_segdiff import bundle_path
 
-BUNDLES = ("ct_organ", "knee_drr")
+BUNDLES = ("breast_mri", "ct_organ", "knee_drr")
+TRAINED = {"breast_mri": "trained_breast", "ct_organ": "trained_bundle", "knee_drr": "trained_knee"}
 
 
 @pytest.fixture(scope="session", params=BUNDLES)
@@ -22,7 +23,7 @@ def bundle_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def trained(bundle_name: str, request: pytest.FixtureRequest) -> Any:
     """The bundle after a training: not to be changed."""
-    return request.getfixturevalue({"ct_organ": "trained_bundle", "knee_drr": "trained_knee"}[bundle_name])
+    return request.getfixturevalue(TRAINED[bundle_name])
 
 
 @pytest.fixture(scope="session")

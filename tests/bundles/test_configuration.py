@@ -23,6 +23,7 @@ DEMOS = [(bundle, name) for bundle, name in OVERLAYS if name.startswith("cpu_dem
 FROM_THE_DATA = {"classes", "parents", "intensity_range"}
 # Ids that inference shares with the training, beside those of the card.
 SHARED = {
+    "breast_mri": "ckpt_dir encoder networks network_options network_def network inferer",
     "ct_organ": "encoder network_def network inferer",
     "knee_drr": "variant ckpt_dir start_sigma encoder network_def network methods sampler num_steps sigmas mask_sigmas "
     "sampler_options sampling sampling_from_mask regression inferer",
@@ -87,13 +88,16 @@ def test_run_and_run_training_are_the_same(bundle_name, parser_of):
 
 
 TINY = {"channels": [8, 8], "attention_levels": [False, True], "norm_num_groups": 4}
-TINY_OF = {"ct_organ": {**TINY, "num_head_channels": 4}, "knee_drr": TINY}
+WITH_HEADS = {**TINY, "num_head_channels": 4}
+TINY_OF = {"breast_mri": WITH_HEADS, "ct_organ": WITH_HEADS, "knee_drr": TINY}
 FEW = {"num_res_blocks": 1, "num_steps": 2, "amp_dtype": "float32"}
 
 
 @pytest.mark.parametrize(
     ("bundle", "overlays", "size"),
     [
+        ("breast_mri", (), [16, 16]),
+        ("breast_mri", ("cpu_demo",), [16, 16]),
         ("ct_organ", (), [16, 16]),
         ("ct_organ", ("cpu_demo",), [16, 16]),
         ("ct_organ", ("cpu_demo_3d",), [8] * 3),

@@ -238,6 +238,9 @@ def test_arguments_out_of_range_are_refused(tmp_path: Path, make_pair: Callable)
         ({"size": (8, 8, 8)}, "size must be"),
         ({"classes": {"a": 1, "b": [1, 2]}}, r"\[1\] cannot be used"),
         ({"classes": {"body": 1}, "body_threshold": 0.0}, "already hold 'body'"),
+        ({"percentiles": (99.5, 0.5)}, "LOW < HIGH"),
+        ({"percentiles": (0.5, 101.0)}, r"0\.\.100"),
+        ({"percentiles": (0.5, 99.5), "intensity_range": (0.0, 100.0)}, "intensity_range cannot be given"),
     ):
         with pytest.raises(ValueError, match=message):
             prepare(**changes)
@@ -245,6 +248,60 @@ def test_arguments_out_of_range_are_refused(tmp_path: Path, make_pair: Callable)
         prepare_dataset([{"image": "x"}], tmp_path / "out", {"box": 1})
     with pytest.raises(ValueError, match="more than once"):
         prepare_dataset([pairs[0], pairs[0]], tmp_path / "out", {"box": 1})
+
+
+def test_percentiles_of_each_volume_become_0_and_1(tmp_path: Path, make_pair: Callable) -> None:
+    shape = (16, 16, 8)
+    ramp = np.linspace(0, 1, 16 * 16 * 8, dtype=np.float32).reshape(shape)
+    label = np.zeros(shape, np.uint8)
+    label[4:12, 4:12] = 1
+    # The same anatomy on two scanners, whose units differ.
+    pairs = [make_pair(f"p{i}", shape, np.eye(4), a * ramp + b, label) for i, (a, b) in enumerate([(100, 0), (7, 50)])]
+    dataset = prepare_dataset(
+        pairs, tmp_path / "out", {"box": 1}, size=16, percentiles=(10.0, 90.0), fractions=(1, 0, 0), **QUIET
+    )
+    assert dataset.intensity_range == (0.0, 1.0)
+    assert dataset.settings["percentiles"] == [10.0, 90.0]
+    volumes = [
+        np.stack([read(case.image)[0] for case in dataset.splits["training"] if case.patient == f"p{i}"], -1)
+        for i in range(2)
+    ]
+    np.testing.assert_allclose(volumes[0], np.clip((ramp - 0.1) / 0.8, 0, 1), atol=1e-3)
+    np.testing.assert_allclose(volumes[0], volumes[1], atol=1e-4)
+
+
+def test_equal_percentiles_name_the_file(tmp_path: Path, make_pair: Callable) -> None:
+    image = np.zeros((10, 12, 14), np.float32)
+    image[5, 5, 5] = 1
+    pairs = [make_pair(f"p{i}", image=image) for i in range(2)]
+    with pytest.raises(ValueError, match=r"p0\.nii\.gz: the percentiles 1 and 99 of its intensities are both 0"):
+        prepare_dataset(pairs, tmp_path / "out", {"box": 1}, percentiles=(1.0, 99.0), **QUIET)
+
+
+def test_scaling_that_is_off_leaves_older_data_sets_valid(tmp_path: Path, make_pair: Callable) -> None:
+    pairs = [make_pair(f"p{i}") for i in range(2)]
+    settings = prepare_dataset(pairs, tmp_path / "out", {"box": 1}, size=8, fractions=(1, 0, 0), **QUIET).settings
+    assert not {"percentiles", "n4"} & set(settings)
+
+
+def test_the_bias_field_is_corrected_before_percentiles_are_taken(
+    tmp_path: Path, make_pair: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def correct(image: np.ndarray, spacing: list[float]) -> np.ndarray:
+        asked.append((image.shape, tuple(spacing)))
+        return np.asarray(image + np.arange(10)[:, None, None] * 1000, np.float32)
+
+    monkeypatch.setattr("monai_segdiff.data.prepare_case.correct_bias_field", correct)
+    pairs = [make_pair(f"p{i}") for i in range(2)]
+    arguments = {"size": (12, 12), "percentiles": (0.0, 100.0), "n4": True, "fractions": (1, 0, 0), **QUIET}
+    dataset = prepare_dataset(pairs, tmp_path / "out", {"box": 1}, **arguments)
+    assert asked == [((10, 12, 14), (2.0, 2.0, 3.0))] * 2
+    assert dataset.settings["n4"] is True
+    image = read(dataset.splits["training"][0].image)[0]
+    assert image.max() > 0.99
+    assert np.all(np.diff(image[1:-1, 6]) > 0.05), "what was added stays in the image"
 
 
 def test_remap_and_fit() -> None:
@@ -302,3 +359,28 @@ def test_real_label_maps_in_lia_order_and_floats_are_readable(tmp_path: Path, se
     truth = np.isin(np.asarray(source.dataobj), (2, 41))
     center = source.affine @ [*np.argwhere(truth).mean(axis=0), 1]
     assert np.abs(affine @ [*np.argwhere(label == 1).mean(axis=0), 1] - center)[:3].max() < 3.0
+
+
+@pytest.mark.data
+def test_real_breast_mri_becomes_slices_in_the_range_0_to_1(tmp_path: Path, segdiff_data: Path) -> None:
+    folder = segdiff_data / "breast_mri"
+    cases = [
+        {
+            "image": folder / p / "t1_fl3d_fs.nii.gz",
+            "label": folder / p / "derived_breast1_dense2.nii.gz",
+            "patient": p,
+            "id": p,
+        }
+        for p in ("p1", "p3")
+    ]
+    dataset = prepare_dataset(
+        cases, tmp_path / "out", {"breast": 1, "fgt": 2}, size=32, percentiles=(0.5, 99.5), fractions=(0.5, 0.0, 0.5),
+        parents={"fgt": "breast"}, **QUIET,
+    )  # fmt: skip
+    assert (dataset.intensity_range, dataset.parents) == ((0.0, 1.0), {"fgt": "breast"})
+    assert {case.patient for case in dataset.splits["training"]} != {case.patient for case in dataset.splits["test"]}
+    pixels = {p: np.stack([read(c.image)[0] for m in dataset.splits.values() for c in m if c.patient == p]) for p in
+              ("p1", "p3")}  # fmt: skip
+    assert all(p.min() >= 0 and 0.6 < p.max() <= 1 for p in pixels.values())
+    # Scanner units differ by a factor of 1.4 between the two.
+    assert np.percentile(pixels["p1"], 90) == pytest.approx(np.percentile(pixels["p3"], 90), rel=0.35)

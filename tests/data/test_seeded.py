@@ -75,13 +75,39 @@ def test_seed_and_epoch_change_the_draws() -> None:
 
 
 def test_an_index_brings_its_epoch_through_pickling() -> None:
-    index = pickle.loads(pickle.dumps(EpochIndex(5, 9)))
-    assert (index, index.epoch) == (5, 9)
+    index = pickle.loads(pickle.dumps(EpochIndex(5, 9, 3)))
+    assert (index, index.epoch, index.batch) == (5, 9, 3)
     data = dataset()
     data.set_epoch(9)
     expected = data[5]["image"]
     data.set_epoch(0)
     assert torch.equal(data[index]["image"], expected)
+
+
+def test_one_draw_may_serve_a_whole_batch() -> None:
+    def offsets(data: SeededCacheDataset, epoch: int, world_size: int = 1) -> list[list[tuple[float, ...]]]:
+        samplers = [EpochSampler(7, 14, 4, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)]
+        batches = []
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+            drawn = [tuple((data[index]["image"] - int(index)).tolist()[0]) for index in sampler]
+            batches += [drawn[start : start + 4] for start in range(0, len(drawn), 4)]
+        return batches
+
+    def data(per_batch: bool) -> SeededCacheDataset:
+        transforms = [Load("image"), RandGaussianNoised("image", prob=1.0)]
+        items = [{"image": i} for i in range(7)]
+        return SeededCacheDataset(items, transforms, draw_per_batch=per_batch, progress=False)
+
+    def rounded(batch: list[tuple[float, ...]]) -> set[tuple[float, ...]]:
+        return {tuple(round(value, 4) for value in sample) for sample in batch}
+
+    shared = [rounded(batch) for epoch in (0, 1) for batch in offsets(data(True), epoch)]
+    assert all(len(batch) == 1 for batch in shared)
+    assert len(set.union(*shared)) == len(shared), "every batch of every epoch has its own"
+    assert all(len(rounded(batch)) == 4 for batch in offsets(data(False), 0))
+    parallel = [rounded(batch) for batch in offsets(data(True), 0, world_size=2)]
+    assert len(set.union(*parallel)) == len(parallel), "so has every process"
 
 
 def test_a_composed_transform_is_taken_as_it_is() -> None:

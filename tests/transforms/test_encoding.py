@@ -61,6 +61,22 @@ def test_known_flags_are_constant_channels() -> None:
     assert encoded[4:].tolist() == [[[v, v], [v, v]] for v in (1.0, -1.0, -1.0, 1.0)]
 
 
+@pytest.mark.parametrize("mode", ["one_hot", "bits"])
+def test_known_channels_may_be_left_out(mode: str) -> None:
+    label = random_label(SHAPES[0])
+    plain = EncodeMask(CLASSES, mode, known_flags=False)
+    assert plain.out_channels == encoder(mode).out_channels - len(CLASSES)
+    assert torch.equal(plain(label), encoder(mode)(label)[: plain.out_channels])
+    removed = ablate_classes(label, CLASSES, ["body"], PARENTS)
+    # An ablated class looks like one that is not there.
+    assert torch.equal(plain(removed, flags_of(("body",))), plain(removed))
+    assert torch.equal(plain.null_condition((12, 10)), plain(torch.zeros_like(label)))
+    with pytest.raises(ValueError, match="without known channels"):
+        plain.drop(plain(label)[None], ["liver"])
+    out = EncodeMaskd("label", CLASSES, mode, known_flags=False)({"label": label})["label"]
+    assert torch.equal(out, plain(label))
+
+
 def test_bits_are_the_class_index_lowest_bit_first() -> None:
     bits = encoder("bits")
     assert bits.out_channels == 3 + 4

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from scipy.ndimage import binary_erosion
+
+from monai_segdiff.data import BreastPhantom
+from monai_segdiff.data.bias_field import correct_bias_field
+
+
+def shaded(dimensions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
+    """A phantom, the same under a field that varies by a factor of 2.7, its breast fat, and its voxel size."""
+    shape = (64, 64, 24)[:dimensions]
+    phantom = BreastPhantom(2)
+    image, label = phantom.render(shape)
+    field = np.exp(0.5 * np.linspace(-1, 1, 64)).reshape(64, *[1] * (dimensions - 1)).astype(np.float32)
+    spacing = np.abs(np.diag(phantom.affine(shape)))[:dimensions]
+    return image, image * field, binary_erosion(label == 1), spacing.tolist()
+
+
+def variation(image: np.ndarray, region: np.ndarray) -> float:
+    return float(image[region].std() / image[region].mean())
+
+
+def test_without_itk_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "itk", None)
+    with pytest.raises(ImportError, match=r"pip install 'monai-segdiff\[n4\]'"):
+        correct_bias_field(np.ones((4, 4)), (1.0, 1.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_known_field_is_taken_out(dimensions: int) -> None:
+    pytest.importorskip("itk")
+    image, biased, fat, spacing = shaded(dimensions)
+    corrected = correct_bias_field(biased, spacing)
+    assert (corrected.shape, corrected.dtype) == (image.shape, np.float32)
+    assert variation(biased, fat) > 2 * variation(image, fat)
+    assert variation(corrected, fat) < 1.25 * variation(image, fat)
+    tissue = biased > 0.15
+    assert corrected[tissue].mean() == pytest.approx(biased[tissue].mean(), rel=0.1)
+
+
+@pytest.mark.slow
+def test_the_result_does_not_depend_on_the_unit_and_a_constant_image_is_refused() -> None:
+    pytest.importorskip("itk")
+    _, biased, _, spacing = shaded(2)
+    np.testing.assert_allclose(
+        correct_bias_field(1000 * biased, spacing) / 1000, correct_bias_field(biased, spacing), rtol=0.02, atol=0.002
+    )
+    with pytest.raises(ValueError, match="constant"):
+        correct_bias_field(np.full((8, 8), 3.0), (1.0, 1.0))

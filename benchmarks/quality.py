@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from benchmarks.common import Cell, Column
 from monai_segdiff.data import Case, SegmentationDataset
 from monai_segdiff.data.atomic import atomic_file
-from monai_segdiff.evaluation.measure import Features, Measurements, measure
+from monai_segdiff.evaluation.measure import Extra, Features, Measurements, measure
 from monai_segdiff.evaluation.others import draw_other_masks
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.pictures import upright
@@ -80,7 +80,13 @@ class Sampled:
 
 
 def sample(
-    generator: TrainedGenerator, masks: Sequence[Case], folder: Path, *, per_mask: int = 1, batch_size: int = 16
+    generator: TrainedGenerator,
+    masks: Sequence[Case],
+    folder: Path,
+    *,
+    per_mask: int = 1,
+    batch_size: int = 16,
+    **options: Any,
 ) -> Sampled:
     """Generate images for masks, or take what a run before has generated with the same settings.
 
@@ -90,8 +96,9 @@ def sample(
         folder: for the images.
         per_mask: images for each mask.
         batch_size: images sampled at once.
+        **options: further arguments of ``generate_dataset``.
     """
-    dataset = generate_dataset(generator, masks, folder, per_mask=per_mask, batch_size=batch_size)
+    dataset = generate_dataset(generator, masks, folder, per_mask=per_mask, batch_size=batch_size, **options)
     seconds = list(json.loads((folder / "manifest.seconds.json").read_text()).values())
     records = json.loads((folder / "manifest.json").read_text())["samples"]
     return Sampled(dataset.splits["training"], sum(seconds) / len(seconds), records[0]["evaluations"])
@@ -144,32 +151,26 @@ class Judge:
             "resampling patients, those of failed samples exact binomial ones.",
         ]
 
-    def measure(self, cases: Sequence[Case], name: str) -> Measurements:
+    def measure(self, cases: Sequence[Case], name: str, extras: Mapping[str, Extra] | None = None) -> Measurements:
         """Measure images.
 
         Args:
             cases: image and label map of each.
             name: shown with the progress bar.
+            extras: what to measure beside.
         """
         others = draw_other_masks(cases, self.reader, self.seed)
-        return measure(cases, self.reader, self.segmenter, self.features, name, others=others)
+        return measure(cases, self.reader, self.segmenter, self.features, name, others=others, extras=extras)
 
     def cells(self, sampled: Sampled, measured: Measurements) -> dict[str, Cell]:
         """Figures of generated images, by the keys of ``COLUMNS``."""
-        detector = self.detector.reasons(measured.noise, measured.detail, measured.foreground, measured.advantage)
-        failed = int(torch.stack(list(detector.values())).any(0).sum())
-        interval = binomtest(failed, len(measured)).proportion_ci()
-        rate = Estimate(failed / len(measured), interval.low, interval.high, len(measured), len(measured))
-        kept = measured.finite
-        patients = _kept(measured.patients, kept)
-        distance = kid(self._real, measured.features[kept], self.real.patients, patients, seed=self.seed)
         cells: dict[str, Cell] = {
             "evaluations": sampled.evaluations,
             "seconds": sampled.seconds,
             "images": len(measured),
             "dice": bootstrap_mean(measured.foreground, measured.patients, seed=self.seed),
-            "failed": rate,
-            "kid": distance,
+            "failed": self.failed(measured, measured.foreground, measured.advantage),
+            "kid": self.distance(measured),
         }
         if self.paired:
             errors = self._errors(measured.cases)
@@ -177,6 +178,26 @@ class Judge:
                 key: bootstrap_mean(getattr(errors, key), measured.patients, seed=self.seed) for key in PAIRED_COLUMNS
             }
         return cells
+
+    def failed(self, measured: Measurements, dice: torch.Tensor, advantage: torch.Tensor | None = None) -> Estimate:
+        """Share of images that failed.
+
+        Args:
+            measured: the images.
+            dice: (N,) Dice that is held to half the ceiling.
+            advantage: (N,) of the masks of other patients; None leaves them out.
+        """
+        found = self.detector.reasons(measured.noise, measured.detail, dice, advantage)
+        failed = int(torch.stack(list(found.values())).any(0).sum())
+        interval = binomtest(failed, len(measured)).proportion_ci()
+        return Estimate(failed / len(measured), interval.low, interval.high, len(measured), len(measured))
+
+    def distance(self, measured: Measurements) -> Estimate:
+        """KID of images to the held-out real ones."""
+        assert measured.features is not None
+        kept = measured.finite
+        patients = _kept(measured.patients, kept)
+        return kid(self._real, measured.features[kept], self.real.patients, patients, seed=self.seed)
 
     def differences(self, measured: Measurements, reference: Measurements) -> dict[str, Cell]:
         """Figures minus those of a reference, on the masks and starts that both have: the first ones.

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks.bundles import TIME_LIMIT, TrainingFacts, train_bundle
+from benchmarks.bundles import Part, TrainingFacts, train_for_a_time
 from benchmarks.common import Column, Results, Table, arguments, say
 from benchmarks.quality import COLUMNS, Judge, sample, spread_over_patients
-from monai_segdiff.bundle import bundle_path, copy_bundle
+from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import SegmentationDataset, make_ct_phantoms, prepare_dataset, read_dataset
-from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.generation import collect_masks, load_generator
 
 # of the published set-up: its network, its batches and its optimizer
@@ -123,30 +119,16 @@ def open_data(args: argparse.Namespace) -> SegmentationDataset:
 def train_recipe(
     bundle: Path, recipe: dict[str, Any], dataset: SegmentationDataset, args: argparse.Namespace
 ) -> TrainingFacts:
-    """Train a recipe from the start, unless it has been trained to the end before.
-
-    A training that was stopped is begun anew, because its time would not be comparable otherwise.
-    """
-    marker = bundle / "trained.json"
+    """Train a recipe for its time, unless that was done before."""
     seconds = max(1, round(60 * args.minutes))
-    wanted = {"recipe": recipe, "seconds": seconds, "config": args.config, "size": args.size, "seed": args.seed}
-    if marker.is_file():
-        found = json.loads(marker.read_text())
-        if found["settings"] == wanted:
-            return TrainingFacts(**found["facts"])
-    shutil.rmtree(bundle, ignore_errors=True)
-    copy_bundle("ct_organ", bundle)
+    settings = {"recipe": recipe, "seconds": seconds, "config": args.config, "size": args.size, "seed": args.seed}
     overrides = {
         **recipe,
         "dataset_dir": str(dataset.root),
         "image_size": [args.size, args.size],
-        "limit_seconds": seconds,
         "seed": args.seed,
     }
-    facts = train_bundle(bundle, [args.config, TIME_LIMIT], overrides)
-    with atomic_file(marker) as temporary:
-        temporary.write_text(json.dumps({"settings": wanted, "facts": asdict(facts)}))
-    return facts
+    return train_for_a_time("ct_organ", bundle, [Part([args.config], overrides, seconds)], settings)
 
 
 def _parser() -> argparse.ArgumentParser:

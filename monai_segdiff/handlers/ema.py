@@ -51,10 +51,17 @@ class ExponentialMovingAverage(EMAHandler):
         """
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._set_momentum)
         super().attach(engine, name="ema_momentum", warn_if_exists=False)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._keep_frozen)
 
     def _set_momentum(self, engine: Engine) -> None:
         growing = min(1.0, 1.0 / (self.relative_window * engine.state.iteration))
         engine.state.ema_momentum = max(self.momentum, growing)
+
+    def _keep_frozen(self) -> None:
+        """Frozen weights stay as they are: their average with themselves would be rounded anew in every iteration."""
+        for averaged, weight in zip(self.ema_model.parameters(), self.model.parameters(), strict=True):
+            if not weight.requires_grad:
+                averaged.copy_(weight)
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged weights."""

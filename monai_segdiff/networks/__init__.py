@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from monai_segdiff.networks.mask_concat import MaskConcatUNet
+from monai_segdiff.networks.mask_control import MaskControlNet
+from monai_segdiff.networks.mask_spade import MaskSPADEUNet
 from monai_segdiff.networks.ncsnpp import NCSNpp
+from monai_segdiff.networks.unconditional import UnconditionalUNet
 from monai_segdiff.networks.weights import load_weights, weights_hash
 
-__all__ = ["MaskConcatUNet", "NCSNpp", "load_weights", "weights_hash"]
+__all__ = [
+    "MaskConcatUNet",
+    "MaskControlNet",
+    "MaskSPADEUNet",
+    "NCSNpp",
+    "UnconditionalUNet",
+    "load_weights",
+    "weights_hash",
+]

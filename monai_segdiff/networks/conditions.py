@@ -1,11 +1,19 @@
-"""What the networks with a concatenated condition check and do alike."""
+"""What the networks with a condition check and do alike."""
 
 from __future__ import annotations
 
 import torch
 from monai.data import MetaTensor
 
-__all__ = ["check_condition_channels", "check_image", "concat_condition", "plain_tensor"]
+__all__ = [
+    "check_condition_channels",
+    "check_image",
+    "checked_condition",
+    "concat_condition",
+    "plain_tensor",
+    "require_condition_channels",
+    "required_condition",
+]
 
 
 def plain_tensor(tensor: torch.Tensor) -> torch.Tensor:
@@ -17,6 +25,22 @@ def check_condition_channels(condition_channels: int) -> None:
     """Refuse a negative number of channels; 0 stands for a network without condition."""
     if condition_channels < 0:
         raise ValueError(f"condition_channels must not be negative, got {condition_channels}.")
+
+
+def require_condition_channels(condition_channels: int, instead: str) -> None:
+    """Refuse less than one channel, for a network that makes no sense without a condition.
+
+    Args:
+        condition_channels: channels of the encoded mask.
+        instead: the network to use without masks.
+
+    Raises:
+        ValueError: where there is no channel.
+    """
+    if condition_channels < 1:
+        raise ValueError(
+            f"condition_channels must be at least 1, got {condition_channels}; without masks use {instead}."
+        )
 
 
 def check_image(x: torch.Tensor, spatial_dims: int, in_channels: int, size_multiple: int) -> None:
@@ -42,8 +66,8 @@ def check_image(x: torch.Tensor, spatial_dims: int, in_channels: int, size_multi
         )
 
 
-def concat_condition(x: torch.Tensor, condition: torch.Tensor | None, condition_channels: int) -> torch.Tensor:
-    """Append the condition's channels to the image's.
+def checked_condition(x: torch.Tensor, condition: torch.Tensor | None, condition_channels: int) -> torch.Tensor | None:
+    """The condition as a plain tensor in the image's dtype.
 
     Args:
         x: the noisy image, (B, C, *spatial).
@@ -52,7 +76,7 @@ def concat_condition(x: torch.Tensor, condition: torch.Tensor | None, condition_
         condition_channels: channels of the encoded mask.
 
     Returns:
-        (B, C + condition_channels, *spatial), in the dtype of x.
+        (B, condition_channels, *spatial); None for a network without condition.
 
     Raises:
         ValueError: where the condition is missing, not wanted, or of another shape.
@@ -63,7 +87,7 @@ def concat_condition(x: torch.Tensor, condition: torch.Tensor | None, condition_
                 f"this network needs a condition of {condition_channels} channels and got none; to generate without a "
                 "mask pass the null condition of the encoder."
             )
-        return x
+        return None
     if condition_channels == 0:
         raise ValueError("this network takes no condition (condition_channels is 0) and got one.")
     expected = (x.shape[0], condition_channels, *x.shape[2:])
@@ -72,4 +96,29 @@ def concat_condition(x: torch.Tensor, condition: torch.Tensor | None, condition_
             f"expected a condition of shape {expected}, got {tuple(condition.shape)}: the classes and the encoding "
             "must be those the network was made for."
         )
-    return torch.cat([x, plain_tensor(condition).to(x.dtype)], dim=1)
+    return plain_tensor(condition).to(x.dtype)
+
+
+def required_condition(x: torch.Tensor, condition: torch.Tensor | None, condition_channels: int) -> torch.Tensor:
+    """The same for a network that cannot do without a condition."""
+    checked = checked_condition(x, condition, condition_channels)
+    assert checked is not None
+    return checked
+
+
+def concat_condition(x: torch.Tensor, condition: torch.Tensor | None, condition_channels: int) -> torch.Tensor:
+    """Append the condition's channels to the image's.
+
+    Args:
+        x: the noisy image, (B, C, *spatial).
+        condition: as for :func:`checked_condition`.
+        condition_channels: channels of the encoded mask.
+
+    Returns:
+        (B, C + condition_channels, *spatial), in the dtype of x.
+
+    Raises:
+        ValueError: where the condition is missing, not wanted, or of another shape.
+    """
+    checked = checked_condition(x, condition, condition_channels)
+    return x if checked is None else torch.cat([x, checked], dim=1)

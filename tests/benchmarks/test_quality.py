@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Engine, Events
 from PIL import Image
 
 from benchmarks import recipes, samplers
-from benchmarks.bundles import TIME_LIMIT, train_bundle
+from benchmarks.bundles import TIME_LIMIT, ComputeTimeLimit, train_bundle
 from benchmarks.quality import Judge, Sampled, sample, spread_over_patients
 from monai_segdiff.bundle import copy_bundle
 from monai_segdiff.data import Case, SegmentationDataset, make_ct_phantoms
@@ -82,6 +84,13 @@ def test_images_and_their_times_are_kept_for_the_next_run(
     assert len(first.cases) == 3
     monkeypatch.setattr(SamplingInferer, "__call__", lambda *_, **__: pytest.fail("sampled again"))
     assert sample(generator, masks, tmp_path / "images", batch_size=2) == first
+
+
+def test_time_that_others_take_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, computed = Engine(lambda engine, batch: None), iter([10.0, 10.0, 12.0, 15.0, 16.0])
+    monkeypatch.setattr(time, "process_time", lambda: next(computed))
+    engine.add_event_handler(Events.ITERATION_COMPLETED, ComputeTimeLimit(5))
+    assert engine.run(range(100)).iteration == 3
 
 
 def test_real_images_in_the_place_of_generated_ones_are_judged_as_real(

@@ -79,3 +79,22 @@ def test_state_goes_round() -> None:
 def test_numbers_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"momentum|relative_window"):
         ExponentialMovingAverage(nn.Linear(1, 1), **options)
+
+
+def test_frozen_weights_stay_to_the_bit() -> None:
+    torch.manual_seed(0)
+    network = nn.Linear(64, 64)
+    network.weight.requires_grad_(False)
+    before = network.weight.detach().clone()
+    assert not torch.equal(before.mul(0.9).add(before, alpha=0.1), before), "an average with itself is rounded"
+    ema = ExponentialMovingAverage(network, momentum=0.1, relative_window=1.0)
+
+    def step(engine: Engine, batch: int) -> None:
+        with torch.no_grad():
+            network.bias.add_(1.0)
+
+    engine = Engine(step)
+    ema.attach(engine)
+    engine.run(range(5), max_epochs=1)
+    assert torch.equal(ema.network.weight, before)
+    assert not torch.equal(ema.network.bias, network.bias)

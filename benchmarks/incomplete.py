@@ -1,0 +1,212 @@
+"""Masks that hold only some of their classes: four ways to train for them, and every subset of classes given.
+
+Stages as in `benchmarks.rivals`: `data`, `train`, `table`. What is asked of an image is Dice on the classes that its
+mask was given, beside the Dice of an image from the whole mask on the same classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from PIL import Image
+
+from benchmarks.breast import Trained, Variant, data_settings, held_out_masks, parser, run_stages
+from benchmarks.common import Cell, Column, Results, Table, chosen_device, say
+from benchmarks.quality import Judge, sample
+from benchmarks.seeds import over_seeds, value_of
+from benchmarks.subsets import GivenDice, Subset, subsets
+from monai_segdiff.data import Case, SegmentationDataset
+from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.evaluation.measure import Measurements
+from monai_segdiff.evaluation.pictures import upright
+from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid
+from monai_segdiff.metrics import bootstrap_mean
+
+TRAININGS = {
+    "per_sample": Variant("a draw for each mask, filled from around, known flags (default)"),
+    "none": Variant("whole masks only, no flags", ["no_ablation.yaml"], {"known_flags": False}),
+    "per_batch": Variant("a draw for each batch, filled from around, known flags", ["ablation_per_batch.yaml"]),
+    "background": Variant("a draw for each mask, filled with background, no flags", ["ablation_background.yaml"]),
+}
+_FILL = {"background": "background"}  # what a dropped class becomes, where it is not the class around it
+
+_COLUMNS = {
+    "dice": Column("Dice on given classes", "{:.3f}"),
+    "whole": Column("whole mask's on these", "{:.3f}"),
+    "difference": Column("difference", "{:+.3f}"),
+    "failed": Column("failed samples", "{:.1%}"),
+    "kid": Column("KID to held-out real images", "{:.5f}"),
+}
+_OVERVIEW = {
+    **{key: _COLUMNS[key] for key in ("dice", "whole", "difference")},
+    "worst": Column("worst difference", "{:+.3f}"),
+    "failed": _COLUMNS["failed"],
+    "kid": _COLUMNS["kid"],
+    "trained": Column("images seen", "{:,.0f}"),
+    "seeds": Column("trainings", "{:d}"),
+}
+_TEXT = (
+    "Four trainings of equal time, which differ in how classes are removed from training masks. Each then generates "
+    "for the same held-out masks with every subset of classes given. A dropped class becomes what it became in "
+    "training, and its known flag goes off where the training had flags. Dice on given classes: the segmenter's "
+    "reading of the image, with the dropped classes merged into the ones around them, against the mask with the same "
+    "merged; the classes that were not given may be wherever they belong. Images of whole masks are read likewise."
+)
+
+
+def run_training(
+    trained: Trained, masks: Sequence[Case], dataset: SegmentationDataset, judge: Judge, batch_size: int
+) -> tuple[dict[str, dict[str, Cell]], dict[str, list[Case]]]:
+    """Generate for every subset with one training, and measure.
+
+    Args:
+        trained: the training.
+        masks: the whole label maps.
+        dataset: real images.
+        judge: measures the images.
+        batch_size: images sampled at once.
+
+    Returns:
+        Figures and images by the key of the subset.
+    """
+    rows: dict[str, dict[str, Cell]] = {}
+    made: dict[str, list[Case]] = {}
+    whole: Measurements | None = None
+    scores = {subset.key: GivenDice(subset, dataset.parents) for subset in subsets(list(dataset.classes))}
+    for subset in subsets(list(dataset.classes)):
+        say(f"{trained.row}: {subset.key}")
+        sampled = sample(
+            trained.generator,
+            masks,
+            trained.folder / "eval" / subset.key,
+            batch_size=batch_size,
+            drop_classes=subset.dropped,
+            drop_fill=_FILL.get(trained.name, "parent"),
+        )
+        cases = sampled.cases
+        made[subset.key] = cases
+        # What counts is the mask that the image was made for, whatever of it was given.
+        held = [replace(case, label=mask.label) for case, mask in zip(cases, masks, strict=True)]
+        measured = judge.measure(
+            held, f"{trained.row} {subset.key}", scores if whole is None else _only(scores, subset)
+        )
+        whole = measured if whole is None else whole
+        rows[subset.key] = _cells(subset, measured, whole, judge)
+    return rows, made
+
+
+def _only(scores: Mapping[str, GivenDice], subset: Subset) -> dict[str, GivenDice]:
+    return {subset.key: scores[subset.key]}
+
+
+def _cells(subset: Subset, measured: Measurements, whole: Measurements, judge: Judge) -> dict[str, Cell]:
+    own, other = measured.extras[subset.key], whole.extras[subset.key]
+    patients = measured.patients
+    return {
+        "dice": bootstrap_mean(own, patients, seed=judge.seed),
+        "whole": bootstrap_mean(other, patients, seed=judge.seed),
+        "difference": bootstrap_mean(own - other, patients, seed=judge.seed),
+        "failed": judge.failed(measured, own),
+        "kid": judge.distance(measured),
+    }
+
+
+def summary(rows: Sequence[Mapping[str, Mapping[str, Cell]]], images: Sequence[int]) -> dict[str, dict[str, Cell]]:
+    """Means over the trainings of one kind.
+
+    Args:
+        rows: of each training, figures by subset.
+        images: that each training has seen.
+
+    Returns:
+        Figures by subset, and under ``overview`` those of all subsets that lack a class.
+    """
+    others = list(rows[0])[1:]
+    found: dict[str, dict[str, Cell]] = {
+        key: {name: over_seeds([value_of(row[key][name]) for row in rows]) for name in _COLUMNS} for key in rows[0]
+    }
+    overview: dict[str, Cell] = {
+        name: over_seeds([over_seeds([value_of(row[key][name]) for key in others]).value for row in rows])
+        for name in _COLUMNS
+    }
+    worst = [min((value_of(row[key]["difference"]) for key in others), key=lambda value: value or 0.0) for row in rows]
+    trained = over_seeds(images).value
+    found["overview"] = {**overview, "worst": over_seeds(worst), "trained": trained, "seeds": len(rows)}
+    return found
+
+
+def draw(
+    masks: Sequence[Case], made: Mapping[str, Mapping[str, Sequence[Case]]], keys: Sequence[str], judge: Judge
+) -> Image.Image:
+    """Masks that lose one class after another, each above the images made for it.
+
+    Args:
+        masks: the whole label maps, a column each.
+        made: images by subset, by training.
+        keys: subsets, from the whole one.
+        judge: reads the cases.
+    """
+    tiles = []
+    for key in keys:
+        given = [judge.reader(case) for case in next(iter(made.values()))[key][: len(masks)]]
+        tiles.append([color_labels(upright(pair.mask, pair.affine)[0]) for pair in given])
+        for images in made.values():
+            pairs = [judge.reader(case) for case in images[key][: len(masks)]]
+            tiles.append([gray_levels(upright(pair.image, pair.affine)) for pair in pairs])
+    return Image.fromarray(picture_grid(tiles, 96))
+
+
+def _tables(names: Sequence[str], keys: Sequence[str], judge: Judge) -> list[Table]:
+    notes = ["Means over trainings, with 95% t intervals over their seeds.", *judge.notes]
+    overview = Table(
+        "All subsets that lack a class",
+        _OVERVIEW,
+        {f"{name}/overview": TRAININGS[name].label for name in names},
+        notes,
+    )
+    each = [Table(TRAININGS[name].label, _COLUMNS, {f"{name}/{key}": key for key in keys}) for name in names]
+    return [overview, *each]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    command_line = parser("Masks that hold only some of their classes.", "incomplete", TRAININGS, "trainings")
+    command_line.add_argument("--masks", type=int, default=64, help="number of held-out masks")
+    args = command_line.parse_args(argv)
+    opened = run_stages(args, TRAININGS)
+    if opened is None:
+        return
+    dataset, judge, finished = opened
+    masks = held_out_masks(dataset, args.masks)
+    rows: dict[str, list[dict[str, dict[str, Cell]]]] = {}
+    made: dict[str, dict[str, list[Case]]] = {}
+    for trained in finished:
+        figures, images = run_training(trained, masks, dataset, judge, args.batch_size)
+        rows.setdefault(trained.name, []).append(figures)
+        made.setdefault(trained.name, images)
+    keys = [subset.key for subset in subsets(list(dataset.classes))]
+    results = Results(
+        args.output,
+        "Incomplete masks",
+        _TEXT,
+        data_settings(dataset, masks, args),
+        _tables(list(rows), keys, judge),
+        chosen_device(args.device),
+        args.overwrite,
+    )
+    for name, of_trainings in rows.items():
+        seen = [trained.facts.images for trained in finished if trained.name == name]
+        for key, cells in summary(of_trainings, seen).items():
+            results.add(f"{name}/{key}", cells)
+    losing = ["+".join(list(dataset.classes)[:count]) for count in range(len(dataset.classes), 0, -1)]
+    picture = args.output.with_name(f"{args.output.name}.png")
+    with atomic_file(picture) as temporary:
+        draw(masks[: min(6, len(masks))], made, losing, judge).save(temporary, format="PNG")
+    shown = "; ".join(TRAININGS[name].label for name in made)
+    results.show(picture, f"Masks that lose one class after another, each above images of the trainings: {shown}")
+    say(f"results: {results.page}")
+
+
+if __name__ == "__main__":
+    main()

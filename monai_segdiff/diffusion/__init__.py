@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monai_segdiff.diffusion.denoiser import CountingDenoiser, Denoiser
+from monai_segdiff.diffusion.inversion import invert
 from monai_segdiff.diffusion.levels import geometric, karras
 from monai_segdiff.diffusion.noise import SampleNoise, mix_seed
 from monai_segdiff.diffusion.parameterizations import (
@@ -31,6 +32,7 @@ __all__ = [
     "dpmpp_2m",
     "geometric",
     "heun",
+    "invert",
     "karras",
     "mix_seed",
     "unipc",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from monai.utils import convert_to_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "local_module",
     "network_device",
     "output_channels",
+    "plain_condition",
+    "sample_indices",
 ]
 
 Network = Callable[..., torch.Tensor]
@@ -61,6 +64,47 @@ def network_device(network: Network, default: torch.device) -> torch.device:
         for parameter in network.parameters():
             return parameter.device
     return default
+
+
+def plain_condition(inputs: torch.Tensor | None, network: Network) -> torch.Tensor | None:
+    """Bring a condition to the network's device, without its metadata.
+
+    Args:
+        inputs: (B, channels, *spatial) with 2 or 3 spatial dimensions, or ``None``.
+        network: any network.
+
+    Raises:
+        ValueError: for another number of dimensions.
+    """
+    if inputs is None:
+        return None
+    # MetaTensor would cost the network time in every operation, and torch.compile recompilations.
+    condition = convert_to_tensor(inputs, dtype=torch.float32, track_meta=False)
+    if condition.ndim not in (4, 5):
+        raise ValueError(
+            "the condition must be (B, channels, *spatial) with 2 or 3 spatial dimensions, "
+            f"got shape {tuple(condition.shape)}."
+        )
+    return condition.to(network_device(network, condition.device))
+
+
+def sample_indices(indices: Sequence[int] | torch.Tensor | None, batch_size: int, first: int) -> list[int]:
+    """List the index of each sample of a batch.
+
+    Args:
+        indices: given indices, or ``None``.
+        batch_size: number of samples.
+        first: where indices that are not given go on.
+
+    Raises:
+        ValueError: when there are not as many indices as samples.
+    """
+    if indices is None:
+        return list(range(first, first + batch_size))
+    listed = [int(index) for index in (indices.tolist() if isinstance(indices, torch.Tensor) else indices)]
+    if len(listed) != batch_size:
+        raise ValueError(f"got {len(listed)} indices for a batch of {batch_size} samples.")
+    return listed
 
 
 @contextmanager

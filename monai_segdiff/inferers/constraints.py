@@ -8,6 +8,7 @@ import torch
 from monai.utils import convert_to_tensor
 
 from monai_segdiff.diffusion.samplers import Noise
+from monai_segdiff.inferers.inversion import Trajectory
 from monai_segdiff.inferers.run import RunContext
 
 __all__ = ["BlendConstraint"]
@@ -19,10 +20,12 @@ class BlendConstraint:
     After a step to noise level sigma, x <- r x + (1 - r) (reference + sigma z) with fresh noise z: where the region r
     is 1 the sampler is free, where it is 0 the reference is kept. This is how XReal (arXiv 2403.09240) holds anatomy,
     and how RePaint (Lugmayr et al. 2022, arXiv 2201.09865, Equation 8) inpaints. The noise is drawn per sample from
-    the run's seed, in a stream of its own.
+    the run's seed, in a stream of its own. Where the reference is a trajectory, its state at sigma takes the place of
+    the noised image: it fits what the network draws beside it better than fresh noise, which leaves less of a seam.
 
     Args:
-        reference: image that is kept, (B, C, *spatial), or (1, C, *spatial) for every sample of a batch.
+        reference: image that is kept, (B, C, *spatial), or (1, C, *spatial) for every sample of a batch; or the
+            ``Trajectory`` of that image, on the grid of the run.
         region: r in [0, 1], (B or 1, C or 1, *spatial), at the resolution of the sampler's state.
         window: part of the run in which the constraint holds, as fractions of its steps: (0.0, 0.5) is the first half,
             which has the most noise. A window that ends at 1 also holds at the last step, where the reference has no
@@ -32,7 +35,9 @@ class BlendConstraint:
         ValueError: when ``region`` has values outside [0, 1], or ``window`` is not an interval in [0, 1].
     """
 
-    def __init__(self, reference: torch.Tensor, region: torch.Tensor, window: tuple[float, float] = (0.0, 1.0)) -> None:
+    def __init__(
+        self, reference: torch.Tensor | Trajectory, region: torch.Tensor, window: tuple[float, float] = (0.0, 1.0)
+    ) -> None:
         first, last = window
         if not 0.0 <= first < last <= 1.0:
             raise ValueError(f"window must be (first, last) with 0 <= first < last <= 1, got {tuple(window)}.")
@@ -56,7 +61,7 @@ class BlendConstraint:
         Raises:
             ValueError: when reference or region do not fit the run, or no step of the run lies in the window.
         """
-        reference = run.state_of(self.reference, "reference")
+        reference_at = self._reference(run, noise)
         region = self.region.to(run.device)
         fits = region.ndim == len(run.shape) and region.shape[2:] == run.shape[2:]
         if not fits or any(have not in (1, want) for have, want in zip(region.shape[:2], run.shape[:2], strict=True)):
@@ -68,10 +73,21 @@ class BlendConstraint:
         def constrain(step: int, sigma_next: float, x: torch.Tensor) -> torch.Tensor:
             if not first <= step < last:
                 return x
-            kept = reference.to(x.dtype)
-            if sigma_next > 0:
-                kept = kept + sigma_next * noise(run.shape, x)
             # lerp is exact at both ends, so what is kept is kept to the bit.
-            return torch.lerp(kept.expand_as(x), x, region.to(x.dtype).expand_as(x))
+            return torch.lerp(reference_at(sigma_next, x).expand_as(x), x, region.to(x.dtype).expand_as(x))
 
         return constrain
+
+    def _reference(self, run: RunContext, noise: Noise) -> Callable[[float, torch.Tensor], torch.Tensor]:
+        if isinstance(self.reference, Trajectory):
+            trajectory = self.reference
+            for sigma in run.sigmas.tolist():
+                trajectory.at(sigma, run)  # refuses what does not fit before anything is sampled
+            return lambda sigma, x: trajectory.at(sigma, run).to(x.dtype)
+        image = run.state_of(self.reference, "reference")
+
+        def noised(sigma: float, x: torch.Tensor) -> torch.Tensor:
+            kept = image.to(x.dtype)
+            return kept + sigma * noise(run.shape, x) if sigma > 0 else kept
+
+        return noised

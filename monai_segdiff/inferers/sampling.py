@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
 
 import torch
 from monai.inferers import Inferer
-from monai.utils import convert_to_tensor
 from tqdm import tqdm
 
-from monai_segdiff.diffusion import SAMPLERS, Parameterization
+from monai_segdiff.diffusion import SAMPLERS, Parameterization, invert
 from monai_segdiff.inferers.autocast import autocast_dtype
 from monai_segdiff.inferers.calling import (
     Network,
@@ -20,10 +19,15 @@ from monai_segdiff.inferers.calling import (
     local_module,
     network_device,
     output_channels,
+    plain_condition,
+    sample_indices,
 )
+from monai_segdiff.inferers.descent import Descent
 from monai_segdiff.inferers.guidance import Guidance, GuidedDenoiser
+from monai_segdiff.inferers.inversion import Trajectory
 from monai_segdiff.inferers.run import Constraint, RunContext, Start
-from monai_segdiff.inferers.starts import InputStart, NoiseStart
+from monai_segdiff.inferers.similarity import InterpolationStart
+from monai_segdiff.inferers.starts import ImageStart, InputStart, NoiseStart, image_of
 
 __all__ = ["SamplingInferer"]
 
@@ -148,24 +152,16 @@ class SamplingInferer(Inferer):
         start = self.start if start is None else start
         constraints = self.constraints if constraints is None else constraints
         network = local_module(network)
-        condition = self._condition(inputs, network)
+        condition = plain_condition(inputs, network)
         if isinstance(start, InputStart):
             if condition is None:
                 raise ValueError("InputStart begins at the inputs, but they are None: give the encoded mask.")
             start, condition = start.at(condition), None
-        template = condition if condition is not None else _image_of(start)
+        template = condition if condition is not None else image_of(start)
         device = network_device(network, template.device)
-        layout = channels_last_weights(network) if self.channels_last else nullcontext()
-        with layout, torch.inference_mode(), evaluating(network), self._autocast(device):
+        with self._prepared(network, device):
             shape = self.state_shape(template, network)
-            run = RunContext(
-                shape=shape,
-                sigmas=self._levels(start),
-                device=device,
-                seed=self.seed,
-                indices=self._indices(indices, shape[0]),
-                encode=self.encode,
-            )
+            run = self._run(shape, self._levels(start), device, sample_indices(indices, shape[0], self.next_index))
             denoiser = GuidedDenoiser(
                 self.parameterization, self._callable(network), condition, self.guidance, self.clip
             )
@@ -175,6 +171,53 @@ class SamplingInferer(Inferer):
             self.next_index += shape[0]
         # A clone made outside inference mode is a tensor that users can train on.
         return images.float().clone(memory_format=torch.contiguous_format)
+
+    def invert(
+        self,
+        image: torch.Tensor,
+        inputs: torch.Tensor | None,
+        network: Network,
+        *,
+        t0: float | None = None,
+        sigma: float | None = None,
+        method: Literal["heun", "ddim"] = "heun",
+    ) -> Trajectory:
+        """Follow images back to the noise that they come from under their conditions.
+
+        The whole grid of a run of ``num_steps`` that starts at the level is gone upwards, without guidance and without
+        noise. A run that starts there under the same condition comes back to the image, but for the error of the steps.
+
+        Args:
+            image: (B, C, *spatial), in the range that the network was trained on.
+            inputs: their conditions, (B, channels, *spatial); ``None`` for an unconditional network.
+            network: as for the call.
+            t0: time in (0, 1] up to which to go.
+            sigma: noise level up to which to go, instead of ``t0``.
+            method: ``"heun"``, 2 evaluations a step, or ``"ddim"``, 1.
+
+        Returns:
+            The states at all levels of the grid: a start, and a reference for ``BlendConstraint``.
+
+        Raises:
+            ValueError: when image and condition do not fit each other, or not exactly one level is given.
+        """
+        start = ImageStart(image, t0, sigma)
+        network = local_module(network)
+        condition = plain_condition(inputs, network)
+        template = condition if condition is not None else image_of(start)
+        device = network_device(network, template.device)
+        with self._prepared(network, device):
+            shape = self.state_shape(template, network)
+            run = self._run(shape, self._levels(start), device, range(shape[0]))
+            x0 = run.state_of(image, "image to invert").expand(shape)
+            denoiser = GuidedDenoiser(self.parameterization, self._callable(network), condition, None, self.clip)
+            states = invert(denoiser, x0, run.sigmas, method)
+        self.evaluations = denoiser.evaluations
+        return Trajectory(run.sigmas, states)
+
+    def grid(self) -> torch.Tensor:
+        """Give the noise levels of a run with the inferer's own start, float64, descending, ending in 0."""
+        return self._levels(self.start if not isinstance(self.start, InputStart) else self.start.at(torch.empty(0)))
 
     def state_shape(self, template: torch.Tensor, network: Network) -> tuple[int, ...]:
         """Give the shape of the sampler's state: in image space that of the images.
@@ -202,17 +245,21 @@ class SamplingInferer(Inferer):
         """
         return state
 
+    @contextmanager
+    def _prepared(self, network: Network, device: torch.device) -> Iterator[None]:
+        layout = channels_last_weights(network) if self.channels_last else nullcontext()
+        with layout, torch.inference_mode(), evaluating(network), self._autocast(device):
+            yield
+
+    def _run(
+        self, shape: tuple[int, ...], sigmas: torch.Tensor, device: torch.device, indices: Sequence[int]
+    ) -> RunContext:
+        return RunContext(shape, sigmas, device, self.seed, indices, self.encode)
+
     def _sample(
         self, run: RunContext, denoiser: GuidedDenoiser, start: Start, constraints: Sequence[Constraint]
     ) -> torch.Tensor:
-        noise = run.noise()
         holds = [constraint.bind(run, run.noise(stream)) for stream, constraint in enumerate(constraints, start=1)]
-
-        def constrain(step: int, sigma_next: float, x: torch.Tensor) -> torch.Tensor:
-            for hold in holds:
-                x = hold(step, sigma_next, x)
-            return x
-
         with tqdm(total=run.num_steps, desc="sampling", disable=not self.progress) as bar:
 
             def on_step(step: int, sigma: float, x: torch.Tensor, x0_hat: torch.Tensor) -> None:
@@ -220,29 +267,13 @@ class SamplingInferer(Inferer):
                 if self.callback is not None:
                     self.callback(step, sigma, x, x0_hat)
 
-            watched = self.progress or self.callback is not None
-
-            return self.sampler(
-                denoiser,
-                start.state(run, noise),
-                run.sigmas,
-                noise=noise,
-                constrain=constrain if holds else None,
-                callback=on_step if watched else None,
-                **self.sampler_options,
-            )
-
-    def _condition(self, inputs: torch.Tensor | None, network: Network) -> torch.Tensor | None:
-        if inputs is None:
-            return None
-        # MetaTensor would cost the network time in every operation, and torch.compile recompilations.
-        condition = convert_to_tensor(inputs, dtype=torch.float32, track_meta=False)
-        if condition.ndim not in (4, 5):
-            raise ValueError(
-                "the condition must be (B, channels, *spatial) with 2 or 3 spatial dimensions, "
-                f"got shape {tuple(condition.shape)}."
-            )
-        return condition.to(network_device(network, condition.device))
+            watch = on_step if self.progress or self.callback is not None else None
+            descent = Descent(self.sampler, denoiser, run, holds, watch, self.sampler_options)
+            first, x = 0, start.state(run, descent.noise)
+            if isinstance(start, InterpolationStart) and start.similarity > 0:
+                first = start.grid_index(run.sigmas, self.parameterization)
+                x = start.interpolate(*descent.to_level(x, first), float(run.sigmas[first]), run)
+            return descent.to_image(x, first)
 
     def _levels(self, start: Start) -> torch.Tensor:
         level = start.level(self.parameterization)
@@ -251,14 +282,6 @@ class SamplingInferer(Inferer):
         if level is not None and abs(level - float(self.sigmas[0])) > 1e-6 * level:
             raise ValueError(f"the start is at noise level {level:g}, but the given sigmas at {self.sigmas[0]:g}.")
         return self.sigmas
-
-    def _indices(self, indices: Sequence[int] | torch.Tensor | None, batch_size: int) -> list[int]:
-        if indices is None:
-            return list(range(self.next_index, self.next_index + batch_size))
-        listed = [int(index) for index in (indices.tolist() if isinstance(indices, torch.Tensor) else indices)]
-        if len(listed) != batch_size:
-            raise ValueError(f"got {len(listed)} indices for a batch of {batch_size} samples.")
-        return listed
 
     def _autocast(self, device: torch.device) -> Any:
         # One context for the whole run: autocast then casts each weight once, not once a step.
@@ -270,10 +293,3 @@ class SamplingInferer(Inferer):
                 self._compiled = (network, torch.compile(network))
             network = self._compiled[1]
         return network
-
-
-def _image_of(start: Start) -> torch.Tensor:
-    image = getattr(start, "image", None)
-    if image is None:
-        raise ValueError("inputs is None: a run without a condition needs a start that has an image, ImageStart.")
-    return convert_to_tensor(image, track_meta=False)

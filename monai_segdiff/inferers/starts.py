@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
+from monai.utils import convert_to_tensor
 
 from monai_segdiff.diffusion import Parameterization
 from monai_segdiff.diffusion.samplers import Noise
 from monai_segdiff.inferers.run import RunContext
 
-__all__ = ["ImageStart", "InputStart", "NoiseStart"]
+__all__ = ["ImageStart", "InputStart", "NoiseStart", "check_level", "image_of"]
 
 
 class NoiseStart:
@@ -48,7 +49,7 @@ class ImageStart:
     """
 
     def __init__(self, image: torch.Tensor, t0: float | None = None, sigma: float | None = None) -> None:
-        _check_level("ImageStart", t0, sigma)
+        check_level("ImageStart", t0, sigma)
         self.image = image
         self.t0 = t0
         self.sigma = sigma
@@ -98,7 +99,7 @@ class InputStart:
     """
 
     def __init__(self, t0: float | None = None, sigma: float | None = None) -> None:
-        _check_level("InputStart", t0, sigma)
+        check_level("InputStart", t0, sigma)
         self.t0 = t0
         self.sigma = sigma
 
@@ -111,10 +112,35 @@ class InputStart:
         return ImageStart(inputs, self.t0, self.sigma)
 
 
-def _check_level(name: str, t0: float | None, sigma: float | None) -> None:
+def check_level(name: str, t0: float | None, sigma: float | None) -> None:
+    """Refuse a level that is given twice, not at all, or out of range.
+
+    Args:
+        name: what takes it, for the message.
+        t0: time in (0, 1].
+        sigma: noise level above 0.
+
+    Raises:
+        ValueError: when not exactly one is given, or when it is out of range.
+    """
     if (t0 is None) == (sigma is None):
         raise ValueError(f"{name} takes exactly one of t0 and sigma, got t0={t0} and sigma={sigma}.")
     if t0 is not None and not 0.0 < t0 <= 1.0:
         raise ValueError(f"t0 must be above 0 and at most 1, got {t0}.")
     if sigma is not None and not sigma > 0.0:
         raise ValueError(f"sigma must be above 0, got {sigma}.")
+
+
+def image_of(start: object) -> torch.Tensor:
+    """Give the image of a start, after which a run without a condition has its shape.
+
+    Args:
+        start: any start.
+
+    Raises:
+        ValueError: when it has none.
+    """
+    image = getattr(start, "image", None)
+    if image is None:
+        raise ValueError("inputs is None: a run without a condition needs a start that has an image, ImageStart.")
+    return convert_to_tensor(image, track_meta=False)

@@ -18,7 +18,8 @@ LAYERS = [
     ["metrics", "data"],
     ["engines", "handlers"],
     ["generation", "evaluation"],
-    ["comparison", "demo"],
+    ["comparison", "demo", "filtering"],
+    ["commands"],
     ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,7 +17,7 @@ from monai_segdiff.__main__ import main
 from monai_segdiff.data import read_dataset, read_geometry
 from monai_segdiff.data.nifti import save_nifti
 
-VERBS = ["demo", "check-data", "prepare", "make-drr", "generate", "evaluate"]
+VERBS = ["demo", "check-data", "prepare", "make-drr", "generate", "edit", "evaluate"]
 
 
 @pytest.fixture
@@ -235,6 +236,45 @@ def test_generate_hands_its_options_on(trained_bundle, tmp_path, capsys):
     assert main([*common, *options]) == 2
     assert "another settings" in error_of(capsys)
     assert main([*common, *options, "--overwrite"]) == 0
+
+
+def test_generate_drops_classes_and_follows_images(trained_bundle, tmp_path, capsys):
+    output = tmp_path / "s"
+    like = ["--like", str(trained_bundle.phantoms), "--similarity", "0.5", "--similarity-level", "0.3"]
+    arguments = ["generate", "--bundle", str(trained_bundle.root), "--output", str(output)]
+    assert main([*arguments, *like, "--drop-class", "liver", "spleen"]) == 0
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["dropped_classes"]["names"] == ["liver", "spleen"]
+    assert manifest["similarity"]["value"] == 0.5
+    assert read_dataset(output).classes == {"body": 1, "lungs": 2, "kidneys": 5, "spine": 6}
+    for wrong, named in (
+        ([], "give --masks, or --like"),
+        (like[:2], "--like and --similarity belong together"),
+        ([*like[:3], "1.5"], "similarity must lie between 0"),
+        ([*like, "--accept-dice", "0.5"], "--accept-dice and --segmenter belong together"),
+    ):
+        assert main([*arguments, *wrong]) == 2
+        assert named in error_of(capsys)
+
+
+def test_edit_hands_its_options_on(trained_bundle, tmp_path, capsys):
+    first = read_dataset(trained_bundle.phantoms).splits["test"][0]
+    mask = nib.load(first.label)
+    array = np.asarray(mask.dataobj).copy()
+    array[array == 3] = 1
+    nib.save(nib.Nifti1Image(array, mask.affine, mask.header), tmp_path / "edited.nii.gz")
+    files = ["--images", str(first.image), "--edited", str(tmp_path / "edited.nii.gz")]
+    common = ["edit", "--bundle", str(trained_bundle.root), "--output", str(tmp_path / "s"), *files]
+    options = ["--method", "noise", "--level", "0.4", "--dilation", "4", "--softness", "1", "--seed", "2"]
+    assert main([*common, *options, "--num-steps", "3", "--device", "cpu"]) == 0
+    assert f"1 edited images; look at {tmp_path / 's'}/pictures" in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    about = manifest["edits"]
+    assert [about[key] for key in ("method", "t0", "dilation", "softness")] == ["noise", 0.4, 4, 1]
+    assert (manifest["settings"]["seed"], manifest["settings"]["num_steps"]) == (2, 3)
+    unedited = [*common[:-1], str(first.label), "--overwrite"]
+    assert main(unedited) == 2
+    assert "is the same mask" in error_of(capsys)
 
 
 def test_generate_goes_on_after_a_torn_journal_line(trained_bundle, tmp_path):

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from monai_segdiff.generation.acceptance import Acceptance
+from monai_segdiff.generation.edit import EditSettings, edit_dataset, edit_images
+from monai_segdiff.generation.edits import Edit, collect_edits
 from monai_segdiff.generation.generate import generate_dataset
 from monai_segdiff.generation.generator import TrainedGenerator, load_generator
 from monai_segdiff.generation.manifest import Manifest
-from monai_segdiff.generation.masks import collect_masks
+from monai_segdiff.generation.masks import collect_masks, collect_pairs
+from monai_segdiff.generation.similarity import Similarity
 from monai_segdiff.generation.variants import generate_variants, load_variants
 
 __all__ = [
+    "Acceptance",
+    "Edit",
+    "EditSettings",
     "Manifest",
+    "Similarity",
     "TrainedGenerator",
+    "collect_edits",
     "collect_masks",
+    "collect_pairs",
+    "edit_dataset",
+    "edit_images",
     "generate_dataset",
     "generate_variants",
     "load_generator",

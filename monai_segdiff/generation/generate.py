@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from tqdm import tqdm
 
-from monai_segdiff._version import __version__
-from monai_segdiff.data import Case, SegmentationDataset, case_name, read_dataset, write_dataset, write_like
-from monai_segdiff.data.atomic import atomic_file, remove_leftovers
+from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
+from monai_segdiff.generation.acceptance import Acceptance, Drawn, draw_accepted
+from monai_segdiff.generation.dropping import DroppedClasses
+from monai_segdiff.generation.folder import (
+    IMAGES,
+    LABELS,
+    SOURCES,
+    base_header,
+    copy_file,
+    fill_folder,
+    write_description,
+)
 from monai_segdiff.generation.generator import TrainedGenerator
-from monai_segdiff.generation.manifest import Manifest
+from monai_segdiff.generation.similarity import Similarity
+from monai_segdiff.inferers import SamplingInferer
 
 __all__ = ["generate_dataset"]
-
-_IMAGES, _LABELS = "imagesTr", "labelsTr"
-# One process may be done long before another.
-_PATIENCE = timedelta(days=30)
 
 
 def generate_dataset(
@@ -35,6 +38,10 @@ def generate_dataset(
     *,
     per_mask: int = 1,
     batch_size: int = 16,
+    drop_classes: Sequence[str] = (),
+    drop_fill: str = "parent",
+    similarity: Similarity | None = None,
+    accept: Acceptance | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> SegmentationDataset:
@@ -45,13 +52,21 @@ def generate_dataset(
     how often the run was stopped and taken up again, nor on how many processes share it, but for the network's
     rounding. Under ``torchrun`` each process takes every n-th sample.
 
+    Where classes are dropped, the label maps that are written hold the others only, and so does the data set: that is
+    what the images obey. The whole masks are copied to ``sourceTr``; the manifest links each sample to its own.
+
     Args:
         generator: from :func:`monai_segdiff.generation.load_generator`.
-        masks: from :func:`monai_segdiff.generation.collect_masks`.
+        masks: from :func:`monai_segdiff.generation.collect_masks`, or, with a similarity,
+            :func:`~monai_segdiff.generation.collect_pairs`.
         output: folder for ``imagesTr``, ``labelsTr``, ``dataset.json``, ``manifest.json`` and
             ``manifest.seconds.json``. What is there already, made with the same arguments, is not made again.
         per_mask: images for each mask, at least 1.
         batch_size: images sampled at once.
+        drop_classes: names of classes to take out of every mask, as class ablation does in training.
+        drop_fill: what their pixels become: ``"parent"``, the class around them, or ``"background"``.
+        similarity: how far each image is drawn to the real image of its case.
+        accept: which images are kept; others are drawn again.
         overwrite: remove first what another run has generated in the folder.
         progress: show a progress bar.
 
@@ -59,143 +74,157 @@ def generate_dataset(
         The data set; everything is in its split ``training``.
 
     Raises:
-        ValueError: if a mask does not fit the generator, or the folder holds something that was made otherwise.
+        ValueError: if a mask does not fit the generator, the folder holds something that was made otherwise, or no
+            image at all was accepted.
         OSError: if a file cannot be written; samples that were finished stay, and the next run goes on from there.
     """
     if per_mask < 1 or batch_size < 1:
         raise ValueError(f"per_mask and batch_size must be at least 1, got {per_mask} and {batch_size}")
-    root = Path(output)
-    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    header = _header(generator, masks, per_mask)
-    with _Processes(world_size) as processes:
-        if rank == 0:
-            _prepare_folder(root, overwrite)
-        processes.wait()
-        manifest = Manifest(root, header)
-        done = manifest.records()
-        processes.wait()  # until everyone has read what is there
-        todo = [i for i in range(rank, len(masks) * per_mask, world_size) if i not in done]
-        with tqdm(total=len(todo), desc="generating", unit="img", disable=not progress or rank != 0) as bar:
-            for indices in _batches(todo, batch_size):
-                encoded = {m: generator.condition(_label(masks[m])) for m in {i // per_mask for i in indices}}
-                conditions = torch.stack([encoded[i // per_mask] for i in indices])
-                started = time.perf_counter()
-                images = generator.sample(conditions, indices)
-                seconds = round((time.perf_counter() - started) / len(indices), 6)
-                for index, image in zip(indices, images, strict=True):
-                    record = _write_pair(root, masks[index // per_mask], index, per_mask, image, generator)
-                    manifest.append({**record, "seconds": seconds}, rank)
-                    bar.update()
-        processes.wait()
-        if rank == 0:
-            _finish(root, manifest, generator)
-        processes.wait()
-    return read_dataset(root)
-
-
-def _batches(items: Sequence[int], size: int) -> Iterator[list[int]]:
-    for first in range(0, len(items), size):
-        yield list(items[first : first + size])
-
-
-def _label(case: Case) -> Path:
-    assert case.label is not None
-    return case.label
-
-
-def _header(generator: TrainedGenerator, masks: Sequence[Case], per_mask: int) -> dict[str, Any]:
-    return {
-        "synthetic": True,
-        "generator": {
-            "bundle": generator.name,
-            "weights": generator.weights.name,
-            "weights_sha256": generator.weights_sha256,
-            "monai_segdiff": __version__,
-        },
-        "settings": generator.settings,
-        "masks": {"number": len(masks), "sha256": _digest(masks), "per_mask": per_mask},
-    }
-
-
-def _digest(masks: Sequence[Case]) -> str:
-    """Hash of names and contents: other masks under the same names are other masks."""
-    digest = hashlib.sha256()
-    for mask in masks:
-        digest.update(mask.id.encode() + b"\0" + _label(mask).read_bytes())
-    return digest.hexdigest()
-
-
-def _prepare_folder(root: Path, overwrite: bool) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot make the folder {root}: {error.strerror}; give one that can be written") from error
-    held = [path.name for path in root.iterdir() if not path.name.startswith(".tmp-")]
-    if held and not Manifest.owns(root):
-        raise ValueError(f"{root} holds {held[0]!r}, which was not generated here: give an empty folder")
-    remove_leftovers(root)
-    if overwrite:  # what was written here, and nothing that somebody else has put beside it
-        for folder in (_IMAGES, _LABELS):
-            shutil.rmtree(root / folder, ignore_errors=True)
-        for file in (root / "dataset.json", *root.glob("manifest.*")):
-            file.unlink(missing_ok=True)
-
-
-def _write_pair(
-    root: Path, mask: Case, index: int, per_mask: int, image: torch.Tensor, generator: TrainedGenerator
-) -> dict[str, Any]:
-    label = _label(mask)
-    ending = label.name[len(mask.id) :]
-    name = f"{mask.id}_{index % per_mask:03d}{ending}"
-    image_file, label_file = Path(_IMAGES) / name, Path(_LABELS) / name
-    write_like(image[0].numpy(), label, root / image_file)
-    with atomic_file(root / label_file) as temporary:
-        shutil.copyfile(label, temporary)
-    return {
-        "index": index,
-        "image": image_file.as_posix(),
-        "label": label_file.as_posix(),
-        "mask": mask.id,
-        "patient": mask.patient,
-        "seed": generator.settings["seed"],
-        "evaluations": generator.inferer.evaluations,
-        "weights_sha256": generator.weights_sha256,
-    }
-
-
-def _finish(root: Path, manifest: Manifest, generator: TrainedGenerator) -> None:
-    cases = [
-        Case(case_name(record["image"]), root / record["image"], root / record["label"], record["patient"])
-        for record in manifest.finish()
-    ]
-    dataset = SegmentationDataset(
-        root=root,
-        name=f"synthetic images of {generator.name}",
-        classes=generator.classes,
-        parents=generator.parents,
-        splits={"training": cases},
-        intensity_range=generator.intensity_range,
-        spatial_dims=len(generator.image_size),
-        settings={"synthetic": True},
+    dropped = DroppedClasses(tuple(drop_classes), drop_fill) if drop_classes else None
+    work = _Work(generator, masks, Path(output), per_mask, dropped, similarity, accept)
+    fill_folder(
+        work.root,
+        work.header(),
+        len(masks) * per_mask,
+        work.make,
+        work.finish,
+        batch_size=batch_size,
+        overwrite=overwrite,
+        progress=progress,
     )
-    write_dataset(root, dataset)
+    if accept is not None and not (work.root / "dataset.json").is_file():
+        raise ValueError(
+            f"no image reached {accept.threshold:g} in {accept.max_tries} tries, see {work.root / 'manifest.json'}: "
+            "lower the threshold, or train the generator for longer"
+        )
+    return read_dataset(work.root)
 
 
-class _Processes:
-    """Those that share the work under ``torchrun``; a single process waits for nobody."""
+@dataclass(frozen=True)
+class _Work:
+    """What `generate_dataset` was asked for, with its own argument names."""
 
-    def __init__(self, number: int) -> None:
-        self.joined = number > 1 and not dist.is_initialized()
+    generator: TrainedGenerator
+    masks: Sequence[Case]
+    root: Path
+    per_mask: int
+    dropped: DroppedClasses | None
+    similarity: Similarity | None
+    accept: Acceptance | None
 
-    def __enter__(self) -> _Processes:
-        if self.joined:
-            dist.init_process_group("gloo", timeout=_PATIENCE)
-        return self
+    def header(self) -> dict[str, Any]:
+        masks = {"number": len(self.masks), "sha256": self._digest(), "per_mask": self.per_mask}
+        header = {**base_header(self.generator), "masks": masks}
+        if self.dropped is not None:
+            self.dropped.check(self.generator)
+            header["dropped_classes"] = {"names": list(self.dropped.names), "fill": self.dropped.fill}
+        if self.similarity is not None:
+            header["similarity"] = self.similarity.header(self.generator)
+        if self.accept is not None:
+            if not isinstance(self.generator.inferer, SamplingInferer):
+                raise ValueError(f"{self.generator.name} has one image for each mask, so none can be drawn again")
+            header["accept"] = self.accept.header()
+        return header
 
-    def wait(self) -> None:
-        if dist.is_initialized():
-            dist.barrier()
+    def _digest(self) -> str:
+        """Hash of names and contents: other masks under the same names are other masks."""
+        digest = hashlib.sha256()
+        for mask in self.masks:
+            digest.update(mask.id.encode() + b"\0" + _need(mask.label, "label map", mask).read_bytes())
+            if self.similarity is not None:
+                digest.update(_need(mask.image, "image", mask).read_bytes())
+        return digest.hexdigest()
 
-    def __exit__(self, *_: object) -> None:
-        if self.joined:
-            dist.destroy_process_group()
+    def make(self, indices: list[int]) -> Iterator[dict[str, Any]]:
+        labels = [self._write_label(index) for index in indices]
+        conditions = self._conditions(indices, labels)
+        started = time.perf_counter()
+        drawn = list(self._draw(indices, labels, conditions))
+        seconds = round((time.perf_counter() - started) / len(indices), 6)
+        for index, label, result in zip(indices, labels, drawn, strict=True):
+            yield {**self._record(index, label, result), "seconds": seconds}
+
+    def _write_label(self, index: int) -> Path:
+        mask = self.masks[index // self.per_mask]
+        source = _need(mask.label, "label map", mask)
+        ending = source.name[len(mask.id) :]
+        target = self.root / LABELS / f"{mask.id}_{index % self.per_mask:03d}{ending}"
+        if self.dropped is None:
+            copy_file(source, target)
+        else:
+            self.dropped.write(source, target, self.generator)
+            copy_file(source, self.root / SOURCES / source.name)
+        return target
+
+    def _conditions(self, indices: Sequence[int], labels: Sequence[Path]) -> torch.Tensor:
+        encoded: dict[int, torch.Tensor] = {}
+        for index, label in zip(indices, labels, strict=True):
+            number = index // self.per_mask
+            if number in encoded:
+                continue
+            mask = self.masks[number]
+            if self.dropped is None:  # messages then name the user's own file
+                encoded[number] = self.generator.condition(_need(mask.label, "label map", mask))
+            else:
+                encoded[number] = self.generator.condition(label, self.dropped.known(self.generator))
+        return torch.stack([encoded[index // self.per_mask] for index in indices])
+
+    def _draw(self, indices: list[int], labels: Sequence[Path], conditions: torch.Tensor) -> Iterator[Drawn]:
+        cases = [self.masks[index // self.per_mask] for index in indices]
+        like = None
+        if self.similarity is not None:
+            like = torch.stack([self.generator.image(_need(case.image, "image", case)) for case in cases])
+
+        def sample(positions: list[int], noise: list[int]) -> torch.Tensor:
+            if self.similarity is None or like is None:
+                return self.generator.sample(conditions[positions], noise)
+            start = self.similarity.start(like[positions], self.generator.network_range)
+            return self.generator.sample(conditions[positions], noise, start=start)
+
+        if self.accept is None:
+            return (Drawn(image, {}) for image in sample(list(range(len(indices))), indices))
+        return draw_accepted(sample, indices, labels, len(self.masks) * self.per_mask, self.accept)
+
+    def _record(self, index: int, label: Path, drawn: Drawn) -> dict[str, Any]:
+        mask, generator = self.masks[index // self.per_mask], self.generator
+        about = {"mask": mask.id, "patient": mask.patient, "seed": generator.settings["seed"], **drawn.facts}
+        if drawn.image is None:
+            label.unlink(missing_ok=True)
+            return {"index": index, **about}
+        write_like(drawn.image[0].numpy(), label, self.root / IMAGES / label.name)
+        return {
+            "index": index,
+            "image": f"{IMAGES}/{label.name}",
+            "label": f"{LABELS}/{label.name}",
+            **about,
+            "evaluations": generator.inferer.evaluations * drawn.facts.get("tries", 1),
+            "weights_sha256": generator.weights_sha256,
+            **self._source(mask),
+        }
+
+    def _source(self, mask: Case) -> dict[str, Any]:
+        """The whole mask and the real image, for a sample that is more than an image for its mask."""
+        if self.dropped is None and self.similarity is None:
+            return {}
+        source = {}
+        if mask.image is not None:
+            source["image"] = os.path.relpath(mask.image, self.root.resolve())
+        if self.dropped is not None:
+            source["label"] = f"{SOURCES}/{_need(mask.label, 'label map', mask).name}"
+        return {"source": source}
+
+    def finish(self, records: Sequence[dict[str, Any]]) -> None:
+        if not records:
+            return
+        name = f"synthetic images of {self.generator.name}"
+        if self.dropped is None:
+            write_description(self.root, records, self.generator, name)
+        else:
+            kept, parents = self.dropped.kept(self.generator), self.dropped.parents(self.generator)
+            write_description(self.root, records, self.generator, name, kept, parents)
+
+
+def _need(file: Path | None, what: str, case: Case) -> Path:
+    if file is None:
+        raise ValueError(f"case {case.id!r} has no {what}: add it, or leave the case out")
+    return file

@@ -10,8 +10,11 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from monai.transforms import ScaleIntensityRange
+from monai.utils import convert_to_tensor
 
 from monai_segdiff.bundle import bundle_path
+from monai_segdiff.data import load_image
 from monai_segdiff.errors import unwrapped_errors
 from monai_segdiff.inferers import RegressionInferer, SamplingInferer
 from monai_segdiff.networks import load_weights, weights_hash
@@ -36,6 +39,7 @@ class TrainedGenerator:
         weights: file of the weights.
         weights_sha256: their hash.
         settings: what shapes a sample, the seed included, for the record.
+        full_prob: share of the training samples whose mask was whole, or None where the bundle does not say.
     """
 
     name: str
@@ -50,12 +54,14 @@ class TrainedGenerator:
     weights: Path
     weights_sha256: str
     settings: dict[str, Any]
+    full_prob: float | None = None
 
-    def condition(self, label_file: str | os.PathLike[str]) -> torch.Tensor:
+    def condition(self, label_file: str | os.PathLike[str], known: Sequence[bool] | None = None) -> torch.Tensor:
         """Read and encode a label map.
 
         Args:
             label_file: NIfTI or PNG.
+            known: which classes are known, in their order; all by default. An encoding that cannot tell ignores it.
 
         Returns:
             The condition, (channels, *spatial).
@@ -64,20 +70,76 @@ class TrainedGenerator:
             ValueError: for labels that the generator was not trained on, or another size, naming the file.
         """
         with unwrapped_errors():
-            return self.preprocessing({"image": str(label_file)})["image"]
+            flags = {} if known is None else {"image_known": torch.tensor(known)}
+            return self.preprocessing({"image": str(label_file), **flags})["image"]
 
-    def sample(self, conditions: torch.Tensor, indices: list[int]) -> torch.Tensor:
+    def image(self, image_file: str | os.PathLike[str]) -> torch.Tensor:
+        """Read an image as the network sees it.
+
+        Args:
+            image_file: NIfTI or PNG, in the training images' intensities.
+
+        Returns:
+            The image, (1, *spatial), float32: ``intensity_range`` mapped to the network's range, and clipped.
+
+        Raises:
+            ValueError: for another size, or values that are not finite, naming the file; or for a bundle that does not
+                rescale linearly.
+        """
+        image = load_image(Path(image_file)).as_tensor().float()
+        if image.ndim == len(self.image_size) + 2 and image.shape[-1] == 1:
+            image = image[..., 0]  # a slice, stored as a volume
+        if tuple(image.shape[1:]) != self.image_size:
+            raise ValueError(
+                f"{image_file} has size {tuple(image.shape[1:])}, the images of {self.name} {self.image_size}: "
+                "bring it to that size with the prepare command"
+            )
+        if not bool(torch.isfinite(image).all()):
+            raise ValueError(f"{image_file} holds NaN or infinite values: repair the file")
+        scaler = self._scaler()
+        back = ScaleIntensityRange(scaler.b_min, scaler.b_max, scaler.a_min, scaler.a_max, clip=True)
+        return convert_to_tensor(back(image), track_meta=False)
+
+    @property
+    def network_range(self) -> tuple[float, float]:
+        """The range that the network was trained on, which ``rescale`` maps to ``intensity_range``.
+
+        Raises:
+            ValueError: for a bundle that does not rescale linearly.
+        """
+        scaler = self._scaler()
+        return float(scaler.a_min), float(scaler.a_max)
+
+    def _scaler(self) -> ScaleIntensityRange:
+        scaler = getattr(self.rescale, "scaler", None)
+        if not isinstance(scaler, ScaleIntensityRange):
+            raise ValueError(
+                f"real images cannot be brought to the network's range, as {self.name}'s rescale is no "
+                "ScaleIntensityRanged: make it one"
+            )
+        return scaler
+
+    def intensities(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images from the network's range to the training images' intensities.
+
+        Args:
+            images: (B, 1, *spatial).
+        """
+        return torch.stack([self.rescale({"pred": image.cpu()})["pred"] for image in images])
+
+    def sample(self, conditions: torch.Tensor, indices: list[int], **shaping: Any) -> torch.Tensor:
         """Generate one image for each condition.
 
         Args:
             conditions: (B, channels, *spatial).
             indices: index of each sample; with the seed it decides the noise.
+            **shaping: ``start`` and ``constraints`` of this call, where the inferer samples.
 
         Returns:
             The images, (B, 1, *spatial), in the training images' intensities.
         """
-        images = self.inferer(inputs=conditions, network=self.network, indices=indices)
-        return torch.stack([self.rescale({"pred": image.cpu()})["pred"] for image in images])
+        images = self.inferer(inputs=conditions, network=self.network, indices=indices, **shaping)
+        return self.intensities(images)
 
 
 def load_generator(
@@ -91,7 +153,8 @@ def load_generator(
 
     ``configs/inference.yaml`` says what it consists of; the card that training writes beside the weights
     (``model.yaml`` for ``model.pt``) says what was trained. Read are ``network``, ``inferer``, ``preprocessing``,
-    ``rescale``, ``classes``, ``parents``, ``intensity_range``, ``image_size`` and ``record``: what shapes a sample.
+    ``rescale``, ``classes``, ``parents``, ``intensity_range``, ``image_size`` and ``record``: what shapes a sample; and
+    ``full_prob`` where it is there.
 
     Args:
         bundle: a bundle's name or folder.
@@ -167,4 +230,5 @@ def _from_configuration(name: str, file: Path, parser: ConfigParser) -> TrainedG
         weights=file,
         weights_sha256=weights_hash(file),
         settings=dict(get("record")),
+        full_prob=float(get("full_prob")) if "full_prob" in parser else None,
     )

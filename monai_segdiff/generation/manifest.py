@@ -13,6 +13,7 @@ from monai_segdiff.data.atomic import atomic_file
 __all__ = ["Manifest"]
 
 _FORMAT = 1
+_RESULTS = ("samples", "rejected", "acceptance")  # what is found out, beside the header
 _FILE, _HEADER_FILE, _SECONDS_FILE = "manifest.json", "manifest.header.json", "manifest.seconds.json"
 
 
@@ -22,7 +23,8 @@ class Manifest:
     While samples are made, each process appends to a journal of its own, a line a sample, after the sample's files are
     complete. ``finish`` gathers the journals in ``manifest.json``. Whatever is killed and whenever, what a line names
     is there. The time that a sample took (``seconds`` of its record) is a fact of the run and not of the result, which
-    is the same however it was made: it goes to ``manifest.seconds.json``, by sample index.
+    is the same however it was made: it goes to ``manifest.seconds.json``, by sample index. A record without an image is
+    one of a sample that was rejected.
 
     Args:
         root: folder of the data set.
@@ -68,7 +70,8 @@ class Manifest:
             if not file.is_file():
                 continue
             found = _read(file)
-            differing = [key for key in self.header if found.get(key) != self.header[key]]
+            keys = [*self.header, *(key for key in found if key not in self.header and key not in _RESULTS)]
+            differing = [key for key in keys if found.get(key) != self.header.get(key)]
             if differing:
                 raise ValueError(
                     f"{file} was made with another {' and '.join(differing)}: give the same arguments to go on, "
@@ -80,7 +83,8 @@ class Manifest:
         found: dict[int, dict[str, Any]] = {}
         if self.file.is_file():
             seconds = _read(self._seconds_file) if self._seconds_file.is_file() else {}
-            for record in _read(self.file)["samples"]:
+            content = _read(self.file)
+            for record in [*content["samples"], *content.get("rejected", [])]:
                 time = seconds.get(str(record["index"]))
                 found[record["index"]] = record if time is None else {**record, "seconds": time}
         for journal in self.root.glob("manifest.*.jsonl"):
@@ -90,14 +94,16 @@ class Manifest:
                 except json.JSONDecodeError:  # the last line of a process that was killed
                     continue
                 found[record["index"]] = record
-        complete = (r for r in found.values() if all((self.root / r[key]).is_file() for key in ("image", "label")))
+        files = ("image", "label")
+        complete = (r for r in found.values() if all((self.root / r[key]).is_file() for key in files if key in r))
         return {record["index"]: record for record in sorted(complete, key=lambda record: record["index"])}
 
     def append(self, record: Mapping[str, Any], rank: int) -> None:
         """Add one sample, whose files are complete.
 
         Args:
-            record: its ``index``, ``image``, ``label`` and whatever else is to be known.
+            record: its ``index``, ``image``, ``label`` and whatever else is to be known; neither image nor label of a
+                sample that was rejected.
             rank: number of this process.
 
         Raises:
@@ -118,19 +124,31 @@ class Manifest:
         """Write ``manifest.json`` and ``manifest.seconds.json`` from all journals and remove these.
 
         Returns:
-            The records without their times, by index.
+            The records of what was kept, without their times, by index.
         """
         records = self.records()
         seconds = {index: record["seconds"] for index, record in records.items() if "seconds" in record}
-        samples = [{key: value for key, value in r.items() if key != "seconds"} for r in records.values()]
+        timeless = [{key: value for key, value in r.items() if key != "seconds"} for r in records.values()]
+        samples, rejected = ([r for r in timeless if ("image" in r) == kept] for kept in (True, False))
+        content = {**self.header, **_acceptance(samples, rejected), "samples": samples}
+        if rejected:
+            content["rejected"] = rejected
         if seconds:
             with atomic_file(self._seconds_file) as temporary:
                 temporary.write_text(json.dumps(seconds))
         with atomic_file(self.file) as temporary:
-            temporary.write_text(json.dumps({**self.header, "samples": samples}, indent=1))
+            temporary.write_text(json.dumps(content, indent=1))
         for leftover in [*self.root.glob("manifest.*.jsonl"), self._header_file]:
             leftover.unlink(missing_ok=True)
         return samples
+
+
+def _acceptance(samples: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> dict[str, Any]:
+    """Share of the images drawn that were kept, where each was judged."""
+    tries = sum(record.get("tries", 0) for record in [*samples, *rejected])
+    if tries == 0:
+        return {}
+    return {"acceptance": {"drawn": tries, "kept": len(samples), "rate": round(len(samples) / tries, 6)}}
 
 
 def _read(file: Path) -> dict[str, Any]:

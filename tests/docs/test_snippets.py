@@ -21,7 +21,7 @@ from PIL import Image
 
 from monai_segdiff import bundle_path
 from monai_segdiff.__main__ import _parser
-from monai_segdiff.data import CTPhantom
+from monai_segdiff.data import BreastPhantom, CTPhantom
 
 from .pages import ROOT, blocks, commands, page_id, pages
 
@@ -85,12 +85,49 @@ def _ct_org(folder: Path) -> None:
             nib.save(nib.Nifti1Image(array, phantom.affine((12, 12, 4))), folder / f"CT-ORG/{name}-{number}.nii.gz")
 
 
+def _duke(folder: Path) -> None:
+    """Two patients under the Duke collection's file names: one file of masks with layers, one with other values."""
+    nrrd = pytest.importorskip("nrrd")
+    (folder / "Duke" / "images").mkdir(parents=True)
+    for number, (layered, first) in {2: (False, "Vessels"), 21: (True, "Dense")}.items():
+        patient, phantom = f"Breast_MRI_{number:03d}", BreastPhantom(number)
+        image, labels = phantom.render((24, 24, 10))
+        affine = phantom.affine((24, 24, 10))
+        # The image as scanners write it, to the left and to posterior; the masks in RAS.
+        flipped = nib.Nifti1Image(image, affine).as_reoriented(np.array([[0, -1], [1, -1], [2, 1]]))
+        nib.save(flipped, folder / f"Duke/images/{patient}.nii.gz")
+        masks = folder / "Duke" / "Segmentation_Masks_NRRD" / patient
+        masks.mkdir(parents=True)
+        lps = np.diag([-1.0, -1, 1, 1]) @ affine
+        origin, directions = lps[:3, 3], lps[:3, :3].T
+        geometry = {"space": "left-posterior-superior", "space origin": origin}
+        breast = {**geometry, "space directions": directions, "Segment0_Name": "Breast", "Segment0_LabelValue": "1"}
+        nrrd.write(str(masks / f"Segmentation_{patient}_Breast.seg.nrrd"), (labels > 0).astype(np.uint8), breast)
+        values = {"Dense": labels == 2, "Vessels": labels == 3}
+        names = sorted(values, key=lambda name: name != first)
+        header = {**geometry, "space directions": directions}
+        for index, name in enumerate(names):
+            header[f"Segment{index}_Name"] = name
+            header[f"Segment{index}_LabelValue"] = "1" if layered else str(index + 1)
+            header[f"Segment{index}_Layer"] = str(index if layered else 0)
+        if layered:
+            array = np.stack([values[name] for name in names]).astype(np.uint8)
+            header["space directions"] = np.vstack([np.full(3, np.nan), directions])
+        else:
+            array = sum((index + 1) * values[name] for index, name in enumerate(names)).astype(np.uint8)
+        nrrd.write(str(masks / f"Segmentation_{patient}_Dense_and_Vessels.seg.nrrd"), array, header)
+
+
 def _data_page(folder: Path) -> None:
     _xrays(folder)
     _legs(folder)
 
 
-FIXTURES: dict[str, Callable[[Path], None]] = {"docs/data.md": _data_page, "bundles/ct_organ/docs/README.md": _ct_org}
+FIXTURES: dict[str, Callable[[Path], None]] = {
+    "docs/data.md": _data_page,
+    "bundles/breast_mri/docs/README.md": _duke,
+    "bundles/ct_organ/docs/README.md": _ct_org,
+}
 
 
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=page_id)
@@ -133,6 +170,28 @@ def test_ct_org_set_up_can_be_prepared(tmp_path: Path, monkeypatch: pytest.Monke
         "ctorg002",
         "ctorg139",
     }
+
+
+def test_duke_set_up_keeps_the_classes_in_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monai_segdiff.data import prepare_dataset
+
+    monkeypatch.chdir(tmp_path)
+    _duke(tmp_path)
+    for block in blocks(ROOT / "bundles/breast_mri/docs/README.md"):
+        if block.language == "python":
+            exec(block.text, {"__name__": "__main__"})
+    for number in (2, 21):
+        image, labels = BreastPhantom(number).render((24, 24, 10))
+        for part, expected in (("images", image), ("labels", labels)):
+            written = nib.load(f"Duke/{part}/Breast_MRI_{number:03d}.nii.gz")
+            np.testing.assert_allclose(written.get_fdata(), expected, atol=1e-5)
+            np.testing.assert_allclose(written.affine, BreastPhantom(number).affine((24, 24, 10)), atol=1e-3)
+    prepared = prepare_dataset(
+        "Duke", "prepared", {"breast": 1, "fgt": 2, "vessel": 3}, size=24, percentiles=(0.5, 99.5),
+        fractions=(0.5, 0.0, 0.5), progress=False,
+    )  # fmt: skip
+    patients = {case.patient for cases in prepared.splits.values() for case in cases}
+    assert patients == {"Breast_MRI_002", "Breast_MRI_021"}
 
 
 def test_pages_show_commands() -> None:
@@ -227,7 +286,9 @@ def _in_bundle(file: str, bundle: str) -> Path:
 
 
 def _check_benchmark(words: list[str]) -> None:
-    source = (ROOT / f"{words[0].replace('.', '/')}.py").read_text() + (ROOT / "benchmarks/common.py").read_text()
+    source = (ROOT / f"{words[0].replace('.', '/')}.py").read_text()
+    for module in re.findall(r"^from benchmarks\.(\w+) import", source, re.MULTILINE):
+        source += (ROOT / "benchmarks" / f"{module}.py").read_text()
     for word in words[1:]:
         assert not word.startswith("--") or f'"{word}"' in source, f"{words[0]} has no option {word}"
 

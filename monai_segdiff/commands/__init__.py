@@ -1,0 +1,15 @@
+"""The verbs of the command line: a module each, with the function and its parser."""
+
+from __future__ import annotations
+
+from monai_segdiff.commands.data import add_check_data, add_prepare
+from monai_segdiff.commands.demo import add_demo
+from monai_segdiff.commands.drr import add_make_drr
+from monai_segdiff.commands.edit import add_edit
+from monai_segdiff.commands.evaluate import add_evaluate
+from monai_segdiff.commands.generate import add_generate
+
+__all__ = ["VERBS"]
+
+#: What adds each verb to the command line, in the order of the overview.
+VERBS = [add_demo, add_check_data, add_prepare, add_make_drr, add_generate, add_edit, add_evaluate]

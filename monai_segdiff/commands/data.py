@@ -1,0 +1,152 @@
+"""Verbs that make and check data sets: `check-data`, `prepare`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from monai_segdiff.commands.common import add_classes, add_verb, class_pair, one_or_all, positive
+
+__all__ = ["add_check_data", "add_prepare"]
+
+
+def check_data(args: argparse.Namespace) -> int:
+    """List everything that is wrong with a data set."""
+    from monai_segdiff.data import check_dataset
+
+    findings = check_dataset(args.dataset, args.classes, args.spatial_dims, workers=args.workers, progress=True)
+    for finding in findings:
+        print(finding)
+    errors = sum(finding.severity == "error" for finding in findings)
+    print(f"{errors} errors, {len(findings) - errors} warnings in {args.dataset}")
+    return 1 if errors else 0
+
+
+def add_check_data(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    p = add_verb(
+        verbs,
+        check_data,
+        "check-data",
+        "Read every file of a data set and name what is wrong, by file, with the remedy. "
+        "Exit code 1 if there is an error.",
+    )
+    p.add_argument("dataset", help="folder with dataset.json, or with images*/labels* folders")
+    add_classes(p, "label ids that may occur (default: as dataset.json says)")
+    p.add_argument("--spatial-dims", type=int, choices=(2, 3), help="number of axes that files must have")
+    p.add_argument("--workers", type=positive, default=2, help="files read at a time (default: %(default)s)")
+
+
+def prepare(args: argparse.Namespace) -> int:
+    """Turn volumes or pictures into a data set to train on."""
+    from monai_segdiff.data import pair_folders, prepare_dataset
+
+    source = args.source if args.labels is None else pair_folders(args.source, args.labels, args.patients_csv)
+    dataset = prepare_dataset(
+        source,
+        args.output,
+        args.classes,
+        spatial_dims=args.spatial_dims,
+        size=one_or_all(args.size),
+        spacing=one_or_all(args.spacing),
+        axis=args.axis,
+        intensity_range=tuple(args.intensity_range) if args.intensity_range else None,
+        percentiles=tuple(args.percentiles) if args.percentiles else None,
+        n4=args.n4,
+        fractions=args.fractions,
+        within_patient=args.within_patient,
+        seed=args.seed,
+        min_foreground=args.min_foreground,
+        drop_other_labels=args.drop_other_labels,
+        body_threshold=args.body_threshold,
+        parents=dict(args.parents) if args.parents else None,
+        attribution=args.attribution,
+    )
+    counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
+    print(f"{args.output}: {counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}")
+    return 0
+
+
+def add_prepare(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    p = add_verb(
+        verbs,
+        prepare,
+        "prepare",
+        "Slice, resample and relabel volumes (or pictures) to one size, split them by patient, "
+        "and write a data set to train on.",
+    )
+    p.add_argument("source", help="folder with dataset.json, or with images*/labels* folders")
+    p.add_argument("output", help="folder to create")
+    p.add_argument(
+        "--labels", help="folder of label maps, where SOURCE is a plain folder of images with the same names"
+    )
+    p.add_argument("--patients-csv", help="with --labels: table of image file names and patients, to split by patient")
+    add_classes(p, "classes to keep and their source ids, e.g. liver=5 kidneys=2,3 (default: those of the source)")
+    p.add_argument(
+        "--spatial-dims", type=int, choices=(2, 3), default=2, help="slices or volumes (default: %(default)s)"
+    )
+    p.add_argument(
+        "--size", type=int, nargs="+", default=[128], help="voxels per axis: one number or one per axis (default: 128)"
+    )
+    p.add_argument(
+        "--spacing", type=float, nargs="+", metavar="MM", help="voxel size in mm (default: fit the field of view)"
+    )
+    p.add_argument(
+        "--axis", type=int, choices=(0, 1, 2), default=2, help="slice axis: sagittal, coronal, axial (default: 2)"
+    )
+    p.add_argument(
+        "--intensity-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="intensities that matter, e.g. -200 300 for abdominal CT (default: 0.5 and 99.5 percentile)",
+    )
+    p.add_argument(
+        "--percentiles",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="scale each source image so that these percentiles of its own become 0 and 1, e.g. 0.5 99.5 for MRI",
+    )
+    p.add_argument(
+        "--n4", action="store_true", help="correct the bias field of each source image first (MRI; needs the extra n4)"
+    )
+    p.add_argument(
+        "--fractions",
+        type=float,
+        nargs=3,
+        default=[0.8, 0.1, 0.1],
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="shares of the patients (default: 0.8 0.1 0.1)",
+    )
+    p.add_argument(
+        "--within-patient",
+        action="store_true",
+        help="allow a single patient: hold out a contiguous block of slices, with a gap",
+    )
+    p.add_argument(
+        "--min-foreground",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="leave out slices with a smaller labeled share (default: %(default)s)",
+    )
+    p.add_argument("--drop-other-labels", action="store_true", help="make ids that --classes does not name background")
+    p.add_argument(
+        "--body-threshold",
+        type=float,
+        metavar="HU",
+        help="add a class 'body': everything inside the skin, found above this intensity, e.g. -300",
+    )
+    p.add_argument(
+        "--parents",
+        nargs="+",
+        type=class_pair,
+        metavar="CHILD=PARENT",
+        help="which class encloses which, e.g. tumor=liver (default: an added body encloses all)",
+    )
+    p.add_argument(
+        "--attribution", default="", help="whom to credit for the source; goes into dataset.json and reports"
+    )
+    p.add_argument("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")

@@ -1,0 +1,73 @@
+"""Verb `edit`: images as they would be under another mask."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from monai_segdiff.commands.common import add_verb
+from monai_segdiff.commands.generate import add_sampling, sampling_overrides
+
+__all__ = ["add_edit"]
+
+
+def edit(args: argparse.Namespace) -> int:
+    """Change an image as its mask was changed."""
+    from monai_segdiff.generation import EditSettings, collect_edits, edit_dataset, load_generator
+
+    settings = EditSettings(args.method, args.level, args.dilation, args.softness)
+    overrides = sampling_overrides(args)
+    edits = collect_edits(args.images, args.edited, args.masks, args.split)
+    generator = load_generator(args.bundle, args.weights, overrides=overrides)
+    dataset = edit_dataset(
+        generator, edits, args.output, settings, batch_size=args.batch_size, overwrite=args.overwrite
+    )
+    print(f"{args.output}: {len(dataset.splits['training'])} edited images; look at {args.output}/pictures")
+    return 0
+
+
+def add_edit(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    p = add_verb(
+        verbs,
+        edit,
+        "edit",
+        "From an image, its mask and an edited mask, in which a class was moved, removed or grown, make the image "
+        "with that change and the rest kept: image and label pairs, and a picture of each. Of folders those images "
+        "are edited that have an edited mask of their name.",
+    )
+    p.add_argument("--bundle", required=True, help="name (ct_organ) or folder of a bundle")
+    p.add_argument("--images", required=True, help="image, folder of images, or data set")
+    p.add_argument("--masks", help="label map of the image, or folder of them (default: those of the data set)")
+    p.add_argument("--edited", required=True, help="edited label map, or folder of them")
+    p.add_argument("--output", required=True, help="folder for the results")
+    p.add_argument("--split", default="test", help="split of the images' data set (default: %(default)s)")
+    add_sampling(p)
+    group = p.add_argument_group("edit")
+    group.add_argument(
+        "--method",
+        choices=("invert", "noise"),
+        default="invert",
+        help="undo the image along the way that it comes from under its mask, or by noise (default: %(default)s)",
+    )
+    group.add_argument(
+        "--level",
+        type=float,
+        metavar="T",
+        help="how far it is undone, from 0 to 1 (all); less keeps more of what was there "
+        "(default: to noise of 1.5 times the images' range)",
+    )
+    group.add_argument(
+        "--dilation",
+        type=float,
+        default=3.0,
+        metavar="PIXELS",
+        help="how far around the edit the image may change (default: %(default)g)",
+    )
+    group.add_argument(
+        "--softness",
+        type=float,
+        default=2.0,
+        metavar="PIXELS",
+        help="width of that region's soft edge, inside it (default: %(default)g)",
+    )

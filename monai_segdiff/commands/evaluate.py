@@ -1,0 +1,67 @@
+"""Verb `evaluate`: the report on a synthetic data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from monai_segdiff.commands.common import add_verb, positive
+
+__all__ = ["add_evaluate"]
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Compare a synthetic data set with the real one."""
+    from monai_segdiff.evaluation import evaluate as run
+
+    report = run(
+        args.real,
+        args.synthetic,
+        args.output,
+        segmenter=args.segmenter,
+        extractor=args.extractor,
+        seed=args.seed,
+        no_real_images=args.no_real_images,
+        cache_dir=args.cache_dir,
+        max_images=args.max_images,
+        utility=args.utility,
+        utility_seeds=args.utility_seeds,
+        radiomics=args.radiomics,
+    )
+    print(report.summary())
+    print(f"report: {Path(args.output) / 'report.html'}")
+    return 0
+
+
+def add_evaluate(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    p = add_verb(
+        verbs,
+        evaluate,
+        "evaluate",
+        "Measure how well synthetic images obey their masks, how real and how diverse they look, how many failed, and "
+        "whether training images are repeated: report.html, report.json, report.csv, samples.png.",
+    )
+    p.add_argument("--real", required=True, help="real data set, with training and held-out patients")
+    p.add_argument("--synthetic", required=True, help="data set that generate wrote")
+    p.add_argument("--output", required=True, help="folder for the report")
+    p.add_argument("--segmenter", help="segmenter to use (default: train one on the real training patients)")
+    p.add_argument(
+        "--extractor",
+        help="feature extractor for FID, KID and memorization, TorchScript or exported program (default: the "
+        "segmenter's features)",
+    )
+    p.add_argument(
+        "--utility",
+        action="store_true",
+        help="train segmenters on real, on synthetic and on both kinds of images, and test them on real ones (minutes)",
+    )
+    p.add_argument(
+        "--utility-seeds", type=positive, default=3, help="trainings of each kind for --utility (default: %(default)s)"
+    )
+    p.add_argument("--radiomics", action="store_true", help="add a Fréchet distance of radiomic features")
+    p.add_argument("--no-real-images", action="store_true", help="keep real images out of the report")
+    p.add_argument("--cache-dir", help="where trained segmenters are kept (default: inside the output folder)")
+    p.add_argument("--max-images", type=positive, help="use at most so many synthetic images")
+    p.add_argument("--seed", type=int, default=0, help="seed of bootstrap and segmenter (default: %(default)s)")

@@ -1,0 +1,156 @@
+"""Verb `generate`: images for label maps."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from monai_segdiff.commands.common import add_verb, positive, require_device
+
+__all__ = ["add_generate", "add_sampling", "sampling_overrides"]
+
+
+def generate(args: argparse.Namespace) -> int:
+    """Make images for label maps, with a trained bundle."""
+    from monai_segdiff.filtering import accept_by_dice
+    from monai_segdiff.generation import Similarity, collect_masks, collect_pairs, generate_dataset, load_generator
+
+    if args.masks is None and args.like is None:
+        raise ValueError("nothing to generate for: give --masks, or --like with a data set or one of its images")
+    if (args.like is None) != (args.similarity is None):
+        raise ValueError("--like and --similarity belong together: which image, and how like it, from 0 to 1")
+    if (args.accept_dice is None) != (args.segmenter is None):
+        raise ValueError(
+            "--accept-dice and --segmenter belong together: `evaluate` leaves the segmenter that it trained in the "
+            "folder `segmenter` beside its report"
+        )
+    similarity = None if args.similarity is None else Similarity(args.similarity, args.similarity_level)
+    overrides = sampling_overrides(args)
+    if args.like is None:
+        masks = collect_masks(args.masks, args.split)
+    else:
+        masks = collect_pairs(args.like, args.masks, args.split)
+    if args.max_masks is not None:
+        masks = masks[: args.max_masks]
+    generator = load_generator(args.bundle, args.weights, overrides=overrides)
+    dropped = args.drop_class or []
+    accept = None
+    if args.accept_dice is not None:
+        accept = accept_by_dice(generator, args.segmenter, args.accept_dice, args.max_tries, drop_classes=dropped)
+    dataset = generate_dataset(
+        generator,
+        masks,
+        args.output,
+        per_mask=args.per_mask,
+        batch_size=args.batch_size,
+        drop_classes=dropped,
+        similarity=similarity,
+        accept=accept,
+        overwrite=args.overwrite,
+    )
+    print(f"{args.output}: {len(dataset.splits['training'])} pairs")
+    if accept is not None:
+        _print_acceptance(Path(args.output) / "manifest.json")
+    return 0
+
+
+def _print_acceptance(manifest: Path) -> None:
+    content = json.loads(manifest.read_text())
+    found = content["acceptance"]
+    print(f"accepted {found['kept']} of {found['drawn']} images drawn ({found['rate']:.0%})")
+    lost = [f"{record['mask']} (best {record['score']:.2f})" for record in content.get("rejected", [])]
+    if lost:
+        print(f"{len(lost)} left out, as no try was accepted: {', '.join(lost)}")
+
+
+def sampling_overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """Values of the bundle's ids that the options of :func:`add_sampling` set.
+
+    Args:
+        args: parsed arguments.
+
+    Raises:
+        ValueError: if the device cannot be used.
+    """
+    if args.device is not None:
+        require_device(args.device)
+    overrides = {
+        "seed": args.seed,
+        "sampler": args.sampler,
+        "num_steps": args.num_steps,
+        "guidance_weight": args.guidance,
+        "device": args.device and f"$torch.device('{args.device}')",
+    }
+    return {name: value for name, value in overrides.items() if value is not None}
+
+
+def add_sampling(p: argparse.ArgumentParser) -> None:
+    """Add the options of a generator and its runs.
+
+    Args:
+        p: the verb's parser.
+    """
+    p.add_argument("--weights", help="weights (default: models/model.pt of the bundle)")
+    p.add_argument("--seed", type=int, default=0, help="seed of the samples (default: %(default)s)")
+    p.add_argument("--num-steps", type=positive, help="sampling steps (default: the bundle's)")
+    p.add_argument("--sampler", help="sampler (default: the bundle's)")
+    p.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        help="guidance weight; above 1 the mask counts for more, at twice the cost (default: 1)",
+    )
+    p.add_argument("--batch-size", type=positive, default=16, help="images sampled at once (default: %(default)s)")
+    p.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    p.add_argument("--overwrite", action="store_true", help="discard what the folder holds from another run")
+
+
+def add_generate(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    p = add_verb(
+        verbs,
+        generate,
+        "generate",
+        "Generate K images for each label map with a trained bundle; image and label pairs, "
+        "dataset.json and manifest.json. Stopped and run again, it goes on. Under torchrun "
+        "processes share the work.",
+    )
+    p.add_argument("--bundle", required=True, help="name (ct_organ) or folder of a bundle")
+    p.add_argument("--masks", help="data set, or folder of label maps (default: those of the images that --like gives)")
+    p.add_argument("--output", required=True, help="folder for the pairs")
+    p.add_argument("--split", default="test", help="split of the masks' data set (default: %(default)s)")
+    p.add_argument("--per-mask", type=positive, default=1, metavar="K", help="images for each mask (default: 1)")
+    p.add_argument("--max-masks", type=positive, metavar="N", help="use the first N masks only")
+    add_sampling(p)
+    group = p.add_argument_group("incomplete masks")
+    group.add_argument(
+        "--drop-class",
+        nargs="+",
+        metavar="NAME",
+        help="take these classes out of every mask: their shape varies, the others stay in place",
+    )
+    group = p.add_argument_group("similarity to real images")
+    group.add_argument("--like", metavar="PATH", help="image, folder of images, or data set")
+    group.add_argument(
+        "--similarity", type=float, metavar="S", help="how like them, from 0 (not at all) to 1, under the same mask"
+    )
+    group.add_argument(
+        "--similarity-level",
+        type=float,
+        metavar="T",
+        help="when the run meets the image, from 1 (its start) to 0 (its end); the nearer to 0 the more alike "
+        "(default: at noise of a quarter of the images' range)",
+    )
+    group = p.add_argument_group("filter")
+    group.add_argument(
+        "--accept-dice",
+        type=float,
+        metavar="D",
+        help="draw an image again until a segmenter reads its mask in it with at least this Dice",
+    )
+    group.add_argument("--segmenter", metavar="FILE", help="the segmenter: what evaluate trained, or a network's file")
+    group.add_argument(
+        "--max-tries", type=positive, default=10, metavar="N", help="tries for each image (default: %(default)s)"
+    )

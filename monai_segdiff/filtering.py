@@ -1,0 +1,71 @@
+"""A segmenter as the judge of generated images: is the anatomy of the mask there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from monai_segdiff.data import load_image
+from monai_segdiff.evaluation import load_segmenter
+from monai_segdiff.generation import Acceptance, TrainedGenerator
+from monai_segdiff.metrics import dice_per_class, foreground_dice
+from monai_segdiff.transforms.vocabulary import ClassVocabulary
+
+__all__ = ["accept_by_dice"]
+
+
+def accept_by_dice(
+    generator: TrainedGenerator,
+    segmenter: str | Path,
+    threshold: float,
+    max_tries: int = 10,
+    *,
+    drop_classes: Sequence[str] = (),
+    drop_fill: str = "parent",
+) -> Acceptance:
+    """Keep images that a segmenter reads as their label map.
+
+    The score is the mean Dice over the classes that the label map holds, as ``evaluate`` has it. Classes that are
+    dropped from the masks are dropped from what the segmenter reads too. An image with values that are not finite has
+    score 0.
+
+    Args:
+        generator: what generates; its classes, in their order, are the segmenter's.
+        segmenter: file of a segmenter: what ``evaluate`` has trained, TorchScript, or an exported program (.pt2).
+        threshold: the lowest Dice that is kept, 0 to 1.
+        max_tries: how often an image is drawn at most.
+        drop_classes: as for :func:`~monai_segdiff.generation.generate_dataset`.
+        drop_fill: as there.
+
+    Returns:
+        What ``generate_dataset`` takes as ``accept``.
+
+    Raises:
+        FileNotFoundError: if there is no such segmenter.
+        ValueError: if it is one for other classes, or a number is out of range.
+    """
+    file = Path(segmenter)
+    names = list(generator.classes)
+    reads = load_segmenter(file, names)
+    vocabulary = ClassVocabulary(generator.classes, generator.parents if drop_fill == "parent" else None)
+    destinations = vocabulary.destinations(vocabulary.kept([name for name in names if name not in drop_classes]))
+    low, high = generator.intensity_range
+
+    def judge(images: torch.Tensor, labels: Sequence[Path]) -> list[float]:
+        masks = torch.stack([_indices(vocabulary, label, images.shape[1:]) for label in labels])
+        scaled = ((images.float() - low) * (2.0 / (high - low)) - 1.0).clamp(-1.0, 1.0)
+        finite = torch.isfinite(scaled).flatten(1).all(1)
+        found = destinations[reads.predict(scaled.nan_to_num(0.0))]
+        dice = foreground_dice(dice_per_class(found, masks, len(names)))
+        return torch.where(finite, dice, 0.0).tolist()
+
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    about = {"score": "mean Dice over the classes of the label map", "segmenter": file.name, "segmenter_sha256": digest}
+    return Acceptance(judge, threshold, max_tries, about)
+
+
+def _indices(vocabulary: ClassVocabulary, label: Path, shape: Sequence[int]) -> torch.Tensor:
+    return vocabulary.indices(load_image(label).as_tensor(), str(label)).reshape(tuple(shape))

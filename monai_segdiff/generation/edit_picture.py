@@ -1,0 +1,45 @@
+"""An edit at a glance."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+
+from monai_segdiff.data import load_image
+from monai_segdiff.data.load import is_raster
+from monai_segdiff.generation.edits import Edit
+from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid, upright
+
+__all__ = ["edit_picture"]
+
+
+def edit_picture(
+    edit: Edit, image: torch.Tensor, result: torch.Tensor, changed: torch.Tensor, image_range: tuple[float, float]
+) -> Image.Image:
+    """Draw image, mask, edited mask, result and what changed, side by side.
+
+    In the last tile gray is no change, brighter is brighter than before.
+
+    Args:
+        edit: what was edited.
+        image: the image, (1, *spatial).
+        result: the edited image, same.
+        changed: which pixels have another label, bool (*spatial); of a volume the slice with most of them is drawn.
+        image_range: values of the images that are drawn black and white.
+
+    Returns:
+        The picture.
+    """
+    loaded = load_image(edit.label)
+    affine = None if is_raster(edit.label) else loaded.affine
+    labels = [loaded.as_tensor(), load_image(edit.edited).as_tensor()]
+    at = int(changed.flatten(0, 1).sum(0).argmax()) if changed.ndim == 3 else None
+    image, before, after, result = (upright(t.reshape(image.shape), affine, at) for t in (image, *labels, result))
+    tiles = [
+        gray_levels(image, image_range),
+        color_labels(before[0]),
+        color_labels(after[0]),
+        gray_levels(result, image_range),
+        gray_levels((result - image) / (image_range[1] - image_range[0])),
+    ]
+    return Image.fromarray(picture_grid([tiles]))

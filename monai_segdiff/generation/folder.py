@@ -1,0 +1,150 @@
+"""The folder of a synthetic data set: filled by one or more processes, stopped and taken up again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from monai_segdiff._version import __version__
+from monai_segdiff.data import Case, SegmentationDataset, case_name, write_dataset
+from monai_segdiff.data.atomic import atomic_file, remove_leftovers
+from monai_segdiff.generation.generator import TrainedGenerator
+from monai_segdiff.generation.manifest import Manifest
+from monai_segdiff.generation.processes import Processes
+
+__all__ = ["IMAGES", "LABELS", "PICTURES", "SOURCES", "base_header", "copy_file", "fill_folder", "write_description"]
+
+IMAGES, LABELS, SOURCES, PICTURES = "imagesTr", "labelsTr", "sourceTr", "pictures"
+
+
+def fill_folder(
+    root: Path,
+    header: Mapping[str, Any],
+    number: int,
+    make: Callable[[list[int]], Iterable[dict[str, Any]]],
+    finish: Callable[[list[dict[str, Any]]], object],
+    *,
+    batch_size: int,
+    overwrite: bool,
+    progress: bool,
+) -> None:
+    """Make what is missing of a number of samples, and finish the data set.
+
+    Args:
+        root: its folder.
+        header: what all samples share, for the manifest.
+        number: how many samples there are.
+        make: makes the samples of some indices, files first, and gives their records one by one.
+        finish: called once, with the records of all samples, when the manifest is written.
+        batch_size: indices for one call of ``make``.
+        overwrite: remove first what another run has made in the folder.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: if the folder holds something that was made otherwise.
+        OSError: if a file cannot be written.
+    """
+    with Processes() as processes:
+        if processes.rank == 0:
+            _prepare(root, overwrite)
+        processes.wait()
+        manifest = Manifest(root, header)
+        done = manifest.records()
+        processes.wait()  # until everyone has read what is there
+        todo = [i for i in range(processes.rank, number, processes.number) if i not in done]
+        with tqdm(total=len(todo), desc="generating", unit="img", disable=not progress or processes.rank > 0) as bar:
+            for first in range(0, len(todo), batch_size):
+                for record in make(todo[first : first + batch_size]):
+                    manifest.append(record, processes.rank)
+                    bar.update()
+        processes.wait()
+        if processes.rank == 0:
+            finish(manifest.finish())
+        processes.wait()
+
+
+def base_header(generator: TrainedGenerator) -> dict[str, Any]:
+    """What every manifest says of the generator.
+
+    Args:
+        generator: what generates.
+    """
+    return {
+        "synthetic": True,
+        "generator": {
+            "bundle": generator.name,
+            "weights": generator.weights.name,
+            "weights_sha256": generator.weights_sha256,
+            "monai_segdiff": __version__,
+        },
+        "settings": generator.settings,
+    }
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file byte for byte; it appears under its name once it is complete.
+
+    Args:
+        source: an existing file.
+        target: where to.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with atomic_file(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def write_description(
+    root: Path,
+    records: Sequence[Mapping[str, Any]],
+    generator: TrainedGenerator,
+    name: str,
+    classes: Mapping[str, Any] | None = None,
+    parents: Mapping[str, str] | None = None,
+) -> None:
+    """Write ``dataset.json``.
+
+    Args:
+        root: folder of the data set.
+        records: its samples, from the manifest.
+        generator: what made them.
+        name: title.
+        classes: classes of its label maps; by default the generator's.
+        parents: which class encloses which; by default the generator's.
+    """
+    cases = [
+        Case(case_name(record["image"]), root / record["image"], root / record["label"], record["patient"])
+        for record in records
+    ]
+    dataset = SegmentationDataset(
+        root=root,
+        name=name,
+        classes=dict(generator.classes if classes is None else classes),
+        parents=dict(generator.parents if parents is None else parents),
+        splits={"training": cases},
+        intensity_range=generator.intensity_range,
+        spatial_dims=len(generator.image_size),
+        settings={"synthetic": True},
+    )
+    write_dataset(root, dataset)
+
+
+def _prepare(root: Path, overwrite: bool) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make the folder {root}: {error.strerror}; give one that can be written") from error
+    held = [path.name for path in root.iterdir() if not path.name.startswith(".tmp-")]
+    if held and not Manifest.owns(root):
+        raise ValueError(f"{root} holds {held[0]!r}, which was not generated here: give an empty folder")
+    remove_leftovers(root)
+    if overwrite:  # what was written here, and nothing that somebody else has put beside it
+        for folder in (IMAGES, LABELS, SOURCES, PICTURES):
+            shutil.rmtree(root / folder, ignore_errors=True)
+        for file in (root / "dataset.json", *root.glob("manifest.*")):
+            file.unlink(missing_ok=True)

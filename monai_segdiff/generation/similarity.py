@@ -1,0 +1,67 @@
+"""How like a real image the generated ones are to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from monai_segdiff.generation.generator import TrainedGenerator
+from monai_segdiff.inferers import InterpolationStart, NoiseStart, SamplingInferer
+
+__all__ = ["Similarity"]
+
+DEFAULT_LEVEL = 0.25  # of the images' range
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How far each image is drawn to the real image of its case, and where on its way.
+
+    Args:
+        value: 0 (not at all) to 1.
+        t0: time in (0, 1] of the parameterization at which it is; by default where the standard deviation of the noise
+            is a quarter of the images' range.
+        independent_noise: as published, see :class:`~monai_segdiff.inferers.InterpolationStart`.
+
+    Raises:
+        ValueError: when the similarity is not in [0, 1], or ``t0`` not in (0, 1].
+    """
+
+    value: float
+    t0: float | None = None
+    independent_noise: bool = False
+
+    def __post_init__(self) -> None:
+        self.start(torch.zeros(1, 1, 1, 1), (-1.0, 1.0))  # which refuses what is out of range
+
+    def start(self, images: torch.Tensor, network_range: tuple[float, float]) -> InterpolationStart:
+        """Give the start of a run.
+
+        Args:
+            images: the real image of each sample, (B, 1, *spatial), in the network's range.
+            network_range: that range.
+        """
+        sigma = DEFAULT_LEVEL * (network_range[1] - network_range[0]) if self.t0 is None else None
+        return InterpolationStart(images, self.value, self.t0, sigma, self.independent_noise)
+
+    def header(self, generator: TrainedGenerator) -> dict[str, Any]:
+        """What the manifest says of it, the noise level that the run has for it included.
+
+        Args:
+            generator: what samples.
+
+        Raises:
+            ValueError: when the generator's runs do not start from noise.
+        """
+        inferer = generator.inferer
+        if not isinstance(inferer, SamplingInferer) or not isinstance(inferer.start, NoiseStart):
+            raise ValueError(
+                f"{generator.name} does not sample from noise, so its images cannot be drawn to a real one: "
+                "leave the similarity out, or use a bundle whose inferer is a SamplingInferer without a start"
+            )
+        grid = inferer.grid()
+        start = self.start(torch.zeros(1, 1, 1, 1), generator.network_range)
+        level = float(grid[start.grid_index(grid, inferer.parameterization)])
+        return {"value": self.value, "sigma": round(level, 6), "independent_noise": self.independent_noise}

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from monai_segdiff.data import check_dataset
+from monai_segdiff.generation import Edit, EditSettings, collect_edits, collect_pairs, edit_dataset, edit_images
+from monai_segdiff.generation.edit_picture import edit_picture
+from monai_segdiff.generation.region import edit_region
+from monai_segdiff.inferers import ImageStart
+
+
+@pytest.fixture(scope="module")
+def edited(trained_bundle, tmp_path_factory):
+    """Masks of three held-out images in which the spleen is gone and some of the liver has become body."""
+    folder = tmp_path_factory.mktemp("edited")
+    for case in collect_pairs(trained_bundle.phantoms)[:3]:
+        mask = nib.load(case.label)
+        array = np.asarray(mask.dataobj).copy()
+        array[array == 4] = 1
+        body = np.argwhere(array == 1)
+        array[tuple(body[len(body) // 2])] = 3
+        nib.save(nib.Nifti1Image(array, mask.affine, mask.header), folder / case.label.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def edits(trained_bundle, edited):
+    return collect_edits(trained_bundle.phantoms, edited)
+
+
+def arrays(root, edits, kind="imagesTr") -> np.ndarray:
+    return np.stack([np.asarray(nib.load(root / kind / edit.edited.name).dataobj) for edit in edits])
+
+
+@pytest.mark.parametrize("method", ["invert", "noise"])
+def test_the_image_changes_in_the_region_of_the_edit_and_nowhere_else(tmp_path, load, edits, method):
+    settings = EditSettings(method, dilation=1.0, softness=0.0)
+    edit_dataset(load(), edits, tmp_path / "s", settings, progress=False)
+    found = arrays(tmp_path / "s", edits)
+    for image, edit in zip(found, edits, strict=True):
+        real = nib.load(edit.image).get_fdata().clip(-200, 300)
+        changed = np.asarray(nib.load(edit.label).dataobj) != np.asarray(nib.load(edit.edited).dataobj)
+        region = edit_region(torch.from_numpy(changed), 1.0, 0.0).numpy() > 0
+        np.testing.assert_allclose(image[~region], real[~region], atol=1e-3)
+        assert np.abs(image - real)[changed].mean() > 1
+        assert 0 < region.mean() < 0.7
+
+
+def test_the_result_is_a_sound_data_set_that_says_where_it_comes_from(tmp_path, load, edits):
+    root = tmp_path / "s"
+    dataset = edit_dataset(load(), edits, root, EditSettings(dilation=2.0, softness=1.0), progress=False)
+    assert check_dataset(root) == []
+    assert len(dataset.splits["training"]) == 3
+    manifest = json.loads((root / "manifest.json").read_text())
+    assert manifest["synthetic"] is True
+    about = manifest["edits"]
+    assert (about["number"], about["method"], about["dilation"], about["softness"]) == (3, "invert", 2.0, 1.0)
+    for sample, edit in zip(manifest["samples"], edits, strict=True):
+        assert (sample["mask"], sample["patient"]) == (edit.id, edit.patient)
+        assert (root / sample["source"]["image"]).resolve() == edit.image
+        assert (root / sample["source"]["label"]).read_bytes() == edit.label.read_bytes()
+        assert (root / sample["label"]).read_bytes() == edit.edited.read_bytes()
+        assert 0 < sample["edited"] < sample["region"] < 1
+        with Image.open(root / sample["picture"]) as picture:
+            assert picture.width > 5 * 100
+            assert picture.height >= 128
+
+
+def test_neither_batch_nor_stop_changes_the_result(tmp_path, load, edits):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    edit_dataset(load(), edits, whole, progress=False)
+    edit_dataset(load(), edits, parts, batch_size=1, progress=False)
+    np.testing.assert_allclose(arrays(parts, edits), arrays(whole, edits), atol=0.05)  # of a range of 500
+    assert (parts / "manifest.json").read_text() == (whole / "manifest.json").read_text()
+    (parts / "imagesTr" / edits[1].edited.name).unlink()
+    edit_dataset(load(), edits, parts, progress=False)
+    np.testing.assert_allclose(arrays(parts, edits), arrays(whole, edits), atol=0.05)
+    with pytest.raises(ValueError, match="another edits"):
+        edit_dataset(load(), edits, parts, EditSettings("noise"), progress=False)
+    edit_dataset(load(), edits[:1], parts, EditSettings("noise"), overwrite=True, progress=False)
+    assert len(list((parts / "pictures").iterdir())) == 1
+
+
+def test_an_edit_mask_with_no_edit_is_refused_by_name(tmp_path, load, edits, trained_bundle):
+    same = collect_edits(edits[0].image, edits[0].label, edits[0].label)
+    with pytest.raises(ValueError, match=r"is the same mask as .*: move, remove or grow a class"):
+        edit_dataset(load(), same, tmp_path / "s", progress=False)
+    generator = load()
+    condition = generator.condition(edits[0].label)[None]
+    image = generator.image(edits[0].image)[None]
+    with pytest.raises(ValueError, match="image number 0 equals its own"):
+        edit_images(generator, image, condition, condition, [0])
+
+
+def test_a_generator_that_starts_elsewhere_cannot_edit(load, edits):
+    generator = load()
+    image, condition = generator.image(edits[0].image)[None], generator.condition(edits[0].label)[None]
+    generator.inferer.start = ImageStart(image, t0=0.5)
+    with pytest.raises(ValueError, match="cannot edit"):
+        edit_images(generator, image, condition, -condition, [0])
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"method": "paint"}, "unknown method 'paint'"),
+        ({"t0": 0.0}, "t0"),
+        ({"t0": 1.5}, "t0"),
+        ({"dilation": 1.0, "softness": 2.0}, "softness <= dilation"),
+        ({"dilation": -1.0}, "dilation"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, named):
+    with pytest.raises(ValueError, match=named):
+        EditSettings(**options)
+
+
+def test_edits_are_found_by_name_and_one_image_may_have_several(trained_bundle, edits, edited, tmp_path):
+    assert [edit.label.name for edit in edits] == [edit.edited.name for edit in edits]
+    (single,) = collect_edits(edits[0].image, edits[0].edited)
+    assert single == edits[0]
+    for name in ("smaller", "larger"):
+        shutil.copy(edits[0].edited, tmp_path / f"{name}.nii.gz")
+    several = collect_edits(edits[0].image, tmp_path, edits[0].label)
+    assert [(edit.id, edit.image, edit.label) for edit in several] == [
+        (name, edits[0].image, edits[0].label) for name in ("larger", "smaller")
+    ]
+    own = collect_edits(edits[0].image.parent, edited, edits[0].label.parent)
+    assert [edit.id for edit in own] == [edit.id for edit in edits]
+
+
+def test_edits_that_belong_nowhere_are_named(trained_bundle, edits, tmp_path):
+    shutil.copy(edits[0].edited, tmp_path / "stranger.nii.gz")
+    with pytest.raises(ValueError, match="belongs to no image with a mask"):
+        collect_edits(trained_bundle.phantoms, tmp_path)
+    with pytest.raises(FileNotFoundError, match="no edited label map"):
+        collect_edits(trained_bundle.phantoms, tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="no label map at"):
+        collect_edits(edits[0].image, edits[0].edited, tmp_path / "nowhere.nii.gz")
+    with pytest.raises(ValueError, match="no label map named like the image"):
+        collect_edits(edits[0].image, edits[0].edited, tmp_path)
+
+
+def test_of_a_volume_the_picture_shows_the_slice_with_most_of_the_edit(tmp_path):
+    label = np.zeros((10, 12, 6), np.uint8)
+    for name, at in (("own", None), ("edited", 4)):
+        if at is not None:
+            label[2:5, 3:7, at] = 1
+        nib.save(nib.Nifti1Image(label, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    edit = Edit("edited", tmp_path / "image.nii.gz", tmp_path / "own.nii.gz", tmp_path / "edited.nii.gz", "p")
+    image = torch.full((1, 10, 12, 6), -1.0)
+    result = image.clone()
+    result[0, ..., 4] = 1.0
+    tiles = np.asarray(edit_picture(edit, image, result, torch.from_numpy(label > 0), (-1.0, 1.0)))
+    assert tiles.shape[0] * 5 * 10 // 12 <= tiles.shape[1]
+    width = (tiles.shape[1] + 2) // 5
+    means = [tiles[:, k * width : (k + 1) * width - 2].mean() for k in range(5)]
+    assert means[0] == means[1] == 0
+    assert 0 < means[2] < 60
+    assert means[3] == means[4] == 255
+
+
+def test_the_region_fades_inside_its_dilation():
+    changed = torch.zeros(15, dtype=torch.bool)
+    changed[7] = True
+    assert edit_region(changed, 0, 0).tolist() == changed.float().tolist()
+    hard, soft = edit_region(changed, 3, 0), edit_region(changed, 3, 2)
+    assert hard.tolist() == [float(abs(k - 7) <= 3) for k in range(15)]
+    torch.testing.assert_close(soft[7:12], torch.tensor([1.0, 1.0, 2 / 3, 1 / 3, 0.0]))
+    assert bool((soft <= hard).all())
+
+
+def test_the_region_has_the_shape_of_a_volume_too():
+    changed = torch.zeros(9, 9, 9, dtype=torch.bool)
+    changed[4, 4, 4] = True
+    region = edit_region(changed, 2, 0)
+    inside = [
+        abs(a - 4) ** 2 + abs(b - 4) ** 2 + abs(c - 4) ** 2 <= 4 for a in range(9) for b in range(9) for c in range(9)
+    ]
+    assert region.flatten().bool().tolist() == inside

@@ -1,21 +1,28 @@
-"""The report on a synthetic data set: is it faithful to its masks, realistic, and free of failures."""
+"""The report on a synthetic data set: is it faithful to its masks, realistic, diverse, free of failures and copies."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from monai_segdiff.evaluation.diversity import diversity_section
+from monai_segdiff.evaluation.extras import hausdorff_extra, length_unit, pixels, pooled_shape, radiomic_extra
 from monai_segdiff.evaluation.inputs import Inputs, evenly, read_inputs
-from monai_segdiff.evaluation.measure import Features, Measurements, measure
+from monai_segdiff.evaluation.measure import Embedded, Extra, Features, Measurements, embed, measure
+from monai_segdiff.evaluation.memorization import memorization_section
+from monai_segdiff.evaluation.origins import HELD_OUT, mask_origins
 from monai_segdiff.evaluation.others import OtherMasks, draw_other_masks
 from monai_segdiff.evaluation.page import write_page, write_picture
 from monai_segdiff.evaluation.pictures import failed_picture, samples_picture
 from monai_segdiff.evaluation.programs import load_program
+from monai_segdiff.evaluation.realism import realism_section
 from monai_segdiff.evaluation.report import Headline, Report
-from monai_segdiff.evaluation.sections import failed_section, faithfulness_section, realism_section
+from monai_segdiff.evaluation.sections import failed_section, faithfulness_section
 from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter
 from monai_segdiff.evaluation.training import open_segmenter
+from monai_segdiff.evaluation.utility import utility_section
 
 __all__ = ["evaluate"]
 
@@ -27,6 +34,13 @@ _HEADLINES = (
     Headline(
         "KID", ("realism", "kid", "synthetic"), "distance", ("realism", "kid", "training"), "real training images"
     ),
+    Headline(
+        "Memorized share",
+        ("memorization", HELD_OUT, "features"),
+        "percent",
+        ("memorization", HELD_OUT, "pixels"),
+        "in feature space; in pixel space",
+    ),
 )
 _FEWEST_TRAINING = 100  # real training images whose distance stands beside the synthetic images', at least
 
@@ -37,19 +51,22 @@ def evaluate(
     output: str | Path,
     *,
     segmenter: str | Path | None = None,
-    extractor: str | Path | None = None,
+    extractor: str | Path | nn.Module | None = None,
     seed: int = 0,
     no_real_images: bool = False,
     cache_dir: str | Path | None = None,
     segmenter_images: int | None = None,
     max_images: int | None = None,
+    utility: bool = False,
+    utility_seeds: int = 3,
+    radiomics: bool = False,
     progress: bool = True,
 ) -> Report:
     """Hold synthetic images to their masks and to real images.
 
     Writes `report.html`, `report.json`, `report.csv`, `report.txt` and `samples.png`. Real training cases serve the
-    segmenter only; everything else is held to the real cases of `validation` and `test`. Both data sets are mapped to
-    [-1, 1] by their own `intensity_range`.
+    segmenter and as what may have been memorized; everything else is held to the real cases of `validation` and
+    `test`. Both data sets are mapped to [-1, 1] by their own `intensity_range`.
 
     Args:
         real: data set folder with training and held-out cases.
@@ -57,13 +74,16 @@ def evaluate(
         output: folder for the report.
         segmenter: file of a segmenter: ours, TorchScript, or an exported program (.pt2), images (B, 1, *spatial) in
             [-1, 1] to scores with background first; default: trained on the real training cases.
-        extractor: TorchScript or exported program for FID and KID, images to (B, D) or (B, D, *spatial), which is
-            averaged; default: the bottleneck of the segmenter.
-        seed: of the segmenter's training, of the resampling and of the draw of other patients' masks.
+        extractor: TorchScript, exported program or module for FID, KID and the memorized share, images to (B, D) or
+            (B, D, *spatial), which is averaged; default: the bottleneck of the segmenter.
+        seed: of the segmenters' training, of the resampling and of every draw.
         no_real_images: leave real images out of all pictures.
         cache_dir: where trained segmenters are kept; default: `segmenter` in the output folder.
-        segmenter_images: length of the segmenter's training in images seen; default: by image size.
+        segmenter_images: length of each segmenter's training in images seen; default: by image size.
         max_images: use at most so many synthetic images, evenly spaced.
+        utility: train segmenters on real, on synthetic and on both kinds of images, and test them on real ones.
+        utility_seeds: number of such trainings of each kind.
+        radiomics: add the Fréchet distance of radiomic features.
         progress: whether to show progress bars.
 
     Returns:
@@ -81,59 +101,85 @@ def evaluate(
         segmenter, inputs.training, inputs.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
     )
     features, features_name = _features(extractor, reads)
-
-    others: tuple[OtherMasks | None, OtherMasks | None] = (None, None)
-    if not inputs.within_one_patient:
-        others = (
-            draw_other_masks(inputs.held_out, inputs.real_reader, seed),
-            draw_other_masks(inputs.generated, inputs.synthetic_reader, seed),
+    found = _measure(inputs, reads, features, seed, radiomics, progress)
+    report = found.report(inputs, reads.name, features_name, seed, with_real=not no_real_images)
+    if utility:
+        finite = found.made.finite
+        report.sections.append(
+            utility_section(
+                inputs, finite, found.origins, utility_seeds, segmenter_images, seed, cache, progress=progress
+            )
         )
-    held = measure(inputs.held_out, inputs.real_reader, reads, features, "held-out real images", progress, others[0])
-    made = measure(inputs.generated, inputs.synthetic_reader, reads, features, "synthetic images", progress, others[1])
-    seen = None
-    if inputs.training and features is not None:
-        some = evenly(inputs.training, max(len(held), _FEWEST_TRAINING))
-        seen = measure(some, inputs.real_reader, reads, features, "training images", progress)
-    for measured in (held, seen):
-        _require_finite(measured)
-
-    report = _report(inputs, held, made, seen, reads.name, features_name, seed, with_real=not no_real_images)
     report.write_data(output)
     write_picture(report.samples, output / "samples.png")
     write_page(report, output)
     return report
 
 
-def _report(
-    inputs: Inputs,
-    held: Measurements,
-    made: Measurements,
-    seen: Measurements | None,
-    segmenter: str,
-    features: str,
-    seed: int,
-    with_real: bool,
-) -> Report:
-    failed, found = failed_section(held, made)
-    failures = failed_picture(inputs.synthetic_reader, made, found)
-    failed.pictures = [] if failures is None else [failures]
-    split, weak = inputs.split()
-    return Report(
-        title=f"Evaluation of {inputs.synthetic.name}",
-        compared=inputs.describe(),
-        split=split,
-        split_is_weak=weak,
-        sections=[
-            faithfulness_section(inputs.classes, held, made, segmenter, seed),
-            failed,
-            realism_section(held, seen, made, features, seed),
-        ],
-        samples=samples_picture(inputs, held, made, with_real),
-        headlines=_HEADLINES,
+class _Found:
+    """Everything that was measured."""
+
+    def __init__(
+        self, inputs: Inputs, held: Measurements, made: Measurements, seen: Embedded | None, unit: str
+    ) -> None:
+        self.held, self.made, self.seen, self.unit = held, made, seen, unit
+        self.origins = mask_origins(inputs, made.mask_ids, held.mask_ids, seen.mask_ids if seen else ())
+
+    def report(self, inputs: Inputs, segmenter: str, features: str, seed: int, with_real: bool) -> Report:
+        """All sections but that on utility, which trains."""
+        held, made, seen = self.held, self.made, self.seen
+        failed, found = failed_section(held, made)
+        failures = failed_picture(inputs.synthetic_reader, made, found)
+        failed.pictures = [] if failures is None else [failures]
+        split, weak = inputs.split()
+        some = None if seen is None else seen.take(evenly(range(len(seen)), max(len(held), _FEWEST_TRAINING)))
+        size = pooled_shape(inputs.real_reader(inputs.held_out[0]).image.shape[1:])
+        return Report(
+            title=f"Evaluation of {inputs.synthetic.name}",
+            compared=inputs.describe(),
+            split=split,
+            split_is_weak=weak,
+            sections=[
+                faithfulness_section(inputs.classes, held, made, segmenter, seed, self.unit),
+                failed,
+                realism_section(held.embedded, some, made.embedded, features, seed),
+                diversity_section(inputs, held, made, torch.stack(list(found.values())).any(0), seed),
+                memorization_section(
+                    inputs, seen, held.embedded, made.embedded, self.origins, features, size, seed, with_real
+                ),
+            ],
+            samples=samples_picture(inputs, held, made, with_real),
+            headlines=_HEADLINES,
+        )
+
+
+def _measure(
+    inputs: Inputs, reads: Segmenter, features: Features | None, seed: int, radiomics: bool, progress: bool
+) -> _Found:
+    unit = length_unit(inputs)
+    spaces: dict[str, Extra] = {"pixels": pixels, **({"radiomics": radiomic_extra} if radiomics else {})}
+    extras = {"hausdorff": hausdorff_extra(len(inputs.classes), unit), **spaces}
+    others: tuple[OtherMasks | None, OtherMasks | None] = (None, None)
+    if not inputs.within_one_patient:
+        others = (
+            draw_other_masks(inputs.held_out, inputs.real_reader, seed),
+            draw_other_masks(inputs.generated, inputs.synthetic_reader, seed),
+        )
+    held = measure(
+        inputs.held_out, inputs.real_reader, reads, features, "held-out real images", progress, others[0], extras
     )
+    _require_finite(held)
+    made = measure(
+        inputs.generated, inputs.synthetic_reader, reads, features, "synthetic images", progress, others[1], extras
+    )
+    seen = None
+    if inputs.training:
+        seen = embed(inputs.training, inputs.real_reader, features, "training images", progress, spaces)
+        _require_finite(seen)
+    return _Found(inputs, held, made, seen, unit)
 
 
-def _features(extractor: str | Path | None, segmenter: Segmenter) -> tuple[Features | None, str]:
+def _features(extractor: str | Path | nn.Module | None, segmenter: Segmenter) -> tuple[Features | None, str]:
     """The feature space and its name, or None and why there is none."""
     if extractor is not None:
         program = load_program(extractor)
@@ -148,8 +194,8 @@ def _features(extractor: str | Path | None, segmenter: Segmenter) -> tuple[Featu
     return None, f"{segmenter.name} yields none; give a feature extractor"
 
 
-def _require_finite(measured: Measurements | None) -> None:
-    for case, finite in zip(measured.cases, measured.finite.tolist(), strict=True) if measured else ():
+def _require_finite(measured: Measurements | Embedded) -> None:
+    for case, finite in zip(measured.cases, measured.finite.tolist(), strict=True):
         if not finite:
             raise ValueError(
                 f"real image {case.image} holds NaN or infinite values: repair the file, or remove the case"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from monai_segdiff.data import Case, SegmentationDataset, load_image, read_dataset
-from monai_segdiff.evaluation.pairs import PairReader
+from monai_segdiff.evaluation.pairs import Ablation, PairReader
 
-__all__ = ["Inputs", "evenly", "read_inputs"]
+__all__ = ["Inputs", "evenly", "read_inputs", "read_manifest"]
 
 _T = TypeVar("_T")
 _RANGE_IMAGES = 64  # real images that an unknown intensity range is measured on
@@ -79,6 +80,14 @@ class Inputs:
         total = sum(map(len, self.synthetic.splits.values()))
         used = f"{len(self.generated)} " if len(self.generated) == total else f"{len(self.generated)} of {total} "
         source = {"Source of the real images": self.real.attribution} if self.real.attribution else {}
+        if self.real_reader.ablation is not None:
+            gone = [name for name in self.real_reader.ablation.classes if name not in self.classes]
+            source["Classes left out"] = f"{', '.join(gone)}, as when the images were generated"
+        if accepted := read_manifest(self.synthetic.root).get("accept"):
+            source["Selection"] = (
+                f"a segmenter accepted these images at a Dice of {accepted['threshold']:g} or more; their Dice is high "
+                "by selection"
+            )
         return {
             "Synthetic": f"{self.synthetic.name} ({used}images)",
             "Real": f"{self.real.name} ({len(self.training)} training images, {len(self.held_out)} held out)",
@@ -100,7 +109,7 @@ def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None 
         FileNotFoundError: if a folder or file is missing.
         ValueError: if there is nothing held out, or classes or image sizes differ.
     """
-    real_set, synthetic_set = _read_sets(Path(real), Path(synthetic))
+    real_set, synthetic_set, ablation = _read_sets(Path(real), Path(synthetic))
     training = real_set.splits.get("training", [])
     # A test case may come without annotation; it can be neither read nor compared.
     held_out = [c for split in ("validation", "test") for c in real_set.splits.get(split, []) if c.label is not None]
@@ -118,7 +127,7 @@ def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None 
         training,
         held_out,
         generated,
-        PairReader(real_set.classes, real_set.intensity_range, real_set.spatial_dims),
+        PairReader(real_set.classes, real_set.intensity_range, real_set.spatial_dims, ablation),
         PairReader(
             synthetic_set.classes,
             synthetic_set.intensity_range or real_set.intensity_range,
@@ -127,6 +136,26 @@ def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None 
     )
     _check_size(inputs)
     return inputs
+
+
+def read_manifest(root: str | Path, name: str = "manifest.json") -> dict[str, Any]:
+    """What `generate` wrote beside its images, or nothing where there is no such file.
+
+    Args:
+        root: folder of the generated data set.
+        name: of the file.
+
+    Raises:
+        ValueError: if it cannot be read; names it and the remedy.
+    """
+    file = Path(root) / name
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"cannot read {file} ({error}): generate the images again, or remove the file") from error
+    return content if isinstance(content, dict) else {}
 
 
 def evenly(cases: Sequence[_T], number: int | None) -> list[_T]:
@@ -142,7 +171,8 @@ def evenly(cases: Sequence[_T], number: int | None) -> list[_T]:
     return [cases[i * len(cases) // number] for i in range(number)]
 
 
-def _read_sets(real: Path, synthetic: Path) -> tuple[SegmentationDataset, SegmentationDataset]:
+def _read_sets(real: Path, synthetic: Path) -> tuple[SegmentationDataset, SegmentationDataset, Ablation | None]:
+    """Both data sets, and what was taken out of the real one's label maps before images were generated for them."""
     real_set, synthetic_set = read_dataset(real), read_dataset(synthetic)
     real_set.classes = real_set.classes or synthetic_set.classes
     if not real_set.classes:
@@ -151,12 +181,23 @@ def _read_sets(real: Path, synthetic: Path) -> tuple[SegmentationDataset, Segmen
             'add dataset.json with "labels": {"1": "liver", ...}'
         )
     synthetic_set.classes = synthetic_set.classes or real_set.classes
+    ablation = _ablation(real_set, synthetic_set)
+    if ablation is not None:
+        real_set.classes = {name: ids for name, ids in real_set.classes.items() if name in synthetic_set.classes}
     if synthetic_set.classes != real_set.classes:
         raise ValueError(
             f"{synthetic} has classes {synthetic_set.classes}, {real} has {real_set.classes}: evaluate against the "
             "data set that the generator was trained on, or give both the same labels in dataset.json"
         )
-    return real_set, synthetic_set
+    return real_set, synthetic_set, ablation
+
+
+def _ablation(real: SegmentationDataset, synthetic: SegmentationDataset) -> Ablation | None:
+    """What the manifest says was dropped, if with it the real data set has the classes of the synthetic one."""
+    dropped = read_manifest(synthetic.root).get("dropped_classes")
+    if not dropped or {*synthetic.classes, *dropped["names"]} != set(real.classes):
+        return None
+    return Ablation(dict(real.classes), dict(real.parents), str(dropped["fill"]))
 
 
 def _measured_range(cases: Sequence[Case]) -> tuple[float, float]:

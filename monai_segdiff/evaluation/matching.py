@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from monai_segdiff.data import Case, SegmentationDataset
-from monai_segdiff.evaluation.inputs import Inputs, evenly
+from monai_segdiff.evaluation.inputs import Inputs, evenly, read_manifest
 
-__all__ = ["Match", "match_cases", "same_masks"]
+__all__ = ["Match", "manifest_records", "match_cases", "same_masks"]
 
 _NUMBERED = re.compile(r"(.+)_(\d{3,})")
 
@@ -57,7 +56,7 @@ def match_cases(inputs: Inputs) -> list[Match]:
         ValueError: if a generated case has no partner; names it.
     """
     held_out = {case.id: (order, case) for order, case in enumerate(inputs.held_out)}
-    records, seconds = _manifest(inputs.synthetic)
+    records, seconds = manifest_records(inputs.synthetic)
     found = []
     for case in inputs.generated:
         record = records.get(case.id, {})
@@ -104,19 +103,11 @@ def same_masks(rows: Mapping[str, Sequence[Match]], number: int | None = None) -
     return {name: [own[key] for key in keys] for name, own in by_key.items()}
 
 
-def _manifest(dataset: SegmentationDataset) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+def manifest_records(dataset: SegmentationDataset) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
     """Records of the manifest by case, and seconds by sample index; empty where there is no such file."""
-    file = Path(dataset.root) / "manifest.json"
-    records = _read(file).get("samples", []) if file.is_file() else []
-    times = file.with_name("manifest.seconds.json")
+    root = Path(dataset.root)
     names = {case.image: case.id for cases in dataset.splits.values() for case in cases}
-    by_case = {names.get((file.parent / record["image"]).resolve(), ""): record for record in records}
-    return by_case, _read(times) if times.is_file() else {}
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"cannot read {file} ({error}): generate the images again, or remove the file") from error
-    return content if isinstance(content, dict) else {}
+    # A sample that was never accepted has a record and no image.
+    records = [record for record in read_manifest(root).get("samples", []) if record.get("image")]
+    by_case = {names.get((root / record["image"]).resolve(), ""): record for record in records}
+    return by_case, read_manifest(root, "manifest.seconds.json")

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from monai_segdiff.data import Case, load_image
 from monai_segdiff.data.load import is_raster
+from monai_segdiff.transforms import ablate_classes
 
-__all__ = ["Pair", "PairReader", "batches"]
+__all__ = ["Ablation", "Pair", "PairReader", "batches"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,21 @@ class Pair:
         return hashlib.sha256(self.mask.to(torch.uint8).numpy().tobytes()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Ablation:
+    """Classes that are in a data set's files and taken out as these are read, as they were for generation.
+
+    Args:
+        classes: all classes of the files.
+        parents: class name to the name of the class that encloses it.
+        fill: what the pixels of those taken out become, "parent" or "background".
+    """
+
+    classes: Mapping[str, int | Sequence[int]]
+    parents: Mapping[str, str]
+    fill: str
+
+
 class PairReader:
     """Reads cases of one data set and checks what it reads.
 
@@ -46,6 +63,7 @@ class PairReader:
         classes: class name to label id or ids; the order gives the class indices 1, 2, ...
         intensity_range: intensities that become -1 and 1; what lies outside is clipped.
         spatial_dims: 2 or 3, where it is known.
+        ablation: what is taken out of the label maps first; default: nothing.
     """
 
     def __init__(
@@ -53,11 +71,19 @@ class PairReader:
         classes: Mapping[str, int | Sequence[int]],
         intensity_range: tuple[float, float],
         spatial_dims: int | None = None,
+        ablation: Ablation | None = None,
     ) -> None:
+        self.ablation = ablation
         self.classes = {name: (ids,) if isinstance(ids, int) else tuple(ids) for name, ids in classes.items()}
         self.intensity_range = intensity_range
         self.spatial_dims = spatial_dims
         self._shape: tuple[int, ...] | None = None
+
+    @property
+    def key(self) -> list[Any]:
+        """What the reader makes of a file depends on, beside the classes."""
+        taken = [] if self.ablation is None else [dict(vars(self.ablation))]
+        return [*self.intensity_range, *taken]
 
     def __call__(self, case: Case) -> Pair:
         """Read one case.
@@ -75,13 +101,28 @@ class PairReader:
                 f"{image_file} has size {_size(image)} and its label map {label_file} {_size(label)}: "
                 "bring both to one grid"
             )
-        self._same_as_before(image, image_file)
+        scaled = self._scaled(image, image_file)
+        if self.ablation is not None:
+            label = self._ablated(label, self.ablation)
+        mask = torch.from_numpy(self._indices(label, label_file))
+        return Pair(case, scaled, mask, affine)
+
+    def image(self, case: Case) -> torch.Tensor:
+        """Read one case's image alone, (1, *spatial), as in `Pair`.
+
+        Raises:
+            FileNotFoundError: if it lacks its image.
+            ValueError: as when the pair is read.
+        """
+        file = _need(case.image, "image", case)
+        return self._scaled(self._array(file)[0], file)
+
+    def _scaled(self, image: np.ndarray, file: Path) -> torch.Tensor:
+        self._same_as_before(image, file)
         low, high = self.intensity_range
         scaled = (image.astype(np.float32) - low) * (2.0 / (high - low)) - 1.0
         # Clipping would make an infinite pixel look sound.
-        scaled = np.where(np.isfinite(scaled), scaled.clip(-1.0, 1.0), np.nan).astype(np.float32)
-        mask = torch.from_numpy(self._indices(label, label_file))
-        return Pair(case, torch.from_numpy(scaled), mask, affine)
+        return torch.from_numpy(np.where(np.isfinite(scaled), scaled.clip(-1.0, 1.0), np.nan).astype(np.float32))
 
     def _array(self, file: Path) -> tuple[np.ndarray, torch.Tensor | None]:
         loaded = load_image(file)
@@ -106,6 +147,9 @@ class PairReader:
                 f"{file} has size {_size(image)}, the images before it {'x'.join(map(str, self._shape[1:]))}: "
                 "bring all images to one size, for example with the prepare command"
             )
+
+    def _ablated(self, label: np.ndarray, ablation: Ablation) -> np.ndarray:
+        return ablate_classes(label, ablation.classes, list(self.classes), ablation.parents, ablation.fill).numpy()
 
     def _indices(self, label: np.ndarray, file: Path) -> np.ndarray:
         ids = np.unique(label)

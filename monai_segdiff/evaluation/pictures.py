@@ -8,6 +8,7 @@ from itertools import groupby
 import numpy as np
 import torch
 
+from monai_segdiff.data import Case
 from monai_segdiff.evaluation.inputs import Inputs
 from monai_segdiff.evaluation.measure import Measurements
 from monai_segdiff.evaluation.method_rows import MethodRow
@@ -15,7 +16,7 @@ from monai_segdiff.evaluation.pairs import Pair, PairReader
 from monai_segdiff.evaluation.report import Picture
 from monai_segdiff.handlers.picture import class_color, color_labels, gray_levels, picture_grid, upright
 
-__all__ = ["COLUMNS", "failed_picture", "methods_picture", "samples_picture"]
+__all__ = ["COLUMNS", "closest_picture", "failed_picture", "methods_picture", "samples_picture"]
 
 COLUMNS = 8
 _TILE = 128
@@ -92,6 +93,21 @@ def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str,
     caption = f"{len(chosen)} of {len(failed)} failed samples below their masks, from the left: {'; '.join(causes)}."
     rows = [[_mask_tile(pair) for pair in pairs], [_image_tile(pair) for pair in pairs]]
     return Picture(caption, picture_grid(rows, _TILE, _GAP), ("mask", "failed"))
+
+
+def closest_picture(inputs: Inputs, pairs: Sequence[tuple[Case, Case]]) -> Picture:
+    """Generated images above the training images that are nearest to them.
+
+    Args:
+        inputs: how to read the cases.
+        pairs: generated and real training case, the nearest pair first.
+    """
+    rows = [
+        [_image_tile(inputs.synthetic_reader(made)) for made, _ in pairs],
+        [_image_tile(inputs.real_reader(real)) for _, real in pairs],
+    ]
+    caption = f"The {len(pairs)} generated images nearest to the training set, above their nearest training images."
+    return Picture(caption, picture_grid(rows, _TILE, _GAP), ("generated", "training"))
 
 
 def _mask_tile(pair: Pair) -> np.ndarray:

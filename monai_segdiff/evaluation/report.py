@@ -21,6 +21,7 @@ Cell = Estimate | float | int | str | None
 
 _FORMATS = {
     "number": "{:.3f}",
+    "length": "{:.2f}",
     "percent": "{:.1%}",
     "count": "{:,d}",
     "text": "{}",
@@ -38,8 +39,9 @@ class Column:
 
     Args:
         title: heading.
-        style: "number", "distance" (five decimals where small), "percent", "count", "seconds" or "text"; "error" (four
-            decimals) and "decibel" (two), or "error difference" and "decibel difference", which show their sign.
+        style: "number", "length" (two decimals), "distance" (five decimals where small), "percent", "count", "seconds"
+            or "text"; "error" (four decimals) and "decibel" (two), or "error difference" and "decibel difference",
+            which show their sign.
     """
 
     title: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from scipy.stats import binomtest
 
-from monai_segdiff.evaluation.measure import Measurements
+from monai_segdiff.evaluation.measure import Embedded, Measurements
 from monai_segdiff.evaluation.report import Cell, Column, Row, Section
 from monai_segdiff.metrics import (
     FEWEST_OTHERS,
@@ -15,11 +15,9 @@ from monai_segdiff.metrics import (
     FailedSampleDetector,
     bootstrap_mean,
     bootstrap_ratio,
-    frechet_distance,
-    kid,
 )
 
-__all__ = ["ceiling_of", "failed_section", "faithfulness_section", "realism_section"]
+__all__ = ["ceiling_of", "failed_section", "faithfulness_section", "size_warnings"]
 
 _FEW_IMAGES = 50
 _FEW_UNITS = 10
@@ -38,19 +36,33 @@ def ceiling_of(real: Measurements) -> float | None:
 
 
 def faithfulness_section(
-    classes: list[str], real: Measurements, synthetic: Measurements, segmenter: str, seed: int
+    classes: list[str], real: Measurements, synthetic: Measurements, segmenter: str, seed: int, unit: str
 ) -> Section:
-    """Dice to the mask per class, beside the ceiling that the segmenter reaches on real held-out images."""
+    """Dice and 95% Hausdorff distance to the mask per class, beside what the segmenter reaches on real images.
+
+    Args:
+        classes: class names in index order.
+        real: held-out real images, with the extra "hausdorff".
+        synthetic: generated images, with the same.
+        segmenter: its name.
+        seed: of the resampling.
+        unit: of the distances.
+    """
     columns = {
         "dice": Column("Dice to mask [95% interval]"),
         "ceiling": Column("ceiling on real images"),
         "ratio": Column("share of ceiling", "percent"),
+        "hausdorff": Column(f"Hausdorff 95%, {unit} [95% interval]", "length"),
+        "hausdorff_ceiling": Column("on real images", "length"),
         "share": Column("share of image", "percent"),
         "images": Column("images with class", "count"),
     }
     units, real_units = synthetic.patients, real.patients
     scores = [(name, name, synthetic.dice[:, i], real.dice[:, i]) for i, name in enumerate(classes)]
     scores.append(("mean", "mean of the image's classes", synthetic.foreground, real.foreground))
+    outlines = [
+        [*measured.extras["hausdorff"].T, measured.extras["hausdorff"].nanmean(1)] for measured in (synthetic, real)
+    ]
     rows = []
     for index, (key, label, values, reference) in enumerate(scores):
         dice = bootstrap_mean(values, units, seed=seed)
@@ -61,7 +73,15 @@ def faithfulness_section(
             ceiling = Estimate.missing("no held-out real image shows this class", len(real))
         ratio = bootstrap_ratio(values, reference, units, real_units, seed=seed)
         share = float(synthetic.share[:, index].mean() if index < len(classes) else synthetic.share.sum(1).mean())
-        cells: dict[str, Cell] = {"dice": dice, "ceiling": ceiling, "ratio": ratio, "share": share, "images": dice.n}
+        cells: dict[str, Cell] = {
+            "dice": dice,
+            "ceiling": ceiling,
+            "ratio": ratio,
+            "hausdorff": _or_missing(bootstrap_mean(outlines[0][index], units, seed=seed), dice),
+            "hausdorff_ceiling": _or_missing(bootstrap_mean(outlines[1][index], real_units, seed=seed), ceiling),
+            "share": share,
+            "images": int(torch.isfinite(values).sum()),
+        }
         rows.append(Row(key, label, cells))
     missing = [
         f"{row.label}: {what} not computable, {cell.reason}."
@@ -81,8 +101,10 @@ def faithfulness_section(
             f"Segmenter: {segmenter}.",
             f"{len(synthetic)} synthetic images ({_units(synthetic)}), {len(real)} held-out real images "
             f"({_units(real)}); intervals from resampling patients.",
+            "A class of the mask that the segmenter does not find counts with the image's diagonal as its Hausdorff "
+            "distance.",
         ],
-        warnings=_size_warnings(real, synthetic, "Faithfulness") + missing,
+        warnings=size_warnings(real, synthetic, "Faithfulness") + missing,
     )
 
 
@@ -113,61 +135,22 @@ def failed_section(real: Measurements, synthetic: Measurements) -> tuple[Section
             *_others_notes(detector, real, synthetic),
             "Intervals are exact binomial ones.",
         ],
-        warnings=[] if len(real) >= _FEW_IMAGES else [f"The limits rest on only {len(real)} real images."],
+        warnings=_limit_warnings(real),
     )
     return section, found
 
 
-def realism_section(
-    real: Measurements, training: Measurements | None, synthetic: Measurements, features: str, seed: int
-) -> Section:
-    """FID and KID between synthetic and held-out real images, beside that between training and held-out real ones."""
-    rows = []
-    for key, label, distance in (("fid", "FID", frechet_distance), ("kid", "KID", kid)):
-        cells: dict[str, Cell] = {}
-        for column, other in (("synthetic", synthetic), ("training", training)):
-            cells[column] = _distance(distance, real, other, features, seed)
-        rows.append(Row(key, label, cells))
-    warnings = _size_warnings(real, synthetic, "Realism")
-    dim = None if synthetic.features is None else synthetic.features.shape[1]
-    smaller = min(len(real), len(synthetic))
-    value = rows[0].cells["synthetic"]
-    if dim is not None and smaller <= 2 * dim and isinstance(value, Estimate) and value.value is not None:
-        warnings.append(
-            f"FID is biased upwards where images are few: {smaller} images for {dim} features. Compare it only with "
-            "FIDs of the same N; KID has no such bias."
-        )
-    left_out = int((~synthetic.finite).sum())
-    if left_out:
-        warnings.append(f"Synthetic images left out of FID and KID because they are not finite: {left_out}.")
-    reasons = {c.reason for row in rows for c in row.cells.values() if isinstance(c, Estimate) and c.reason}
-    against = f"{len(synthetic)} synthetic against {len(real)} held-out real images"
-    if training is not None:
-        against += f"; {len(training)} real training images against the same"
-    return Section(
-        key="realism",
-        title="Realism",
-        text="Distances between the synthetic and the real held-out images in a feature space; smaller is better. The "
-        "right column shows the same distance for the real training images: what no generator needs to beat.",
-        columns={
-            "synthetic": Column("synthetic [95% interval]", "distance"),
-            "training": Column("real training images", "distance"),
-        },
-        rows=rows,
-        notes=[f"Features: {features}" + ("." if dim is None else f" ({dim} features)."), f"N: {against}."],
-        warnings=warnings + [f"Not computable: {reason}." for reason in sorted(reasons)],
-    )
+def _or_missing(estimate: Estimate, like: Estimate) -> Estimate:
+    """An estimate, or why there is none, as of a figure that is missing for the same reason."""
+    return estimate if estimate.value is not None else Estimate.missing(like.reason or "no image has a value", like.n)
 
 
-def _distance(distance, real: Measurements, other: Measurements | None, features: str, seed: int) -> Estimate:  # type: ignore[no-untyped-def]
-    if other is None:
-        return Estimate.missing("there are no real training images to compare with")
-    if real.features is None or other.features is None:
-        return Estimate.missing(f"no feature space ({features})")
-    kept = other.finite
-    units = [unit for unit, keep in zip(other.patients, kept.tolist(), strict=True) if keep]
-    estimate: Estimate = distance(real.features, other.features[kept], real.patients, units, seed=seed)
-    return estimate
+def _limit_warnings(real: Measurements) -> list[str]:
+    found = [] if len(real) >= _FEW_IMAGES else [f"The limits rest on only {len(real)} real images."]
+    constant = int((real.detail == 0).sum())
+    if constant:
+        found.append(f"Held-out real images left out of the limits because they are constant: {constant}.")
+    return found
 
 
 def _failed_row(key: str, label: str, flags: torch.Tensor, real_flags: torch.Tensor) -> Row:
@@ -197,7 +180,8 @@ def _others_notes(detector: FailedSampleDetector, real: Measurements, synthetic:
     return notes
 
 
-def _size_warnings(real: Measurements, synthetic: Measurements, what: str) -> list[str]:
+def size_warnings(real: Measurements | Embedded, synthetic: Measurements | Embedded, what: str) -> list[str]:
+    """What there is too little of to tell small differences."""
     warnings = []
     for name, measured in (("held-out real", real), ("synthetic", synthetic)):
         units = len(set(measured.patients))

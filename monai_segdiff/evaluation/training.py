@@ -111,7 +111,7 @@ def train_segmenter(
         "levels": TrainedSegmenter.levels_for(shape),
     }
     images = segmenter_images(shape) if images is None else images
-    settings = {**network, "images": images, "seed": seed, "intensity_range": list(reader.intensity_range), "recipe": 1}
+    settings = {**network, "images": images, "seed": seed, "intensity_range": reader.key, "recipe": 1}
     name = f"segmenter-{_hash(cases, settings, list(reader.classes.values()))[:16]}.pt"
     file = Path(cache_dir) / name
     if file.is_file():
@@ -161,7 +161,9 @@ def _train(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     segmenter.to(device).train()
     optimizer = torch.optim.AdamW(segmenter.parameters(), lr=_LEARNING_RATE, weight_decay=1e-4, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=len(loader), pct_start=0.1)
+    # Of ten steps, the warm-up would be of no length, by which PyTorch divides.
+    steps = max(len(loader), 20)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps, pct_start=0.1)
     trainer = SupervisedTrainer(
         device=device,
         max_epochs=1,

@@ -13,6 +13,7 @@ __all__ = [
     "bootstrap_counts",
     "bootstrap_mean",
     "bootstrap_ratio",
+    "bootstrap_repeats",
     "group_index",
     "percentile_interval",
 ]
@@ -132,6 +133,36 @@ def bootstrap_ratio(
     numerator = _resampled_means(values, groups, draws, seed)[0]
     denominator = _resampled_means(reference, reference_groups, draws, seed + 1)[0]
     return Estimate(ratio, *percentile_interval(numerator / denominator), above.n, number)
+
+
+def bootstrap_repeats(
+    values: torch.Tensor, groups: Sequence[Hashable] | None = None, draws: int = 1000, seed: int = 0
+) -> Estimate:
+    """Mean over items and repeats (trainings with other seeds), with an interval from resampling both.
+
+    Args:
+        values: (repeats, N); NaN, in all repeats alike, marks an item that has no such value.
+        groups: group of each item (patient); default: every item for itself.
+        draws: number of resamples.
+        seed: of the resampling.
+
+    Returns:
+        The mean; its interval is None with fewer than two groups. n counts items.
+    """
+    present = torch.isfinite(values).all(0)
+    if not present.any():
+        return Estimate.missing("no image has a value")
+    kept = values[:, present].double()
+    index = torch.unique(group_index(groups, values.shape[1])[present], return_inverse=True)[1]
+    sizes = torch.bincount(index).double()
+    n, number = int(present.sum()), len(sizes)
+    if number < 2:
+        return Estimate(float(kept.mean()), None, None, n, number)
+    sums = torch.zeros(len(kept), number, dtype=torch.float64).index_add_(1, index, kept)
+    counts = bootstrap_counts(number, draws, seed)
+    repeats = bootstrap_counts(len(kept), draws, seed + 1) / len(kept)
+    resampled = ((repeats @ sums) * counts).sum(1) / (counts @ sizes)
+    return Estimate(float(kept.mean()), *percentile_interval(resampled), n, number)
 
 
 def _resampled_means(

@@ -97,7 +97,8 @@ class FailedSampleDetector:
 
         1.5 times the 99th percentile of their noise, a third of the 1st percentile of their fine detail, half of the
         segmenter's mean Dice on them, 1.5 times the 99th percentile of other masks' advantage on them, but at least
-        0.02: where the segmenter reads well no other mask has any.
+        0.02: where the segmenter reads well no other mask has any. Constant real images, which have no detail at all,
+        are left out: with them a limit of 0 would let every blurred sample pass.
 
         Args:
             noise: (N,) `noise_level` of the real images.
@@ -106,11 +107,18 @@ class FailedSampleDetector:
             advantage: (N,) their `other_mask_advantage`; NaN where it is not known.
 
         Raises:
-            ValueError: if there is no finite real image.
+            ValueError: if there is no finite real image, or all are constant.
         """
-        noise, detail = noise[torch.isfinite(noise)], detail[torch.isfinite(detail)]
-        if not len(noise) or not len(detail):
+        finite = torch.isfinite(noise) & torch.isfinite(detail)
+        if not finite.any():
             raise ValueError("the limits of failed samples need at least one real image with finite values")
+        varied = finite & (detail > 0)
+        if not varied.any():
+            raise ValueError(
+                "the limits of failed samples need real images that are not constant, and all held-out ones are: check "
+                "their files and the intensity_range in dataset.json"
+            )
+        noise, detail = noise[varied], detail[varied]
         return cls(
             noise_limit=_NOISE_FACTOR * float(torch.quantile(noise, 0.99)),
             detail_limit=_DETAIL_FACTOR * float(torch.quantile(detail, 0.01)),

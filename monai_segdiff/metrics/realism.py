@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Hashable, Sequence
 
 import torch
@@ -51,7 +53,12 @@ def frechet_distance(
     short = _too_few("FID", MINIMUM_FID, real, synthetic)
     if short is not None:
         return short
-    value = max(float(FIDMetric()(synthetic, real)), 0.0)
+    with warnings.catch_warnings():  # of covariances without full rank, as where images are fewer than features
+        warnings.simplefilter("ignore")
+        value = float(FIDMetric()(synthetic, real))
+    if not math.isfinite(value):
+        return Estimate.missing("FID's covariances are degenerate: images are too few or too alike", len(real))
+    value = max(value, 0.0)
     x_index, y_index = group_index(real_groups, len(real)), group_index(synthetic_groups, len(synthetic))
     groups = min(int(x_index.max()), int(y_index.max())) + 1
     n = min(len(real), len(synthetic))

@@ -47,3 +47,25 @@ def test_output_without_a_row_per_image_is_refused(tmp_path):
     torch.jit.trace(lambda x: x.mean(), torch.zeros(1, 1, 4, 4)).save(str(tmp_path / "mean.pt"))
     with pytest.raises(ValueError, match="one row per image"):
         load_program(tmp_path / "mean.pt")(torch.zeros(3, 1, 4, 4))
+
+
+def test_a_message_says_what_is_expected(tmp_path):
+    convolution = torch.nn.Conv2d(3, 4, 3)
+    program = load_program(convolution)
+    assert program.name == "Conv2d"
+    with pytest.raises(ValueError, match=r"Conv2d does not accept .*it expects 2D images of 3 channels"):
+        program(torch.zeros(2, 1, 8, 8))
+    torch.jit.trace(convolution, torch.zeros(1, 3, 8, 8)).save(str(tmp_path / "rgb.pt"))
+    with pytest.raises(ValueError, match=r"rgb\.pt does not accept .*it expects 2D images of 3 channels"):
+        load_program(tmp_path / "rgb.pt")(torch.zeros(2, 1, 8, 8))
+    torch.export.save(torch.export.export(Pool(), (torch.zeros(2, 1, 8, 8),)), tmp_path / "fixed.pt2")
+    with pytest.raises(ValueError, match=r"fixed\.pt2 does not accept .*it expects images of shape \(2, 1, 8, 8\)"):
+        load_program(tmp_path / "fixed.pt2")(torch.zeros(3, 1, 8, 8))
+
+
+def test_a_file_that_is_no_network(tmp_path):
+    (tmp_path / "text.pt").write_text("no network")
+    with pytest.raises(ValueError, match=r"text\.pt is neither a TorchScript file nor a program"):
+        load_program(tmp_path / "text.pt")
+    with pytest.raises(FileNotFoundError, match=r"none\.pt does not exist"):
+        load_program(tmp_path / "none.pt")

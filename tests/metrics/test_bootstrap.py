@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_segdiff.metrics import bootstrap_mean, bootstrap_ratio
+from monai_segdiff.metrics import bootstrap_mean, bootstrap_ratio, bootstrap_repeats
 from monai_segdiff.metrics.bootstrap import bootstrap_counts
 
 
@@ -68,3 +68,23 @@ def test_counts_are_resamples_of_equal_size():
 def test_groups_must_match_the_values():
     with pytest.raises(ValueError, match="2 groups for 3 items"):
         bootstrap_mean(torch.ones(3), ["a", "b"])
+
+
+def test_repeats_widen_the_interval_by_their_own_spread():
+    generator = torch.Generator().manual_seed(4)
+    items = torch.randn(200, generator=generator, dtype=torch.float64)
+    same = bootstrap_repeats(items.repeat(3, 1), draws=3000)
+    alone = bootstrap_mean(items, draws=3000)
+    assert (same.low, same.high) == pytest.approx((alone.low, alone.high), abs=1e-9)
+    spread = bootstrap_repeats(items + torch.tensor([[-1.0], [0.0], [1.0]]), draws=3000)
+    assert spread.value == pytest.approx(alone.value)
+    assert spread.high - spread.low > 3 * (alone.high - alone.low)
+    assert (spread.n, spread.groups) == (200, 200)
+
+
+def test_repeats_leave_missing_items_out():
+    values = torch.tensor([[1.0, torch.nan, 3.0], [2.0, torch.nan, 4.0]])
+    found = bootstrap_repeats(values, ["a", "b", "c"])
+    assert (found.value, found.n, found.groups) == (2.5, 2, 2)
+    assert bootstrap_repeats(values, ["a", "b", "a"]).low is None
+    assert bootstrap_repeats(torch.full((2, 3), torch.nan)).value is None

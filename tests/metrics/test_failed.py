@@ -101,10 +101,10 @@ def test_constant_image_is_blurred(phantoms):
 
 
 def test_limits_are_the_stated_percentiles():
-    noise, detail = torch.linspace(0, 1, 101), torch.linspace(0, 1, 101)
+    noise, detail = torch.linspace(1, 2, 101), torch.linspace(1, 2, 101)
     detector = FailedSampleDetector.fit(noise, detail, ceiling=0.8)
-    assert detector.noise_limit == pytest.approx(1.5 * 0.99)
-    assert detector.detail_limit == pytest.approx(0.01 / 3)
+    assert detector.noise_limit == pytest.approx(1.5 * 1.99)
+    assert detector.detail_limit == pytest.approx(1.01 / 3)
     assert detector.dice_limit == pytest.approx(0.4)
 
 
@@ -153,6 +153,15 @@ def test_detail_share_of_waves():
     assert detail_share(fast) == pytest.approx(1, abs=1e-6)
     assert detail_share(slow) == pytest.approx(0, abs=1e-6)
     assert detail_share(fast + slow) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_constant_real_images_do_not_set_the_limits(phantoms):
+    """A limit of 0 would let every blurred sample pass."""
+    images = phantoms[0][:40]
+    with_blank = torch.cat([images, torch.full((10, 1, 64, 64), -1.0)])
+    assert FailedSampleDetector.from_images(with_blank) == FailedSampleDetector.from_images(images)
+    with pytest.raises(ValueError, match=r"all held-out ones are: check their files and the intensity_range"):
+        FailedSampleDetector.from_images(with_blank[40:])
 
 
 def test_no_real_image_is_refused():

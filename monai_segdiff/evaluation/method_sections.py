@@ -130,8 +130,8 @@ def failure_section(rows: Sequence[MethodRow], segmenter: str) -> Section:
         key="failed",
         title="Failed samples",
         text="A sample failed if it is noise, blurred, not finite, or does not show what its mask asks for, by limits "
-        "from held-out real images. The rate of those that the masks belong to stands beside. A network that learns the average of what is "
-        "possible may be called blurred.",
+        "from held-out real images. The rate of those that the masks belong to stands beside. A network that learns "
+        "the average of what is possible may be called blurred.",
         columns={
             **{reason.replace(" ", "_"): Column(reason, "percent") for reason in REASONS},
             "any": Column("any [95% interval]", "percent"),

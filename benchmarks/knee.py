@@ -83,7 +83,7 @@ _SAMPLERS_TEXT = (
     "evaluations. Differences are between images of one mask and one start."
 )
 _PUBLISHED_WAY, _PUBLISHED_SAMPLING = Way("ve_pc", 500), "published_sampling.yaml"
-_STEPS = {"dpmpp_2m": (20, 25, 30), "unipc": (20, 25), "heun": (10, 13, 15)}
+_STEPS = {"ddpm": (20, 25, 30), "dpmpp_2m": (20, 25, 30), "unipc": (20, 25), "heun": (10, 13, 15)}
 """Ways of 19 to 30 evaluations."""
 
 
@@ -142,6 +142,7 @@ def make_tables(bundle: Path, phantoms: SegmentationDataset, args: argparse.Name
             published=held_to["published"] if name == "phantoms" else None,
             batch_size=args.batch_size,
             segmenter=_segmenter(phantoms, args),
+            limits=None if name == "phantoms" else phantoms.root,  # how noisy the networks' images should be
             seed=args.seed,
         )
         _add(results, name, report)

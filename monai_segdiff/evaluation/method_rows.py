@@ -34,12 +34,16 @@ class Condition:
         reader: reads images and label maps with the classes that the methods were told of.
         segmenter: reads images with these classes.
         real: measured on the held-out real images.
+        limits: measured on the real images that the limits of failed samples come from.
+        limits_from: name of their data set, or None where they are `real`.
     """
 
     name: str
     reader: PairReader
     segmenter: Segmenter
     real: Measurements
+    limits: Measurements
+    limits_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def measure_condition(
     segmenter: Segmenter,
     seed: int,
     progress: bool,
+    population: Inputs | None = None,
 ) -> Condition:
     """Measure the held-out real images with the classes of a condition.
 
@@ -112,6 +117,7 @@ def measure_condition(
         segmenter: trained for the data set's classes.
         seed: of the draw of other patients' masks.
         progress: whether to show a progress bar.
+        population: with the real data set that the limits of failed samples come from, if it is another.
 
     Raises:
         ValueError: if a class of the data set belongs to none of the classes.
@@ -127,13 +133,25 @@ def measure_condition(
             "the data set must belong to one of the condition, which may hold several"
         )
     merged = segmenter if list(members) == list(own) else MergedSegmenter(segmenter, members)
+    real = _measure_real(name, inputs, reader, merged, seed, progress)
+    if population is None:
+        return Condition(name, reader, merged, real, real)
+    assert population.real.intensity_range is not None
+    of_population = PairReader(classes, population.real.intensity_range, population.real.spatial_dims)
+    limits = _measure_real(name, population, of_population, merged, seed, progress)
+    return Condition(name, reader, merged, real, limits, population.real.name)
+
+
+def _measure_real(
+    name: str, inputs: Inputs, reader: PairReader, segmenter: Segmenter, seed: int, progress: bool
+) -> Measurements:
     others = None if inputs.within_one_patient else draw_other_masks(inputs.held_out, reader, seed)
     described = f"held-out real images{f', {name}' if name else ''}"
-    real = measure(inputs.held_out, reader, merged, None, described, progress, others)
+    real = measure(inputs.held_out, reader, segmenter, None, described, progress, others)
     for case, finite in zip(real.cases, real.finite.tolist(), strict=True):
         if not finite:
             raise ValueError(f"real image {case.image} holds NaN or infinite values: repair it, or remove the case")
-    return Condition(name, reader, merged, real)
+    return real
 
 
 def measure_row(

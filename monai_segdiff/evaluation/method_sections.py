@@ -118,6 +118,8 @@ def failure_section(rows: Sequence[MethodRow], segmenter: str) -> Section:
         limits = f"noise {detector.noise_limit:.4f} (images span 2), fine detail {detector.detail_limit:.2%}"
         if detector.dice_limit is not None:
             limits += f", Dice {detector.dice_limit:.3f} for {' and '.join(condition.reader.classes)}"
+        if condition.limits_from is not None:
+            limits += f", from {len(condition.limits)} held-out images of {condition.limits_from}"
         notes.append(f"Limits{f', {condition.name}' if condition.name else ''}: {limits}.")
         found += [Row(row.name, row.name, _failures(_reasons(row))) for row in members]
         real = " / ".join(part for part in (condition.name, "held-out real images") if part)
@@ -128,8 +130,8 @@ def failure_section(rows: Sequence[MethodRow], segmenter: str) -> Section:
         key="failed",
         title="Failed samples",
         text="A sample failed if it is noise, blurred, not finite, or does not show what its mask asks for, by limits "
-        "from the held-out real images, whose own rate stands beside. A network that learns the average of what is "
-        "possible may be called blurred.",
+        "from held-out real images. The rate of those that the masks belong to stands beside. A network that learns "
+        "the average of what is possible may be called blurred.",
         columns={
             **{reason.replace(" ", "_"): Column(reason, "percent") for reason in REASONS},
             "any": Column("any [95% interval]", "percent"),
@@ -195,7 +197,7 @@ def method_headlines(rows: Sequence[MethodRow]) -> list[Headline]:
 
 
 def _detector(row: MethodRow) -> FailedSampleDetector:
-    real = row.condition.real
+    real = row.condition.limits
     return FailedSampleDetector.fit(real.noise, real.detail, ceiling_of(real), real.advantage)
 
 

@@ -36,6 +36,7 @@ def compare_methods(
     conditions: Mapping[str, Classes] | None = None,
     published: Mapping[str, Mapping[str, float]] | None = None,
     segmenter: str | Path | None = None,
+    limits: str | Path | None = None,
     cache_dir: str | Path | None = None,
     segmenter_images: int | None = None,
     seed: int = 0,
@@ -60,6 +61,9 @@ def compare_methods(
             these classes. Default: the data set's classes.
         published: published figures to stand beside, `{"mae", "psnr"}` by name of the row.
         segmenter: as for `evaluate`; default: trained on the real training cases.
+        limits: data set folder whose held-out real images give the limits of failed samples; default: `real`. Where
+            methods are tried on other patients than those of their population, give the data set that they were
+            trained on: it says how much noise their images should hold.
         cache_dir: where trained segmenters are kept; default: `segmenter` in the output folder.
         segmenter_images: length of the segmenter's training in images seen; default: by image size.
         seed: of the segmenter's training, of the resampling and of the draw of other patients' masks.
@@ -89,7 +93,8 @@ def compare_methods(
         segmenter, first.training, first.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
     )
     told = {name: (conditions or {}).get(name, first.real.classes) for name in map(condition_of, synthetic)}
-    held = {name: measure_condition(name, classes, first, reads, seed, progress) for name, classes in told.items()}
+    population = None if limits is None else read_inputs(limits, next(iter(synthetic.values())))
+    held = {name: measure_condition(name, c, first, reads, seed, progress, population) for name, c in told.items()}
     rows = [measure_row(n, inputs[n], matches[n], held[condition_of(n)], seed, progress) for n in synthetic]
     rows.sort(key=lambda row: list(told).index(row.condition.name))  # rows of one condition stand together
 

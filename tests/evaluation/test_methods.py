@@ -245,6 +245,25 @@ def test_a_failing_set_is_reported(real, segmenter_file, tmp_path):
     assert "Failed samples, CSM" in (tmp_path / "r" / "methods.html").read_text()
 
 
+def test_the_limits_may_come_from_the_population_that_the_methods_were_trained_on(real, segmenter_file, tmp_path):
+    def grain(index: int, image: np.ndarray) -> np.ndarray:  # five times the noise of the anatomy at hand
+        return image + 0.02 * np.random.default_rng(index).standard_normal(image.shape) * (image > 0.1)
+
+    population = generated(tmp_path / "population", real, grain)
+    dataset = read_dataset(population)
+    dataset.splits = {"test": dataset.splits["training"]}
+    write_dataset(population, dataset)
+    rows = {"CTM": generated(tmp_path / "s", real, lambda index, image: grain(100 + index, image))}
+    rates = {}
+    for limits in (None, population):
+        report = compare_methods(
+            real, rows, tmp_path / "r", segmenter=segmenter_file, limits=limits, no_real_images=True, progress=False
+        )
+        rates[limits] = (report.cell("failed", "CTM", "noise"), report.cell("failed", "held-out real images", "noise"))
+    assert rates == {None: (1.0, 0.0), population: (0.0, 0.0)}
+    assert any("from 24 held-out images of made" in note for section in report.sections for note in section.notes)
+
+
 def test_fewer_images_are_evenly_spaced_and_the_same_in_all_rows(real, segmenter_file, tmp_path):
     rows = {
         "a": generated(tmp_path / "a", real, brighter(-0.1)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from monai_segdiff.data import Case, load_image, write_like
 
 __all__ = ["EDITS", "write_edits"]
 
-Mask = NDArray[np.integer]
+Mask: TypeAlias = NDArray[Any]
 BREAST, FGT, VESSEL = 1, 2, 3
 _SHIFTS = [(u, v) for u in range(-5, 6) for v in range(-5, 6) if 9 <= u * u + v * v <= 25]  # 3 to 5 pixels
 
@@ -35,12 +36,12 @@ def move_vessel(mask: Mask, rng: np.random.Generator) -> Mask | None:
 def grow_gland(mask: Mask, rng: np.random.Generator) -> Mask | None:
     """Grow fibroglandular tissue by 2 pixels into the breast."""
     grown = binary_dilation(mask == FGT, iterations=2) & (mask == BREAST)
-    return np.where(grown, FGT, mask) if grown.any() else None
+    return np.where(grown, FGT, mask) if np.any(grown) else None
 
 
 def remove_gland(mask: Mask, rng: np.random.Generator) -> Mask | None:
     """Make fibroglandular tissue breast."""
-    return np.where(mask == FGT, BREAST, mask) if (mask == FGT).any() else None
+    return np.where(mask == FGT, BREAST, mask) if np.any(mask == FGT) else None
 
 
 EDITS: Mapping[str, tuple[str, Callable[[Mask, np.random.Generator], Mask | None], str]] = {

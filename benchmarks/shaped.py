@@ -142,7 +142,11 @@ def edit_all(
 def _edited(
     name: str, before: Sequence[Case], after: Sequence[Case], settings: EditSettings, judge: Judge
 ) -> dict[str, Cell]:
-    outside, inside, seam, seam_before, left = [], [], [], [], []
+    outside: list[float] = []
+    inside: list[float] = []
+    seam: list[float] = []
+    seam_before: list[float] = []
+    left: list[float] = []
     for old, new in zip(map(judge.reader, before), map(judge.reader, after), strict=True):
         changed = (old.mask != new.mask)[0]
         region = edit_region(changed, settings.dilation, settings.softness).numpy() > 0

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.function(args)
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, ImportError) as error:  # ImportError: an extra is not installed
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

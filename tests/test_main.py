@@ -250,6 +250,7 @@ def test_generate_drops_classes_and_follows_images(trained_bundle, tmp_path, cap
     for wrong, named in (
         ([], "give --masks, or --like"),
         (like[:2], "--like and --similarity belong together"),
+        (["--masks", str(trained_bundle.phantoms), *like[4:]], "--similarity-level says when a run meets an image"),
         ([*like[:3], "1.5"], "similarity must lie between 0"),
         ([*like, "--accept-dice", "0.5"], "--accept-dice and --segmenter belong together"),
     ):
@@ -322,6 +323,15 @@ def test_an_interrupt_says_that_the_work_can_go_on(monkeypatch, capsys):
     monkeypatch.setattr(monai_segdiff.demo, "run_demo", interrupt)
     assert main(["demo"]) == 130
     assert "run the same command again to go on" in capsys.readouterr().err
+
+
+def test_an_extra_that_is_not_installed_is_named(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise ImportError("this needs that: pip install 'monai-segdiff[that]'")
+
+    monkeypatch.setattr(monai_segdiff.demo, "run_demo", fail)
+    assert main(["demo"]) == 2
+    assert "error: this needs that: pip install 'monai-segdiff[that]'" in capsys.readouterr().err
 
 
 def test_a_defect_of_the_program_is_not_hidden(monkeypatch):

@@ -21,6 +21,8 @@ def generate(args: argparse.Namespace) -> int:
         raise ValueError("nothing to generate for: give --masks, or --like with a data set or one of its images")
     if (args.like is None) != (args.similarity is None):
         raise ValueError("--like and --similarity belong together: which image, and how like it, from 0 to 1")
+    if args.similarity_level is not None and args.like is None:
+        raise ValueError("--similarity-level says when a run meets an image: give --like and --similarity, too")
     if (args.accept_dice is None) != (args.segmenter is None):
         raise ValueError(
             "--accept-dice and --segmenter belong together: `evaluate` leaves the segmenter that it trained in the "

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 __all__ = ["correct_bias_field"]
 
 _VOXEL_MM = 8.0  # the field is far smoother than that
+_MIN_VOXELS = 4  # per axis, where the image has as many: ITK's spline needs more than one
 _LEVELS = 3  # each halves the distance between the control points of the field's spline
 _ITERATIONS = 50  # at most, of each level
 
@@ -33,7 +34,7 @@ def correct_bias_field(image: NDArray[np.generic], spacing: Sequence[float]) -> 
 
     Raises:
         ImportError: if ITK is not installed; names the extra.
-        ValueError: if the image is constant.
+        ValueError: if the image is constant, negative intensities counted as 0.
 
     Source:
         Tustison et al. 2010, N4ITK: Improved N3 Bias Correction, doi:10.1109/TMI.2010.2046908.
@@ -41,8 +42,14 @@ def correct_bias_field(image: NDArray[np.generic], spacing: Sequence[float]) -> 
     itk = _import_itk()
     pixels = np.maximum(np.asarray(image, dtype=np.float32), 0)
     if not pixels.max() > pixels.min():
-        raise ValueError("the image is constant: there is no bias field to correct")
-    shape = [max(1, round(n * s / max(s, _VOXEL_MM))) for n, s in zip(pixels.shape, spacing, strict=True)]
+        raise ValueError("the image is constant where it is not negative: there is no bias field to correct")
+    if pixels.ndim == 3 and 1 in pixels.shape:  # a slice, stored as a volume
+        flat = pixels.shape.index(1)
+        in_plane = [s for axis, s in enumerate(spacing) if axis != flat]
+        return np.expand_dims(correct_bias_field(pixels.squeeze(flat), in_plane), flat)
+    shape = [
+        max(min(n, _MIN_VOXELS), round(n * s / max(s, _VOXEL_MM))) for n, s in zip(pixels.shape, spacing, strict=True)
+    ]
     small = _resize(pixels, shape, "area")
     # N4 works on logarithms, and the field is read off as a quotient: air must be above 0 for both.
     small = np.maximum(small, np.float32(1e-3) * small.max())

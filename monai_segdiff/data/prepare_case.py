@@ -125,7 +125,10 @@ def _scaled(image: MetaTensor, plan: Plan, file: str) -> MetaTensor:
     """The whole image without its bias field, and with its percentiles at 0 and 1, where the plan asks for it."""
     pixels = np.asarray(image)[0]
     if plan.n4:
-        pixels = correct_bias_field(pixels, spacing_of(np.asarray(image.affine), pixels.ndim).tolist())
+        try:
+            pixels = correct_bias_field(pixels, spacing_of(np.asarray(image.affine), pixels.ndim).tolist())
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}; prepare without n4, or leave the case out") from error
     if plan.percentiles is not None:
         low, high = np.percentile(pixels, plan.percentiles)
         if not low < high:

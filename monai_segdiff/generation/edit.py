@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from monai_segdiff.data import SegmentationDataset, read_dataset, write_like
+from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
 from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.data.findings import case_findings
 from monai_segdiff.generation.edit_picture import edit_picture
 from monai_segdiff.generation.edits import Edit
 from monai_segdiff.generation.folder import (
@@ -158,6 +159,7 @@ def edit_dataset(
         work.root,
         work.header(),
         len(edits),
+        [file for edit in edits for file in (edit.image, edit.label, edit.edited)],
         work.make,
         lambda records: write_description(work.root, records, generator, f"images edited with {generator.name}"),
         batch_size=batch_size,
@@ -185,6 +187,8 @@ class _Work:
 
     def make(self, indices: list[int]) -> Iterator[dict[str, Any]]:
         edits = [self.edits[index] for index in indices]
+        for edit in edits:
+            _check_geometry(edit)
         images = torch.stack([self.generator.image(edit.image) for edit in edits])
         before = torch.stack([self.generator.condition(edit.label) for edit in edits])
         after = torch.stack([self._edited_condition(edit, own) for edit, own in zip(edits, before, strict=True)])
@@ -230,3 +234,11 @@ class _Work:
             },
             "picture": f"{PICTURES}/{edit.id}.png",
         }
+
+
+def _check_geometry(edit: Edit) -> None:
+    """Refuse masks that do not lie on the image, as those that an editor has saved in another orientation."""
+    for label in (edit.label, edit.edited):
+        for finding in case_findings(Case(edit.id, edit.image, label, edit.patient)):
+            if finding.severity == "error":
+                raise ValueError(f"{finding.file}: {finding.message}; {finding.remedy}")

@@ -25,6 +25,7 @@ def fill_folder(
     root: Path,
     header: Mapping[str, Any],
     number: int,
+    sources: Iterable[Path | None],
     make: Callable[[list[int]], Iterable[dict[str, Any]]],
     finish: Callable[[list[dict[str, Any]]], object],
     *,
@@ -38,6 +39,7 @@ def fill_folder(
         root: its folder.
         header: what all samples share, for the manifest.
         number: how many samples there are.
+        sources: files that the samples are made from; None stands for one that is not there.
         make: makes the samples of some indices, files first, and gives their records one by one.
         finish: called once, with the records of all samples, when the manifest is written.
         batch_size: indices for one call of ``make``.
@@ -45,9 +47,11 @@ def fill_folder(
         progress: show a progress bar.
 
     Raises:
-        ValueError: if the folder holds something that was made otherwise.
+        ValueError: if the folder holds something that was made otherwise, or what the samples are made from.
         OSError: if a file cannot be written.
     """
+    if inside := next((file for file in sources if file and root.resolve() in file.resolve().parents), None):
+        raise ValueError(f"{inside} lies in {root}, where the results go and would replace it: give another folder")
     with Processes() as processes:
         if processes.rank == 0:
             _prepare(root, overwrite)

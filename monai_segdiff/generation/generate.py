@@ -86,6 +86,7 @@ def generate_dataset(
         work.root,
         work.header(),
         len(masks) * per_mask,
+        [file for mask in masks for file in (mask.image, mask.label)],
         work.make,
         work.finish,
         batch_size=batch_size,

@@ -75,7 +75,7 @@ class Manifest:
             if differing:
                 raise ValueError(
                     f"{file} was made with another {' and '.join(differing)}: give the same arguments to go on, "
-                    "or another folder, or remove this one to start anew (generate: --overwrite)"
+                    "or another folder, or remove this one to start anew (--overwrite)"
                 )
 
     def records(self) -> dict[int, dict[str, Any]]:

@@ -76,7 +76,10 @@ def collect_pairs(
     if masks is None:
         cases = collect_masks(path, split)
         if lacking := next((case for case in cases if case.image is None), None):
-            raise ValueError(f"{path} holds no image for {lacking.id!r}: give a data set of images and label maps")
+            raise ValueError(
+                f"no label map of {path}'s {lacking.id!r} is known: give a data set of images and label maps, or the "
+                "folder of label maps with --masks"
+            )
         return cases
     by_name = _images(path, split)
     cases = collect_masks(masks, split)

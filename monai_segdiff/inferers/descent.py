@@ -48,7 +48,15 @@ class Descent:
 
         Returns:
             The state there, and the denoiser's answer to it.
+
+        Raises:
+            ValueError: if the sampler's noise depends on the length of the whole run.
         """
+        if self._options.get("churn", 0.0) > 0:
+            raise ValueError(
+                "heun's churn is spread over a whole run, and one that meets an image on its way is two: leave churn out, "
+                "or take ddpm, which puts fresh noise in every step too"
+            )
         reached = x
 
         def keep(step: int, sigma_next: float, x: torch.Tensor) -> torch.Tensor:

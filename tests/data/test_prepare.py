@@ -304,6 +304,17 @@ def test_the_bias_field_is_corrected_before_percentiles_are_taken(
     assert np.all(np.diff(image[1:-1, 6]) > 0.05), "what was added stays in the image"
 
 
+def test_an_image_whose_bias_field_cannot_be_found_is_named(
+    tmp_path: Path, make_pair: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(image: np.ndarray, spacing: list[float]) -> np.ndarray:
+        raise ValueError("nothing to correct")
+
+    monkeypatch.setattr("monai_segdiff.data.prepare_case.correct_bias_field", refuse)
+    with pytest.raises(ValueError, match=r"p0\.nii\.gz: nothing to correct; prepare without n4, or leave the case out"):
+        prepare_dataset([make_pair("p0")], tmp_path / "out", {"box": 1}, n4=True, **QUIET)
+
+
 def test_remap_and_fit() -> None:
     label = np.array([[0.0, 3.0], [5.0, 9.0]])
     assert np.array_equal(remap_labels(label, {"a": 5, "b": [3, 4]}), [[0, 2], [1, 0]])

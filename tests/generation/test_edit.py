@@ -99,6 +99,24 @@ def test_an_edit_mask_with_no_edit_is_refused_by_name(tmp_path, load, edits, tra
         edit_images(generator, image, condition, condition, [0])
 
 
+def test_an_edited_mask_that_does_not_lie_on_the_image_is_refused_by_name(tmp_path, load, edits):
+    mask = nib.load(edits[0].edited)
+    turned = mask.affine @ np.diag([-1.0, 1.0, 1.0, 1.0])
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj)[::-1].copy(), turned), tmp_path / "turned.nii.gz")
+    with pytest.raises(ValueError, match=r"turned.nii.gz: affine differs from its image's"):
+        edit_dataset(load(), collect_edits(edits[0].image, tmp_path / "turned.nii.gz"), tmp_path / "s", progress=False)
+
+
+def test_what_is_edited_is_not_overwritten(tmp_path, load, edits, edited):
+    root = tmp_path / "s"
+    edit_dataset(load(), edits, root, progress=False)
+    again = collect_edits(root, edited, root / "sourceTr", "training")
+    held = sorted(root.rglob("*"))
+    with pytest.raises(ValueError, match=r"imagesTr.* lies in .*s, where the results go.*another folder"):
+        edit_dataset(load(), again, root, overwrite=True, progress=False)
+    assert sorted(root.rglob("*")) == held
+
+
 def test_a_generator_that_starts_elsewhere_cannot_edit(load, edits):
     generator = load()
     image, condition = generator.image(edits[0].image)[None], generator.condition(edits[0].label)[None]

@@ -130,5 +130,7 @@ def test_pairs_that_are_not_there_are_named(trained_bundle, pairs, tmp_path):
     (folder / "stranger.nii.gz").write_bytes(pairs[0].label.read_bytes())
     with pytest.raises(ValueError, match="no image named 'stranger'"):
         collect_pairs(trained_bundle.phantoms, folder)
+    with pytest.raises(ValueError, match=r"no label map of .*is known: .*--masks"):
+        collect_pairs(pairs[0].image.parent)
     with pytest.raises(FileNotFoundError, match="no image file, data set or folder"):
         collect_pairs(tmp_path / "nowhere", folder)

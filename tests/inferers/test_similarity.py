@@ -169,6 +169,13 @@ def test_the_level_is_the_nearest_of_the_grid():
     assert float(grid[start.grid_index(grid, flow_model)]) == pytest.approx(0.4 / 0.6, rel=0.01)
 
 
+def test_churn_is_refused_since_it_is_spread_over_a_whole_run():
+    start = InterpolationStart(image(1, 1, 4, 4), 0.5, t0=0.4)
+    inferer = SamplingInferer(edm(), "heun", 8, start=start, sampler_options={"churn": 2.0})
+    with pytest.raises(ValueError, match="leave churn out"):
+        inferer(torch.ones(1, 1, 4, 4), GaussianNetwork([0.3]))
+
+
 @pytest.mark.parametrize("similarity", [-0.01, 1.01, float("nan")])
 def test_a_similarity_out_of_range_is_refused(similarity):
     with pytest.raises(ValueError, match=r"similarity must lie between 0 .* and 1"):

@@ -54,8 +54,8 @@ class Descent:
         """
         if self._options.get("churn", 0.0) > 0:
             raise ValueError(
-                "heun's churn is spread over a whole run, and one that meets an image on its way is two: leave churn out, "
-                "or take ddpm, which puts fresh noise in every step too"
+                "heun's churn is spread over a whole run, and one that meets an image on its way is two: leave churn "
+                "out, or take ddpm, which puts fresh noise in every step too"
             )
         reached = x
 

@@ -48,7 +48,7 @@ def test_the_default_has_the_published_size_and_training(parser_of):
     assert attended == [16]
     assert (parser["scale"]["b_min"], parser["scale"]["b_max"]) == (0.0, 1.0)
     assert isinstance(get("parameterization"), EDM)
-    assert (get("parameterization").sigma_min, get("parameterization").sigma_max) == (0.01, 128.0)
+    assert (get("parameterization").sigma_min, get("parameterization").sigma_max) == (0.005, 128.0)
     assert (get("batch_size"), get("max_epochs"), get("max_images")) == (16, 300, 300 * 45 * 60)
     optimizer = get("optimizer")
     assert type(optimizer) is torch.optim.Adam

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -16,7 +17,7 @@ Labels: TypeAlias = NDArray[np.uint8]
 Paint: TypeAlias = Callable[..., None]
 
 
-class AxialPhantom:
+class AxialPhantom(ABC):
     """Anatomy of one simulated patient, the same at any resolution; axes run to the right, to anterior, to superior.
 
     Subclasses set the attributes and define `_draw`.
@@ -76,9 +77,9 @@ class AxialPhantom:
         image, labels = self._draw(x, y, z, max(affine[0, 0], 1.0), np.random.default_rng(key))
         return image.reshape(shape), labels.reshape(shape)
 
+    @abstractmethod
     def _draw(self, x: Field, y: Field, z: Field, width: float, noise: np.random.Generator) -> tuple[Field, Labels]:
         """Image with noise, and label map, (X, Y, Z), on open grids in mm; `width` in mm is how far a voxel smears."""
-        raise NotImplementedError
 
     def _levels(self, shape: Sequence[int], z_range: float | tuple[float, float] | None) -> tuple[float, float]:
         if len(shape) not in (2, 3):

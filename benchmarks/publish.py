@@ -11,10 +11,10 @@ from benchmarks.common import RESULTS, machine, say
 
 __all__ = ["publish"]
 
-_FILES = ("report.html", "report.json", "report.csv", "samples.png")
+_FILES = {"report.html": "Report as one page", "report.json": "as JSON", "report.csv": "as CSV", "samples.png": None}
 
 
-def publish(report: Path, name: str, title: str, text: str, output: Path = RESULTS) -> Path:
+def publish(report: Path, name: str, title: str, text: str, output: Path = RESULTS, *, pictures: bool = True) -> Path:
     """Write ``<name>.md`` and copy the report's files into ``<name>/`` beside it.
 
     Args:
@@ -23,23 +23,28 @@ def publish(report: Path, name: str, title: str, text: str, output: Path = RESUL
         title: its title.
         text: what was done and what it shows.
         output: folder of the pages.
+        pictures: whether images may be shown; otherwise the page has figures alone, as the report's own page holds
+            real images.
 
     Returns:
         The page.
     """
     folder = output / name
     folder.mkdir(parents=True, exist_ok=True)
-    for file in _FILES:
+    files = [file for file in _FILES if pictures or file.endswith((".json", ".csv"))]
+    for file in files:
         shutil.copy(report / file, folder / file)
     summary = (report / "report.txt").read_text(encoding="utf-8").rstrip()
     facts = ", ".join(
         f"{key} {' '.join(value) if isinstance(value, list) else value}" for key, value in machine().items()
     )
     page = output / f"{name}.md"
+    shown = f"![mask, generated, real]({name}/samples.png)\n\n" if pictures else ""
+    links = ", ".join(
+        f"{{download}}`{label} <{name}/{file}>`" for file, label in _FILES.items() if label and file in files
+    )
     page.write_text(
-        f"# {title}\n\n{text}\n\n![mask, generated, real]({name}/samples.png)\n\n"
-        f"{{download}}`Report as one page <{name}/report.html>`, {{download}}`as JSON <{name}/report.json>`, "
-        f"{{download}}`as CSV <{name}/report.csv>`.\n\n```text\n{summary}\n```\n\nMachine: {facts}.\n",
+        f"# {title}\n\n{text}\n\n{shown}{links}.\n\n```text\n{summary}\n```\n\nMachine: {facts}.\n",
         encoding="utf-8",
     )
     say(f"page: {page}")

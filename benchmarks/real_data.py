@@ -1,22 +1,25 @@
 """Train on real images, generate for held-out masks and write the report that users get.
 
-The data are small: one abdominal CT, within which a block of slices is held out, or 37 chest X-rays split by patient.
-The report shows that the software works on real input, not how well a method generalizes.
+The data are small: one abdominal CT, within which a block of slices is held out; 37 chest X-rays split by patient; or
+breast MRI of two patients with crude masks, one to train on and one to test. The report shows that the software works
+on real input, not how well a method generalizes.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bundles import TIME_LIMIT, train_bundle
 from benchmarks.common import RESULTS, say
 from benchmarks.publish import publish
 from benchmarks.recipes import prepare_chest_xrays
 from monai_segdiff import copy_bundle
-from monai_segdiff.data import SegmentationDataset, prepare_dataset
+from monai_segdiff.data import SegmentationDataset, prepare_dataset, write_dataset
 from monai_segdiff.evaluation import evaluate
 from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
 
@@ -28,9 +31,6 @@ _ORGANS: dict[str, int | list[int]] = {
     "kidneys": [2, 3],
     "bones": [*range(25, 51), *range(75, 79), *range(92, 118)],
 }
-
-
-_TITLES = {"ct": "Real CT: the TotalSegmentator example", "cxr": "Real chest X-rays"}
 
 
 def prepare_ct(source: Path, output: Path, size: int, seed: int) -> SegmentationDataset:
@@ -54,11 +54,66 @@ def prepare_ct(source: Path, output: Path, size: int, seed: int) -> Segmentation
     )
 
 
+def prepare_breast(source: Path, output: Path, size: int, seed: int) -> SegmentationDataset:
+    """Make a data set of axial slices of two patients, p1 to train on and p3 to test; `seed` decides nothing."""
+    cases = [
+        {
+            "id": patient,
+            "image": source / patient / "t1_fl3d_fs.nii.gz",
+            "label": source / patient / "derived_breast1_dense2.nii.gz",
+        }
+        for patient in ("p1", "p3")
+    ]
+    dataset = prepare_dataset(
+        cases,
+        output,
+        {"breast": 1, "fgt": 2},
+        size=size,
+        percentiles=(0.5, 99.5),
+        parents={"fgt": "breast"},
+        fractions=(1.0, 0.0, 0.0),
+        min_foreground=0.02,
+        name="breast MRI with crude masks",
+        modality="MR",
+        licence="CC BY-SA 4.0",
+        attribution="MIMBCD-UI UTA4/UTA7; masks by thresholds, not ground truth",
+    )
+    prepared = [case for split in dataset.splits.values() for case in split]
+    splits = {name: [c for c in prepared if c.patient == p] for name, p in (("training", "p1"), ("test", "p3"))}
+    dataset = replace(dataset, splits=splits, split_kind="by patient")
+    write_dataset(dataset.root, dataset)
+    return dataset
+
+
+@dataclass(frozen=True)
+class _Source:
+    title: str
+    folder: str
+    prepare: Callable[[Path, Path, int, int], SegmentationDataset]
+    bundle: str = "ct_organ"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    pictures: bool = True  # whether the licence lets the page show real images
+
+
+_SOURCES = {
+    "ct": _Source("Real CT: the TotalSegmentator example", "ct/totalseg_example", prepare_ct),
+    "cxr": _Source("Real chest X-rays", "cxr/mhh_v7", prepare_chest_xrays),
+    "breast": _Source(
+        "Real breast MRI, crude masks",
+        "breast_mri",
+        prepare_breast,
+        "breast_mri",
+        {"validate#dataset#data": "$@dataset_info.items('test')"},  # there is no third patient
+        pictures=False,
+    ),
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.real_data", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--data", choices=("ct", "cxr"), required=True, help="the CT, or the chest X-rays")
+    parser.add_argument("--data", choices=tuple(_SOURCES), required=True, help="the CT, the chest X-rays, or the MRI")
     parser.add_argument("--size", type=int, default=64, help="pixels per axis")
     parser.add_argument("--minutes", type=float, default=6.0, help="length of the training")
     parser.add_argument("--number", type=int, default=128, help="images to generate, at least")
@@ -75,11 +130,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not samples:
         raise SystemExit("set SEGDIFF_DATA to the folder that holds the real sample data")
     work = args.work / f"{args.data}_{args.size}"
-    if args.data == "ct":
-        dataset = prepare_ct(Path(samples) / "ct" / "totalseg_example", work / "data", args.size, args.seed)
-    else:
-        dataset = prepare_chest_xrays(Path(samples) / "cxr" / "mhh_v7", work / "data", args.size, args.seed)
-    bundle = copy_bundle("ct_organ", work / "ct_organ")
+    source = _SOURCES[args.data]
+    dataset = source.prepare(Path(samples) / source.folder, work / "data", args.size, args.seed)
+    bundle = copy_bundle(source.bundle, work / source.bundle)
     say(f"training for {args.minutes:g} minutes")
     facts = train_bundle(
         bundle,
@@ -89,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "image_size": [args.size, args.size],
             "limit_seconds": round(60 * args.minutes),
             "seed": args.seed,
+            **source.overrides,
         },
     )
     masks = collect_masks(dataset.root, "test")
@@ -99,11 +153,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     publish(
         work / "report",
         f"real_{args.data}",
-        _TITLES[args.data],
+        source.title,
         f"{__doc__.partition(chr(10))[2].strip()}\n\nTrained for {args.minutes:g} minutes with the sizes of "
         f"`cpu_demo.yaml` at {args.size}x{args.size} ({facts.images:,d} images seen). "
         f"Source: {dataset.attribution} ({dataset.licence}).",
         args.output,
+        pictures=source.pictures,
     )
 
 

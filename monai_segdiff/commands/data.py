@@ -60,6 +60,8 @@ def prepare(args: argparse.Namespace) -> int:
         drop_other_labels=args.drop_other_labels,
         body_threshold=args.body_threshold,
         parents=dict(args.parents) if args.parents else None,
+        findings=args.findings,
+        findings_table=args.findings_table,
         attribution=args.attribution,
     )
     counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
@@ -145,6 +147,18 @@ def add_prepare(verbs: Any) -> None:
         type=class_pair,
         metavar="CHILD=PARENT",
         help="which class encloses which, e.g. tumor=liver (default: an added body encloses all)",
+    )
+    p.add_argument(
+        "--findings-table",
+        metavar="CSV",
+        help="what is found in each image, one column a finding, as CheXpert's and MIMIC-CXR-JPG's labels: 1 there, 0 "
+        "absent, -1 uncertain, blank unknown; by a column id, path, dicom_id or study_id",
+    )
+    p.add_argument(
+        "--findings",
+        nargs="+",
+        metavar="NAME",
+        help="the vocabulary of findings, e.g. 'Pleural Effusion' Edema; columns of --findings-table",
     )
     p.add_argument(
         "--attribution", default="", help="whom to credit for the source; goes into dataset.json and reports"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from monai_segdiff.data.check import check_dataset
 from monai_segdiff.data.drr_views import DRR_CLASSES, DRR_PARENTS, DRR_RANGE, read_geometry, write_views
 from monai_segdiff.data.findings import Finding
+from monai_segdiff.data.findings_table import read_findings
 from monai_segdiff.data.label_files import (
     CheckSpatialSizeD,
     CheckSpatialSized,
@@ -34,6 +35,9 @@ from monai_segdiff.data.phantoms_breast import (
     BREAST_PHANTOM_RANGE,
     BreastPhantom,
 )
+from monai_segdiff.data.phantoms_chest import CHEST_PHANTOM_CLASSES, CHEST_PHANTOM_RANGE, ChestPhantom
+from monai_segdiff.data.phantoms_chest_findings import CHEST_PHANTOM_FINDINGS, ChestFinding
+from monai_segdiff.data.phantoms_chest_sets import make_chest_phantoms
 from monai_segdiff.data.phantoms_ct import CT_PHANTOM_CLASSES, CT_PHANTOM_RANGE, CTPhantom
 from monai_segdiff.data.phantoms_knee import KNEE_PHANTOM_CLASSES, KneePhantom
 from monai_segdiff.data.phantoms_knee_sets import make_knee_phantoms, make_knee_volumes
@@ -49,10 +53,15 @@ __all__ = [
     "BREAST_PHANTOM_PARENTS",
     "BREAST_PHANTOM_RANGE",
     "BreastPhantom",
+    "CHEST_PHANTOM_CLASSES",
+    "CHEST_PHANTOM_FINDINGS",
+    "CHEST_PHANTOM_RANGE",
     "CT_PHANTOM_CLASSES",
     "CT_PHANTOM_RANGE",
     "CTPhantom",
     "Case",
+    "ChestFinding",
+    "ChestPhantom",
     "CheckSpatialSizeD",
     "CheckSpatialSizeDict",
     "CheckSpatialSized",
@@ -76,6 +85,7 @@ __all__ = [
     "find_volumes",
     "load_image",
     "make_breast_phantoms",
+    "make_chest_phantoms",
     "make_ct_phantoms",
     "make_drr_dataset",
     "make_knee_phantoms",
@@ -85,6 +95,7 @@ __all__ = [
     "pair_folders",
     "prepare_dataset",
     "read_dataset",
+    "read_findings",
     "read_geometry",
     "read_volume",
     "split_cases",

@@ -48,7 +48,7 @@ def check_dataset(
     cases = [case for members in dataset.splits.values() for case in members]
     findings = list(_dataset_findings(dataset, vocabulary))
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        results = pool.map(lambda case: list(case_findings(case, known, dims)), cases)
+        results = pool.map(lambda case: list(case_findings(case, known, dims, dataset.findings)), cases)
         for found in tqdm(results, total=len(cases), desc="check", unit="case", disable=not progress):
             findings.extend(found)
     return findings

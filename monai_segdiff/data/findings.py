@@ -1,9 +1,10 @@
-"""What can be wrong with one image and its label map."""
+"""What can be wrong with one image, its label map, and what is said to be found in it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from monai.data import MetaTensor
@@ -38,7 +39,10 @@ class Finding:
 
 
 def case_findings(
-    case: Case, known_ids: Collection[int] | None = None, spatial_dims: int | None = None
+    case: Case,
+    known_ids: Collection[int] | None = None,
+    spatial_dims: int | None = None,
+    names: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """Look at the files of one case.
 
@@ -46,12 +50,14 @@ def case_findings(
         case: the case; a file that it does not have is not looked at.
         known_ids: label ids that may occur beside 0, or None to allow all.
         spatial_dims: 2 or 3 where files must have so many axes, or None.
+        names: the data set's vocabulary of what is found in an image.
 
     Yields:
         Findings, errors of reading and geometry before those of content.
     """
+    files = {"image": case.image, "label": case.label, "region": case.region}
     loaded: dict[str, MetaTensor] = {}
-    for key, file in (("image", case.image), ("label", case.label)):
+    for key, file in files.items():
         if file is None:
             continue
         try:
@@ -61,17 +67,26 @@ def case_findings(
         except ValueError as error:
             message, _, remedy = str(error).removeprefix(str(file)).strip().partition("; ")
             yield Finding("error", str(file), message, remedy)
-    if len(loaded) == 2:
-        yield from _geometry_findings(case, loaded["image"], loaded["label"])
-    for key, file in (("image", case.image), ("label", case.label)):
-        if key not in loaded:
-            continue
-        axes = loaded[key].ndim - 1
+    for key in ("label", "region"):
+        if {"image", key} <= loaded.keys():
+            yield from _geometry_findings(files["image"], loaded["image"], files[key], loaded[key])
+    for key, volume in loaded.items():
+        axes = volume.ndim - 1
         if spatial_dims is not None and axes != spatial_dims:
             remedy = "convert the data set with the prepare command" if axes > spatial_dims else "configure 2D"
-            yield Finding("error", str(file), f"has {axes} dimensions where {spatial_dims}D is configured", remedy)
-        array = np.asarray(loaded[key])
-        yield from (_image_findings if key == "image" else _label_findings)(str(file), array, known_ids)
+            yield Finding(
+                "error", str(files[key]), f"has {axes} dimensions where {spatial_dims}D is configured", remedy
+            )
+    if "image" in loaded:
+        yield from _image_findings(str(case.image), np.asarray(loaded["image"]))
+    if "label" in loaded:
+        yield from _label_findings(str(case.label), np.asarray(loaded["label"]), known_ids)
+    unknown = [name for name in case.findings or () if name not in names]
+    if unknown:
+        remedy = f'add it to "findings" in dataset.json (now {", ".join(names) or "none"}), or correct its name'
+        yield Finding("error", str(case.image or case.label), f"is said to show unknown findings {unknown}", remedy)
+    if "region" in loaded:
+        yield from _region_findings(case, np.asarray(loaded["region"]), names)
 
 
 def label_ids(array: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -87,20 +102,22 @@ def label_ids(array: NDArray[np.generic]) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def _geometry_findings(case: Case, image: MetaTensor, label: MetaTensor) -> Iterator[Finding]:
+def _geometry_findings(
+    image_file: Path | None, image: MetaTensor, file: Path | None, label: MetaTensor
+) -> Iterator[Finding]:
     shapes = tuple(image.shape[1:]), tuple(label.shape[1:])
     remedy = "resample the label map to the image"
     if shapes[0] != shapes[1]:
-        message = f"shape {shapes[1]} differs from its image's {shapes[0]} ({case.image})"
-        yield Finding("error", str(case.label), message, remedy)
+        message = f"shape {shapes[1]} differs from its image's {shapes[0]} ({image_file})"
+        yield Finding("error", str(file), message, remedy)
         return
     difference = float(np.abs(np.asarray(image.affine) - np.asarray(label.affine)).max())
     if not difference <= AFFINE_TOLERANCE:
-        message = f"affine differs from its image's by {difference:.3g} mm ({case.image})"
-        yield Finding("error", str(case.label), message, f"{remedy}, or copy the image's header if they do overlap")
+        message = f"affine differs from its image's by {difference:.3g} mm ({image_file})"
+        yield Finding("error", str(file), message, f"{remedy}, or copy the image's header if they do overlap")
 
 
-def _image_findings(file: str, image: NDArray[np.generic], _: Collection[int] | None) -> Iterator[Finding]:
+def _image_findings(file: str, image: NDArray[np.generic]) -> Iterator[Finding]:
     bad = int(image.size - np.isfinite(image).sum())
     if bad:
         yield Finding("error", file, f"image holds {bad} NaN or infinite values", "repair it or remove the case")
@@ -123,3 +140,24 @@ def _label_findings(file: str, label: NDArray[np.generic], known_ids: Collection
         yield Finding("error", file, f"label map holds unknown ids {unknown}", remedy)
     if not ids.any():
         yield Finding("warning", file, "label map is empty", "remove the case if its image does show a class")
+
+
+def _region_findings(case: Case, region: NDArray[np.generic], names: Sequence[str]) -> Iterator[Finding]:
+    """A region map is one of ids 1 + k of the vocabulary, and shows nothing but what the case is said to hold."""
+    file = str(case.region)
+    try:
+        ids = [int(i) for i in label_ids(region) if i != 0]
+    except ValueError as error:
+        yield Finding("error", file, f"region map {error}", "resample region maps with nearest neighbor interpolation")
+        return
+    unknown = [i for i in ids if not 1 <= i <= len(names)]
+    if unknown:
+        listed = ", ".join(f"{i} {name}" for i, name in enumerate(names, start=1)) or "none"
+        yield Finding("error", file, f"region map holds unknown ids {unknown}", f"the findings are {listed}")
+    shown = [names[i - 1] for i in ids if i not in unknown]
+    unsaid = [name for name in shown if case.findings is not None and name not in case.findings]
+    if unsaid:
+        message = f"region map shows {unsaid}, which are not among the case's findings {list(case.findings or ())}"
+        yield Finding("error", file, message, "add them to the case's findings, or take them out of the region map")
+    if not ids:
+        yield Finding("warning", file, "region map is empty", "leave the region out where no place is known")

@@ -6,11 +6,11 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.data.cases import Case, SegmentationDataset
 
 __all__ = [
     "Case",
@@ -27,73 +27,6 @@ SPLITS = ("training", "validation", "test")
 _SUFFIXES = {"": "training", "Tr": "training", "Val": "validation", "Ts": "test"}
 _EXTENSIONS = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".nrrd", ".mha")
 _SLICE = re.compile(r"[_-](?:slice|sl|z)[_-]?\d+$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One image and its label map.
-
-    Args:
-        id: name, unique in its split.
-        image: absolute path of the image, or None where there are label maps only.
-        label: absolute path of the label map, or None (a test case without annotation).
-        patient: whose image it is; splits never cut through a patient.
-    """
-
-    id: str
-    image: Path | None
-    label: Path | None
-    patient: str
-
-
-@dataclass
-class SegmentationDataset:
-    """A data set: where it is, what its labels mean, and its cases by split.
-
-    Args:
-        root: folder.
-        name: title.
-        classes: class name to label id or ids, background (0) left out; empty if the folder does not say.
-        splits: split name ("training", "validation", "test") to cases.
-        intensity_range: lowest and highest intensity that matters (e.g. HU), or None.
-        spatial_dims: 2 or 3, or None if unknown.
-        split_kind: "by patient", "within one patient", or None if unknown.
-        modality: e.g. "CT".
-        licence: terms of use.
-        attribution: whom to credit.
-        settings: what the data set was made with.
-        parents: class name to the name of the class that encloses it; classes lie in the background otherwise.
-    """
-
-    root: Path
-    name: str
-    classes: dict[str, int | list[int]]
-    splits: dict[str, list[Case]]
-    intensity_range: tuple[float, float] | None = None
-    spatial_dims: int | None = None
-    split_kind: str | None = None
-    modality: str = ""
-    licence: str = ""
-    attribution: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
-    parents: dict[str, str] = field(default_factory=dict)
-
-    def items(self, split: str) -> list[dict[str, Any]]:
-        """Dictionaries for MONAI data sets: `image` and `label` (paths, where the case has them), `case`, `index`.
-
-        Raises:
-            ValueError: if the split is missing or empty.
-        """
-        cases = self.splits.get(split, [])
-        if not cases:
-            held = ", ".join(f"{name} ({len(cases)})" for name, cases in self.splits.items() if cases)
-            raise ValueError(f"{self.root} has no cases in split {split!r}; it holds {held or 'nothing'}")
-        items = []
-        for index, case in enumerate(cases):
-            paths = {"image": case.image, "label": case.label}
-            present = {key: str(path) for key, path in paths.items() if path is not None}
-            items.append({**present, "case": case.id, "index": index})
-        return items
 
 
 def file_extension(path: str | Path) -> str:
@@ -119,8 +52,9 @@ def read_dataset(
     """Read a data set's description; opens no image.
 
     Args:
-        path: folder with `dataset.json` (entries `{"image", "label", "patient"}`, or bare image paths under `test`), or
-            with `images`/`labels`, `imagesTr`/`labelsTr`, `imagesVal`/`labelsVal`, `imagesTs`/`labelsTs`.
+        path: folder with `dataset.json` (entries `{"image", "label", "patient"}`, and `findings`, a list of names, and
+            `region`, a path, where they are known; or bare image paths under `test`), or with `images`/`labels`,
+            `imagesTr`/`labelsTr`, `imagesVal`/`labelsVal`, `imagesTs`/`labelsTs`.
         classes: class name to label id, where the folder does not say or another naming is wanted.
         check_files: whether every file must exist and every image have its label map.
 
@@ -163,6 +97,7 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
         "split": dataset.split_kind,
         "labels": {"0": "background", **{str(i): name for name, i in _ids(dataset.classes)}},
         "parents": dataset.parents or None,
+        "findings": list(dataset.findings) or None,
         "settings": dataset.settings or None,
         "numTraining": training,
         "numTest": test,
@@ -173,10 +108,13 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
     return root / "dataset.json"
 
 
-def _entry(case: Case, root: Path) -> dict[str, str]:
-    paths = {"image": case.image, "label": case.label}
-    relative = {key: "./" + os.path.relpath(path, root) for key, path in paths.items() if path is not None}
-    return {**relative, "patient": case.patient}
+def _entry(case: Case, root: Path) -> dict[str, Any]:
+    paths = {"image": case.image, "label": case.label, "region": case.region}
+    entry: dict[str, Any] = {k: "./" + os.path.relpath(path, root) for k, path in paths.items() if path is not None}
+    entry["patient"] = case.patient
+    if case.findings is not None:
+        entry["findings"] = list(case.findings)
+    return entry
 
 
 def _read_json(root: Path) -> SegmentationDataset:
@@ -202,6 +140,7 @@ def _read_json(root: Path) -> SegmentationDataset:
             attribution=str(content.get("attribution", content.get("reference", ""))),
             settings=content.get("settings", {}),
             parents={str(child): str(parent) for child, parent in content.get("parents", {}).items()},
+            findings=_names(content.get("findings")) or (),
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise ValueError(
@@ -230,12 +169,22 @@ def _is_reversed(labels: Mapping[str, Any]) -> bool:
 def _case(entry: Any, root: Path, split: str) -> Case:
     if isinstance(entry, str):
         entry = {"image": entry}
-    files = {key: (root / entry[key]).resolve() if entry.get(key) else None for key in ("image", "label")}
+    files = {key: (root / entry[key]).resolve() if entry.get(key) else None for key in ("image", "label", "region")}
     first = files["label"] or files["image"]
     if first is None:
         raise ValueError(f"an entry of {split!r} has neither image nor label: {entry}")
     name = case_name(first)
-    return Case(name, files["image"], files["label"], str(entry.get("patient", default_patient(name))))
+    patient = str(entry.get("patient", default_patient(name)))
+    return Case(name, files["image"], files["label"], patient, _names(entry.get("findings")), files["region"])
+
+
+def _names(listed: Any) -> tuple[str, ...] | None:
+    """Names of findings; None where nothing is said."""
+    if listed is None:
+        return None
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise ValueError(f"findings must be a list of names, got {listed!r}")
+    return tuple(listed)
 
 
 def _read_folders(root: Path) -> dict[str, list[Case]]:
@@ -272,9 +221,9 @@ def _check_files(dataset: SegmentationDataset) -> None:
     for split, cases in dataset.splits.items():
         wanted = [key for key in ("image", "label") if any(getattr(case, key) for case in cases)]
         for case in cases:
-            for key in wanted:
+            for key in (*wanted, "region"):
                 file = getattr(case, key)
-                if file is None and split != "test":
+                if file is None and split != "test" and key != "region":
                     raise FileNotFoundError(
                         f"case {case.id!r} in split {split!r} of {dataset.root} has no {key}: add the missing {key} "
                         "file, or remove the case (check-data lists every such case)"

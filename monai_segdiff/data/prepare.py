@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,11 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from monai_segdiff.data.build import build_once
-from monai_segdiff.data.layout import Case, SegmentationDataset, case_name, default_patient, read_dataset
+from monai_segdiff.data.findings_table import read_findings
+from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.data.prepare_case import Plan, prepare_case
+from monai_segdiff.data.prepare_source import cases_of, classes_of, findings_of, fingerprint
 from monai_segdiff.data.splits import split_cases
 
 __all__ = ["prepare_dataset"]
@@ -43,6 +43,8 @@ def prepare_dataset(
     drop_other_labels: bool = False,
     body_threshold: float | None = None,
     parents: Mapping[str, str] | None = None,
+    findings: Sequence[str] | None = None,
+    findings_table: str | Path | None = None,
     name: str | None = None,
     modality: str = "",
     licence: str = "",
@@ -52,12 +54,14 @@ def prepare_dataset(
     """Write a data set of 2D slices or of volumes of one size.
 
     Volumes are turned to RAS and resampled; pictures are flipped so that they lie like an RAS slice. What is written is
-    NIfTI with its affine: images float32, label maps uint8 with ids 1, 2, ... in the order of `classes`. The folder
-    appears complete or not at all; a second call with the same arguments and source files returns what is there.
+    NIfTI with its affine: images float32, label maps uint8 with ids 1, 2, ... in the order of `classes`, region maps of
+    findings beside them where the source has them. The findings of a volume are those of its slices only as far as its
+    region map tells. The folder appears complete or not at all; a second call with the same arguments and source files
+    returns what is there.
 
     Args:
         source: data set folder (see `read_dataset`; its own split is not kept), or cases: `Case`, or mappings with
-            `image`, `label`, optionally `patient` and `id`.
+            `image`, `label`, optionally `patient`, `id`, `findings` (names) and `region` (path).
         output: folder to create.
         classes: class name to source label id or ids; by default those of the source folder.
         spatial_dims: 2 for slices of volumes, or pictures; 3 for volumes.
@@ -80,6 +84,12 @@ def prepare_dataset(
             found as the largest region above this intensity (e.g. -300 HU), in the unit of the source.
         parents: class name to the name of the class that encloses it; by default as the source says,
             and an added body encloses all others.
+        findings: the vocabulary of what may be found in an image, whose order gives the ids of region maps; by default
+            as the source says.
+        findings_table: CSV file that says what is found in each case, see `read_findings`: in the words of the CheXpert
+            labeler, a finding with 1 is named; where there is none, a case with one that is uncertain (-1) is unknown
+            as a whole; `No Finding` or a 0 means that nothing is found; a line of blanks means unknown. It needs
+            `findings`, whose names are its columns.
         name: the data set's name.
         modality: e.g. "CT".
         licence: terms of use of the source.
@@ -98,7 +108,12 @@ def prepare_dataset(
     """
     if percentiles is not None:
         intensity_range = _range_of(percentiles, intensity_range)
-    cases, vocabulary = _cases(source), _vocabulary(source, classes, body_threshold)
+    cases, vocabulary = cases_of(source), classes_of(source, classes, body_threshold)
+    found = findings_of(source, cases, findings)
+    if findings_table is not None:
+        if not found:
+            raise ValueError(f"findings must name the columns of {findings_table} that are wanted")
+        cases = read_findings(findings_table, found, cases)
     plan = Plan(
         classes=vocabulary,
         spatial_dims=spatial_dims,
@@ -111,13 +126,14 @@ def prepare_dataset(
         body_threshold=body_threshold,
         percentiles=percentiles,
         n4=n4,
+        findings=found,
     )
     if axis not in (0, 1, 2):
         raise ValueError(f"axis must be 0 (sagittal), 1 (coronal) or 2 (axial), got {axis}")
     settings = {
         # What is off stays unnamed, so that data sets made before it existed are found again.
-        **{key: value for key, value in asdict(plan).items() if value or key not in ("percentiles", "n4")},
-        "source": _fingerprint(cases),
+        **{key: value for key, value in asdict(plan).items() if value or key not in ("percentiles", "n4", "findings")},
+        "source": fingerprint(cases),
         "intensity_range": intensity_range,
         "fractions": fractions,
         "within_patient": within_patient,
@@ -150,6 +166,7 @@ def prepare_dataset(
             attribution=attribution,
             settings=settings,
             parents=dict(parents),
+            findings=found,
         )
 
     return build_once(output, settings, build)
@@ -175,7 +192,10 @@ def _write_pieces(cases: Sequence[Case], plan: Plan, folder: Path, progress: boo
             image, label = (folder / part / f"{piece.name}.nii.gz" for part in ("imagesTr", "labelsTr"))
             save_nifti(image, piece.image, piece.affine)
             save_nifti(label, piece.label, piece.affine)
-            written.append(Case(piece.name, image, label, case.patient))
+            region = None if piece.region is None else folder / "regionsTr" / f"{piece.name}.nii.gz"
+            if region is not None:
+                save_nifti(region, piece.region, piece.affine)
+            written.append(Case(piece.name, image, label, case.patient, piece.findings, region))
             samples.append(piece.image.ravel()[:: max(1, piece.image.size // 2000)])
             thickness = min(thickness, piece.thickness)
     if not written:
@@ -193,58 +213,3 @@ def _per_axis(value: float | Sequence[float], spatial_dims: int, what: str) -> l
     if len(values) != spatial_dims or min(values) <= 0:
         raise ValueError(f"{what} must be one positive number, or {spatial_dims} of them, got {value}")
     return values
-
-
-def _vocabulary(
-    source: Any, classes: Mapping[str, int | Sequence[int]] | None, body_threshold: float | None
-) -> dict[str, int | list[int]]:
-    """Class name to source ids, checked for ids that two classes claim."""
-    if classes is None:
-        classes = read_dataset(source).classes if isinstance(source, str | Path) else {}
-    vocabulary = {name: i if isinstance(i, int) else [int(j) for j in i] for name, i in classes.items()}
-    if not vocabulary:
-        raise ValueError("the source does not say what its label ids mean; give classes, e.g. {'liver': 1}")
-    if body_threshold is not None and "body" in vocabulary:
-        raise ValueError("classes already hold 'body'; leave it out, or do not give body_threshold")
-    counts = Counter(i for ids in vocabulary.values() for i in np.atleast_1d(ids).tolist())
-    twice = sorted(i for i, count in counts.items() if count > 1 or i == 0)
-    if twice:
-        raise ValueError(f"label ids {twice} cannot be used: each id belongs to one class, and 0 is the background")
-    return vocabulary
-
-
-def _cases(source: str | Path | Sequence[Case | Mapping[str, Any]]) -> list[Case]:
-    """Cases of a data set folder or of an explicit list, with distinct names."""
-    if isinstance(source, str | Path):
-        cases = [case for members in read_dataset(source).splits.values() for case in members if case.label]
-    else:
-        cases = [entry if isinstance(entry, Case) else _as_case(entry) for entry in source]
-    if not cases:
-        raise ValueError("the source holds no case with a label map; check the path")
-    if len({case.id for case in cases}) < len(cases):
-        # Files are often named alike in one folder per patient.
-        cases = [replace(case, id=f"{case.patient}_{case.id}") for case in cases]
-    repeated = [name for name, count in Counter(case.id for case in cases).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{len(repeated)} case names occur more than once, e.g. {repeated[0]!r}; give each an 'id'")
-    return cases
-
-
-def _as_case(entry: Mapping[str, Any]) -> Case:
-    try:
-        image, label = (Path(entry[key]).expanduser().resolve() for key in ("image", "label"))
-    except KeyError as error:
-        raise ValueError(f"a case needs 'image' and 'label', got {dict(entry)}") from error
-    name = str(entry.get("id", case_name(label)))
-    return Case(name, image, label, str(entry.get("patient", default_patient(name))))
-
-
-def _fingerprint(cases: Sequence[Case]) -> str:
-    """Digest of the source files' names, sizes and times, which tells a changed source from the same one."""
-    digest = hashlib.sha256()
-    for case in cases:
-        digest.update(f"{case.id}\n{case.patient}\n".encode())
-        for file in (case.image, case.label):
-            status = file.stat() if file is not None and file.is_file() else None
-            digest.update(f"{file and file.name} {status and (status.st_size, status.st_mtime_ns)}\n".encode())
-    return digest.hexdigest()

@@ -34,6 +34,7 @@ class Plan:
     body_threshold: float | None = None
     percentiles: tuple[float, float] | None = None
     n4: bool = False
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Piece:
         label: uint8, of the plan's size.
         affine: (4, 4), index to RAS mm.
         thickness: distance to the next slice in mm.
+        findings: what is found in it; None where that is unknown.
+        region: where it is, uint8, of the plan's size; None where that is unknown or nothing is there.
     """
 
     name: str
@@ -53,6 +56,8 @@ class Piece:
     label: NDArray[np.uint8]
     affine: NDArray[np.float64]
     thickness: float
+    findings: tuple[str, ...] | None = None
+    region: NDArray[np.uint8] | None = None
 
 
 def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
@@ -65,7 +70,7 @@ def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
         ValueError: if a file is unsound; names it and the remedy.
     """
     ids = {i for source in plan.classes.values() for i in np.atleast_1d(source).tolist()}
-    for finding in case_findings(case, None if plan.drop_other_labels else ids):
+    for finding in case_findings(case, None if plan.drop_other_labels else ids, names=plan.findings):
         if finding.severity == "error":
             raise ValueError(f"{finding.file}: {finding.message}; {finding.remedy}")
     if case.image is None or case.label is None:
@@ -74,7 +79,8 @@ def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
     image, label = load_image(case.image), load_image(case.label)
     if image.ndim - 1 < plan.spatial_dims:
         raise ValueError(f"{case.image} is 2D where 3D is configured; set spatial_dims to 2")
-    image, label, origin = _oriented(image, label, is_raster(case.image))
+    regions = [] if case.region is None else [load_image(case.region)]
+    (image, label, *regions), origin = _oriented([image, label, *regions], is_raster(case.image))
     label = label.new_tensor(_target_labels(np.asarray(image)[0], np.asarray(label)[0], plan)[None])
     if plan.n4 or plan.percentiles is not None:
         image = _scaled(image, plan, str(case.image))
@@ -89,11 +95,14 @@ def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
             spacing.insert(plan.axis, float(voxel[plan.axis]))
     if spacing is None:
         spacing = fit_spacing(image.shape[1:], voxel.tolist(), size, plane)
+    regions = [resample_pair(image, region, spacing, size)[1] for region in regions]
     image, label = resample_pair(image, label, spacing, size, plan.fill)
     affine = origin @ np.asarray(image.affine, dtype=np.float64)
     pixels, labels = np.asarray(image)[0], np.asarray(label)[0]
+    region = np.asarray(regions[0])[0] if regions else None
     if not sliced:
-        yield Piece(case.id, pixels, labels, affine, float(spacing[-1]))
+        shown = region if region is not None and region.any() else None
+        yield Piece(case.id, pixels, labels, affine, float(spacing[-1]), case.findings, shown)
         return
     background = 0 if plan.body_threshold is None else 1
     for index in range(pixels.shape[plan.axis]):
@@ -101,24 +110,45 @@ def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
         if (part > background).mean() >= plan.min_foreground:
             place = _slice_affine(affine, plane, plan.axis, index)
             name = f"{case.id}_slice{index:03d}"
-            yield Piece(name, pixels.take(index, plan.axis), part, place, float(spacing[plan.axis]))
+            shown = None if region is None else region.take(index, plan.axis)
+            findings = _slice_findings(case.findings, region, shown, plan.findings)
+            shown = shown if shown is not None and shown.any() else None
+            yield Piece(name, pixels.take(index, plan.axis), part, place, float(spacing[plan.axis]), findings, shown)
 
 
-def _oriented(image: MetaTensor, label: MetaTensor, raster: bool) -> tuple[MetaTensor, MetaTensor, NDArray[np.float64]]:
-    """Volumes in RAS; pictures with the affine of their voxel size, and what leads from that affine to the true one."""
-    if image.ndim == 4:
+def _oriented(files: Sequence[MetaTensor], raster: bool) -> tuple[list[MetaTensor], NDArray[np.float64]]:
+    """An image and its maps: volumes in RAS; pictures with the affine of their voxel size, which the second leads from.
+
+    Returns:
+        The image and its maps, and a matrix (4, 4) from that affine to the true one.
+    """
+    if files[0].ndim == 4:
         orient = Orientation(axcodes="RAS", labels=None)
-        return orient(image), orient(label), np.eye(4)
+        return [orient(file) for file in files], np.eye(4)
     if raster:
         # The rows of a picture run down and its left is the patient's right: the reverse of RAS on both axes.
         flip = Flip(spatial_axis=(0, 1))
-        image, label = flip(image), flip(label)
+        files = [flip(file) for file in files]
         true = np.eye(4)
     else:
-        true = np.asarray(image.affine, dtype=np.float64)
+        true = np.asarray(files[0].affine, dtype=np.float64)
     plain = np.diag([*spacing_of(true, 2), 1.0, 1.0])
-    image, label = (MetaTensor(x.as_tensor(), affine=plain) for x in (image, label))
-    return image, label, true @ np.linalg.inv(plain)
+    return [MetaTensor(file.as_tensor(), affine=plain) for file in files], true @ np.linalg.inv(plain)
+
+
+def _slice_findings(
+    findings: tuple[str, ...] | None,
+    region: NDArray[np.uint8] | None,
+    shown: NDArray[np.uint8] | None,
+    names: Sequence[str],
+) -> tuple[str, ...] | None:
+    """What a slice shows of a volume's findings; None where the regions do not tell."""
+    if not findings:
+        return findings
+    places = set() if region is None else {names[i - 1] for i in np.unique(region) if i}
+    if shown is None or not set(findings) <= places:
+        return None
+    return tuple(name for name in findings if names.index(name) + 1 in shown)
 
 
 def _scaled(image: MetaTensor, plan: Plan, file: str) -> MetaTensor:

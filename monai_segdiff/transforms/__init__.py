@@ -1,4 +1,4 @@
-"""Transforms from label maps to conditions: class ablation, mask encoding, mask concatenation."""
+"""Transforms from label maps to conditions: class ablation, mask encoding, mask concatenation, findings as prompts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ from monai_segdiff.transforms.concat import ConcatMask, ConcatMaskD, ConcatMaskd
 from monai_segdiff.transforms.contour import SegmentContour, SegmentContourD, SegmentContourd, SegmentContourDict
 from monai_segdiff.transforms.drr import ProjectDRR, ProjectDRRD, ProjectDRRd, ProjectDRRDict
 from monai_segdiff.transforms.encoding import EncodeMask, EncodeMaskD, EncodeMaskd, EncodeMaskDict
+from monai_segdiff.transforms.findings import EncodeFindings, EncodeFindingsD, EncodeFindingsd, EncodeFindingsDict
+from monai_segdiff.transforms.levels import mask_levels
+from monai_segdiff.transforms.mask_or_image import (
+    RandMaskOrImage,
+    RandMaskOrImageD,
+    RandMaskOrImaged,
+    RandMaskOrImageDict,
+)
+from monai_segdiff.transforms.prompts import RandDropPrompt, RandDropPromptD, RandDropPromptd, RandDropPromptDict
 from monai_segdiff.transforms.vocabulary import ClassVocabulary
 
 __all__ = [
@@ -22,6 +31,10 @@ __all__ = [
     "ConcatMaskD",
     "ConcatMaskDict",
     "ConcatMaskd",
+    "EncodeFindings",
+    "EncodeFindingsD",
+    "EncodeFindingsDict",
+    "EncodeFindingsd",
     "EncodeMask",
     "EncodeMaskD",
     "EncodeMaskDict",
@@ -38,9 +51,18 @@ __all__ = [
     "RandClassAblationD",
     "RandClassAblationDict",
     "RandClassAblationd",
+    "RandDropPrompt",
+    "RandDropPromptD",
+    "RandDropPromptDict",
+    "RandDropPromptd",
+    "RandMaskOrImage",
+    "RandMaskOrImageD",
+    "RandMaskOrImageDict",
+    "RandMaskOrImaged",
     "SegmentContour",
     "SegmentContourD",
     "SegmentContourDict",
     "SegmentContourd",
     "ablate_classes",
+    "mask_levels",
 ]

@@ -144,6 +144,57 @@ def test_pictures_are_checked_too(tmp_path: Path) -> None:
     assert "[255]" in finding.message
 
 
+def region_of(*ids: float) -> np.ndarray:
+    region = 0 * box().astype(np.float32)
+    region[2, 3 : 3 + len(ids), 3] = ids
+    return region
+
+
+FINDING_DEFECTS = {
+    "sound": (["mass"], region_of(2), AFFINE, None, None),
+    "findings unknown": (None, region_of(1, 2), AFFINE, None, None),
+    "unknown name": (["nodule"], None, AFFINE, "imagesTr/p1", "unknown findings ['nodule']"),
+    "unknown id": (["mass"], region_of(2, 3), AFFINE, "regionsTr/p1", "unknown ids [3]"),
+    "not among the findings": (["mass"], region_of(1, 2), AFFINE, "regionsTr/p1", "shows ['opacity']"),
+    "healthy": ([], region_of(1), AFFINE, "regionsTr/p1", "shows ['opacity']"),
+    "fraction": (["mass"], region_of(1.5), AFFINE, "regionsTr/p1", "e.g. 1.5"),
+    "shape": (["mass"], region_of(2)[1:], AFFINE, "regionsTr/p1", "shape (9, 12, 14)"),
+    "affine": (["mass"], region_of(2), AFFINE + np.diag([0, 0, 1, 0]), "regionsTr/p1", "1 mm"),
+    "empty": (["mass"], region_of(), AFFINE, "regionsTr/p1", "is empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("defect", FINDING_DEFECTS)
+def test_findings_and_regions_are_checked(source: Path, defect: str) -> None:
+    names, region, affine, file, message = FINDING_DEFECTS[defect]
+    entry = {"image": "imagesTr/p1.nii.gz", "label": "labelsTr/p1.nii.gz"}
+    if names is not None:
+        entry["findings"] = names
+    if region is not None:
+        entry["region"] = "regionsTr/p1.nii.gz"
+        save_nifti(source / entry["region"], region, affine)
+    content = {"labels": {"1": "box"}, "findings": ["opacity", "mass"], "training": [entry]}
+    (source / "dataset.json").write_text(json.dumps(content))
+    findings = check_dataset(source, spatial_dims=3)
+    if message is None:
+        assert findings == []
+        return
+    (finding,) = findings
+    assert file in finding.file
+    assert message in finding.message
+    assert finding.severity == ("warning" if defect == "empty" else "error")
+    assert finding.remedy
+
+
+def test_a_region_file_that_is_not_there_is_named(source: Path) -> None:
+    entry = {"image": "imagesTr/p1.nii.gz", "label": "labelsTr/p1.nii.gz", "region": "regionsTr/p1.nii.gz"}
+    content = {"labels": {"1": "box"}, "findings": ["mass"], "training": [entry]}
+    (source / "dataset.json").write_text(json.dumps(content))
+    (finding,) = check_dataset(source)
+    assert "regionsTr/p1" in finding.file
+    assert "region file is missing" in finding.message
+
+
 @pytest.mark.data
 def test_real_quirks_are_no_findings(tmp_path: Path, segdiff_data: Path) -> None:
     labels = sorted((segdiff_data / "brain" / "synthseg_labels").glob("*.nii.gz"))[:1]

@@ -132,3 +132,48 @@ def test_a_class_of_several_ids_survives_writing_and_reading(tmp_path: Path) -> 
     dataset = SegmentationDataset(tmp_path, "x", classes, {"training": [Case("a", image, label, "p")]})
     write_dataset(tmp_path, dataset)
     assert read_dataset(tmp_path).classes == {"kidneys": [2, 3], "liver": 5}
+
+
+def test_findings_and_regions_survive_writing_reading_and_a_move(tmp_path: Path) -> None:
+    root = (tmp_path / "one").resolve()
+    touch(root, *(f"{folder}/{n}.png" for folder in ("imagesTr", "labelsTr") for n in "abc"), "regionsTr/a.png")
+    found = {"a": ("mass", "opacity"), "b": (), "c": None}
+    cases = [
+        Case(n, root / f"imagesTr/{n}.png", root / f"labelsTr/{n}.png", n, names,
+             root / "regionsTr/a.png" if n == "a" else None)
+        for n, names in found.items()
+    ]  # fmt: skip
+    dataset = SegmentationDataset(root, "X", {"lungs": 1}, {"training": cases}, findings=("opacity", "mass"))
+    content = json.loads(write_dataset(root, dataset).read_text())
+    assert content["findings"] == ["opacity", "mass"]
+    assert content["training"][0]["region"] == "./regionsTr/a.png"
+    assert [entry.get("findings") for entry in content["training"]] == [["mass", "opacity"], [], None]
+    assert read_dataset(root) == dataset
+    assert all(item.keys() == {"image", "label", "case", "index"} for item in dataset.items("training"))
+    items = dataset.items("training", findings=True)
+    assert [item.get("findings") for item in items] == [["mass", "opacity"], [], None]
+    assert ["findings" in item for item in items] == [True, True, False]
+    assert [item.get("region") for item in items] == [str(root / "regionsTr/a.png"), None, None]
+    root.rename(tmp_path / "two")
+    assert read_dataset(tmp_path / "two").splits["training"][0].region == tmp_path.resolve() / "two/regionsTr/a.png"
+    (tmp_path / "two/regionsTr/a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"region file .*a\.png of case 'a' is missing"):
+        read_dataset(tmp_path / "two")
+
+
+def test_without_findings_nothing_of_them_is_written(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/a.png", "labelsTr/a.png")
+    dataset = read_dataset(tmp_path, {"lungs": 1})
+    assert (dataset.findings, dataset.splits["training"][0].findings) == ((), None)
+    text = write_dataset(tmp_path, dataset).read_text()
+    assert '"findings"' not in text
+    assert '"region"' not in text
+
+
+@pytest.mark.parametrize("wrong", ['"mass"', "[1]", '{"mass": 1}'])
+def test_findings_that_are_no_list_of_names_are_refused(tmp_path: Path, wrong: str) -> None:
+    touch(tmp_path, "a.png")
+    entry = f'{{"image": "a.png", "label": "a.png", "findings": {wrong}}}'
+    (tmp_path / "dataset.json").write_text(f'{{"labels": {{"1": "lungs"}}, "training": [{entry}]}}')
+    with pytest.raises(ValueError, match=r"cannot understand .*dataset\.json: findings must be a list of names"):
+        read_dataset(tmp_path)

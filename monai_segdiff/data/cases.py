@@ -1,0 +1,94 @@
+"""What a data set is made of: cases, each an image with what is known of it, sorted into splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Case", "SegmentationDataset"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image and its label map.
+
+    Args:
+        id: name, unique in its split.
+        image: absolute path of the image, or None where there are label maps only.
+        label: absolute path of the label map, or None (a test case without annotation).
+        patient: whose image it is; splits never cut through a patient.
+        findings: names of what is found in the image; empty where nothing is found, None where that is unknown.
+        region: absolute path of a label map of where the findings are, with 1 + k for the k-th name of the data set's
+            findings, or None.
+    """
+
+    id: str
+    image: Path | None
+    label: Path | None
+    patient: str
+    findings: tuple[str, ...] | None = None
+    region: Path | None = None
+
+
+@dataclass
+class SegmentationDataset:
+    """A data set: where it is, what its labels mean, and its cases by split.
+
+    Args:
+        root: folder.
+        name: title.
+        classes: class name to label id or ids, background (0) left out; empty if the folder does not say.
+        splits: split name ("training", "validation", "test") to cases.
+        intensity_range: lowest and highest intensity that matters (e.g. HU), or None.
+        spatial_dims: 2 or 3, or None if unknown.
+        split_kind: "by patient", "within one patient", or None if unknown.
+        modality: e.g. "CT".
+        licence: terms of use.
+        attribution: whom to credit.
+        settings: what the data set was made with.
+        parents: class name to the name of the class that encloses it; classes lie in the background otherwise.
+        findings: the vocabulary of findings, whose order gives the ids of region maps; empty where there are none.
+    """
+
+    root: Path
+    name: str
+    classes: dict[str, int | list[int]]
+    splits: dict[str, list[Case]]
+    intensity_range: tuple[float, float] | None = None
+    spatial_dims: int | None = None
+    split_kind: str | None = None
+    modality: str = ""
+    licence: str = ""
+    attribution: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+
+    def items(self, split: str, *, findings: bool = False) -> list[dict[str, Any]]:
+        """Dictionaries for MONAI data sets.
+
+        Args:
+            split: name of the split.
+            findings: whether to tell findings and regions, too. As not every case has them, and lists differ in
+                length, they have to be encoded or dropped before items are put into a batch.
+
+        Returns:
+            One dictionary a case: `image` and `label` (paths, where the case has them), `case`, `index`; and if asked
+            for, `findings` (list of names, where they are known) and `region` (path, where there is one).
+
+        Raises:
+            ValueError: if the split is missing or empty.
+        """
+        cases = self.splits.get(split, [])
+        if not cases:
+            held = ", ".join(f"{name} ({len(cases)})" for name, cases in self.splits.items() if cases)
+            raise ValueError(f"{self.root} has no cases in split {split!r}; it holds {held or 'nothing'}")
+        items = []
+        for index, case in enumerate(cases):
+            paths = {"image": case.image, "label": case.label, "region": case.region if findings else None}
+            present: dict[str, Any] = {key: str(path) for key, path in paths.items() if path is not None}
+            if findings and case.findings is not None:
+                present["findings"] = list(case.findings)
+            items.append({**present, "case": case.id, "index": index})
+        return items

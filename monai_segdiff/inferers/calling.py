@@ -66,12 +66,13 @@ def network_device(network: Network, default: torch.device) -> torch.device:
     return default
 
 
-def plain_condition(inputs: torch.Tensor | None, network: Network) -> torch.Tensor | None:
+def plain_condition(inputs: torch.Tensor | None, network: Network, takes_prompts: bool = False) -> torch.Tensor | None:
     """Bring a condition to the network's device, without its metadata.
 
     Args:
         inputs: (B, channels, *spatial) with 2 or 3 spatial dimensions, or ``None``.
         network: any network.
+        takes_prompts: whether the inputs may be prompts, (B, L), too.
 
     Raises:
         ValueError: for another number of dimensions.
@@ -80,10 +81,10 @@ def plain_condition(inputs: torch.Tensor | None, network: Network) -> torch.Tens
         return None
     # MetaTensor would cost the network time in every operation, and torch.compile recompilations.
     condition = convert_to_tensor(inputs, dtype=torch.float32, track_meta=False)
-    if condition.ndim not in (4, 5):
+    if condition.ndim not in ((2, 4, 5) if takes_prompts else (4, 5)):
         raise ValueError(
-            "the condition must be (B, channels, *spatial) with 2 or 3 spatial dimensions, "
-            f"got shape {tuple(condition.shape)}."
+            "the condition must be (B, channels, *spatial) with 2 or 3 spatial dimensions"
+            f"{', or a prompt (B, L)' if takes_prompts else ''}, got shape {tuple(condition.shape)}."
         )
     return condition.to(network_device(network, condition.device))
 

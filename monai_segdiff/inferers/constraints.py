@@ -30,13 +30,21 @@ class BlendConstraint:
         window: part of the run in which the constraint holds, as fractions of its steps: (0.0, 0.5) is the first half,
             which has the most noise. A window that ends at 1 also holds at the last step, where the reference has no
             noise.
+        restore_level: add the noise that a soft region takes away. Where 0 < r < 1 two independent noises of level
+            sigma are mixed, and their mix has level sigma sqrt(r^2 + (1 - r)^2), less than the network is then told;
+            fresh noise of variance 2 r (1 - r) sigma^2 brings it back to sigma. Off, as published.
 
     Raises:
-        ValueError: when ``region`` has values outside [0, 1], or ``window`` is not an interval in [0, 1].
+        ValueError: when ``region`` has values outside [0, 1], ``window`` is not an interval in [0, 1], or the level is
+            to be restored beside a trajectory, whose noise is no fresh one.
     """
 
     def __init__(
-        self, reference: torch.Tensor | Trajectory, region: torch.Tensor, window: tuple[float, float] = (0.0, 1.0)
+        self,
+        reference: torch.Tensor | Trajectory,
+        region: torch.Tensor,
+        window: tuple[float, float] = (0.0, 1.0),
+        restore_level: bool = False,
     ) -> None:
         first, last = window
         if not 0.0 <= first < last <= 1.0:
@@ -44,9 +52,15 @@ class BlendConstraint:
         region = convert_to_tensor(region, dtype=torch.float32, track_meta=False)
         if not bool(((region >= 0.0) & (region <= 1.0)).all()):
             raise ValueError("region must hold values from 0 (reference kept) to 1 (free).")
+        if restore_level and isinstance(reference, Trajectory):
+            raise ValueError(
+                "restore_level needs noise that is drawn anew in every step, and a trajectory keeps its own: give the "
+                "image as reference, or leave restore_level out."
+            )
         self.reference = reference
         self.region = region
         self.window = (float(first), float(last))
+        self.restore_level = restore_level
 
     def bind(self, run: RunContext, noise: Noise) -> Callable[[int, float, torch.Tensor], torch.Tensor]:
         """Prepare for a run.
@@ -74,7 +88,12 @@ class BlendConstraint:
             if not first <= step < last:
                 return x
             # lerp is exact at both ends, so what is kept is kept to the bit.
-            return torch.lerp(reference_at(sigma_next, x).expand_as(x), x, region.to(x.dtype).expand_as(x))
+            mixed = torch.lerp(reference_at(sigma_next, x).expand_as(x), x, region.to(x.dtype).expand_as(x))
+            if not self.restore_level or sigma_next == 0:
+                return mixed
+            # r^2 + (1 - r)^2 + 2 r (1 - r) = 1: variances of independent noises add.
+            missing = (2.0 * region * (1.0 - region)).sqrt().to(x.dtype)
+            return mixed + sigma_next * missing * noise(run.shape, x)
 
         return constrain
 

@@ -10,6 +10,7 @@ from monai.utils import convert_to_tensor
 
 from monai_segdiff.inferers.regression import RegressionInferer
 from monai_segdiff.inferers.sampling import SamplingInferer
+from monai_segdiff.inferers.xreal import XRealInferer
 from monai_segdiff.transforms import EncodeMask
 
 __all__ = ["MaskToImage"]
@@ -31,7 +32,10 @@ class MaskToImage(torch.nn.Module):
     """
 
     def __init__(
-        self, network: torch.nn.Module, inferer: SamplingInferer | RegressionInferer, encoder: EncodeMask
+        self,
+        network: torch.nn.Module,
+        inferer: SamplingInferer | XRealInferer | RegressionInferer,
+        encoder: EncodeMask,
     ) -> None:
         super().__init__()
         self.network = network

@@ -15,7 +15,7 @@ from monai.utils import convert_to_tensor
 from monai_segdiff.diffusion import Parameterization
 from monai_segdiff.transforms import EncodeMask
 
-__all__ = ["ClassGuidance", "Guidance", "GuidedDenoiser", "MaskGuidance"]
+__all__ = ["ClassGuidance", "ContrastGuidance", "Guidance", "GuidedDenoiser", "MaskGuidance"]
 
 
 class Guidance(ABC):
@@ -26,7 +26,7 @@ class Guidance(ABC):
         """Give the strength and the condition of every push.
 
         Args:
-            condition: (B, channels, *spatial).
+            condition: (B, channels, *spatial), or prompts (B, L).
 
         Returns:
             Pairs of a strength, not 0, and a condition of the same shape; none where guidance changes nothing.
@@ -34,15 +34,16 @@ class Guidance(ABC):
 
 
 class MaskGuidance(Guidance):
-    """Guide on the whole mask: D = D_null + w (D_cond - D_null).
+    """Guide on the whole mask, or the whole prompt: D = D_null + w (D_cond - D_null).
 
     Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598, Equation 6, on the denoised image and with w = 1
     for no guidance). A weight of 1 costs one evaluation a step, any other two.
 
     Args:
         weight: w; above 1 the mask counts for more than the model learned.
-        null_condition: the condition that says nothing, broadcast over the batch, (channels, *spatial); or a function
-            that gives it for a spatial shape, such as ``EncodeMask.null_condition``.
+        null_condition: the condition that says nothing, for one sample: (channels, *spatial), or (L,) where conditions
+            are prompts, such as ``EncodeFindings.null_condition``; or a function that gives it for a spatial shape,
+            such as ``EncodeMask.null_condition``.
         null_prob: share of training samples in which the model saw the null condition. ``None`` if it is not known.
 
     Raises:
@@ -67,15 +68,23 @@ class MaskGuidance(Guidance):
         """Give the push away from the null condition.
 
         Args:
-            condition: (B, channels, *spatial).
+            condition: (B, channels, *spatial), or prompts (B, L).
 
         Returns:
             One pair (w - 1, null condition), or none for w = 1.
+
+        Raises:
+            ValueError: when the null condition is not one for these conditions.
         """
         if self.weight == 1.0:
             return []
         null = self.null_condition(condition.shape[2:]) if callable(self.null_condition) else self.null_condition
         plain = convert_to_tensor(null, dtype=condition.dtype, device=condition.device, track_meta=False)
+        if plain.shape != condition.shape[1:]:
+            raise ValueError(
+                f"the null condition has shape {tuple(plain.shape)}, but the conditions are {tuple(condition.shape)}: "
+                "the encoding must be the one that made them."
+            )
         return [(self.weight - 1.0, plain.expand_as(condition))]
 
 
@@ -130,13 +139,53 @@ class ClassGuidance(Guidance):
         ]
 
 
+class ContrastGuidance(Guidance):
+    """Guide away from another condition of each sample: D = D_other + w (D_cond - D_other).
+
+    Where both conditions say the same the image stays what it is, and where they differ it becomes what tells them
+    apart: so an edit leaves less of what was there. Any model can be guided so, as it has seen both kinds of condition;
+    otherwise this is :class:`MaskGuidance`, with the other condition for the null. A weight of 1 costs one evaluation a
+    step, any other two.
+
+    Args:
+        weight: w.
+        other: the conditions to be told apart from, (B, channels, *spatial), one for each sample.
+    """
+
+    def __init__(self, weight: float, other: torch.Tensor) -> None:
+        self.weight = float(weight)
+        self.other = other
+
+    def pushes(self, condition: torch.Tensor) -> list[tuple[float, torch.Tensor]]:
+        """Give the push away from the other conditions.
+
+        Args:
+            condition: (B, channels, *spatial).
+
+        Returns:
+            One pair (w - 1, other conditions), or none for w = 1.
+
+        Raises:
+            ValueError: when the other conditions are not one for each sample.
+        """
+        if self.weight == 1.0:
+            return []
+        other = convert_to_tensor(self.other, dtype=condition.dtype, device=condition.device, track_meta=False)
+        if other.shape != condition.shape:
+            raise ValueError(
+                f"the conditions to be told apart from have shape {tuple(other.shape)}, but the conditions are "
+                f"{tuple(condition.shape)}: give one for each sample."
+            )
+        return [(self.weight - 1.0, other)]
+
+
 class GuidedDenoiser:
     """A denoiser under guidance, which counts the evaluations of its network.
 
     Args:
         parameterization: turns the network into a denoiser.
         network: ``network(x, timesteps, condition=...)``.
-        condition: (B, channels, *spatial), or ``None`` for an unconditional network.
+        condition: (B, channels, *spatial), prompts (B, L), or ``None`` for an unconditional network.
         guidance: ``None`` for none.
         clip: range to which the denoised image is clamped, or ``None``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from monai.inferers import Inferer
@@ -43,8 +43,9 @@ class SamplingInferer(Inferer):
     back to its own mode; its weights keep type and layout. A ``DistributedDataParallel`` network is called without its
     wrapper, so no process waits for another. Values that are not finite are handed on, for the caller to find.
 
-    For sampling in a latent space a subclass overrides ``state_shape``, ``encode`` and ``decode``; starts, guidance and
-    constraints then work on latent states.
+    For sampling in a latent space a subclass, ``LatentSamplingInferer``, overrides ``state_shape``, ``encode`` and
+    ``decode``; starts, guidance and constraints then work on latent states. With ``takes_prompts`` conditions may be
+    prompts, (B, L), too.
 
     Args:
         parameterization: what the network was trained with.
@@ -75,6 +76,8 @@ class SamplingInferer(Inferer):
     Raises:
         ValueError: for an unknown sampler or type, or a number of steps below 1.
     """
+
+    takes_prompts: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -128,6 +131,7 @@ class SamplingInferer(Inferer):
         indices: Sequence[int] | torch.Tensor | None = None,
         *,
         start: Start | InputStart | None = None,
+        guidance: Guidance | None = None,
         constraints: Sequence[Constraint] | None = None,
     ) -> torch.Tensor:
         """Sample one image for each condition of a batch.
@@ -140,6 +144,7 @@ class SamplingInferer(Inferer):
             indices: index of each sample, B integers. By default they go on from those of the calls before, starting
                 at 0; where several processes sample the same run, give them.
             start: used instead of the inferer's own in this call, for an image that belongs to this batch.
+            guidance: used instead of the inferer's own in this call.
             constraints: used instead of the inferer's own in this call.
 
         Returns:
@@ -150,9 +155,10 @@ class SamplingInferer(Inferer):
                 levels do not descend to 0.
         """
         start = self.start if start is None else start
+        guidance = self.guidance if guidance is None else guidance
         constraints = self.constraints if constraints is None else constraints
         network = local_module(network)
-        condition = plain_condition(inputs, network)
+        condition = plain_condition(inputs, network, self.takes_prompts)
         if isinstance(start, InputStart):
             if condition is None:
                 raise ValueError("InputStart begins at the inputs, but they are None: give the encoded mask.")
@@ -162,9 +168,7 @@ class SamplingInferer(Inferer):
         with self._prepared(network, device):
             shape = self.state_shape(template, network)
             run = self._run(shape, self._levels(start), device, sample_indices(indices, shape[0], self.next_index))
-            denoiser = GuidedDenoiser(
-                self.parameterization, self._callable(network), condition, self.guidance, self.clip
-            )
+            denoiser = GuidedDenoiser(self.parameterization, self._callable(network), condition, guidance, self.clip)
             images = self.decode(self._sample(run, denoiser, start, constraints))
         self.evaluations = denoiser.evaluations
         if indices is None:
@@ -203,7 +207,7 @@ class SamplingInferer(Inferer):
         """
         start = ImageStart(image, t0, sigma)
         network = local_module(network)
-        condition = plain_condition(inputs, network)
+        condition = plain_condition(inputs, network, self.takes_prompts)
         template = condition if condition is not None else image_of(start)
         device = network_device(network, template.device)
         with self._prepared(network, device):

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from monai_segdiff.networks.cards import read_card
+from monai_segdiff.networks.finding_unet import FindingEmbedding, FindingUNet
+from monai_segdiff.networks.latent_space import LatentSpace
 from monai_segdiff.networks.mask_concat import MaskConcatUNet
 from monai_segdiff.networks.mask_control import MaskControlNet
 from monai_segdiff.networks.mask_spade import MaskSPADEUNet
 from monai_segdiff.networks.ncsnpp import NCSNpp
 from monai_segdiff.networks.unconditional import UnconditionalUNet
-from monai_segdiff.networks.weights import load_weights, weights_hash
+from monai_segdiff.networks.weights import load_autoencoder, load_weights, weights_hash
 
 __all__ = [
+    "FindingEmbedding",
+    "FindingUNet",
+    "LatentSpace",
     "MaskConcatUNet",
     "MaskControlNet",
     "MaskSPADEUNet",
     "NCSNpp",
     "UnconditionalUNet",
+    "load_autoencoder",
     "load_weights",
+    "read_card",
     "weights_hash",
 ]

@@ -13,6 +13,7 @@ __all__ = [
     "plain_tensor",
     "require_condition_channels",
     "required_condition",
+    "space_to_depth",
 ]
 
 
@@ -66,17 +67,41 @@ def check_image(x: torch.Tensor, spatial_dims: int, in_channels: int, size_multi
         )
 
 
-def checked_condition(x: torch.Tensor, condition: torch.Tensor | None, condition_channels: int) -> torch.Tensor | None:
+def space_to_depth(image: torch.Tensor, factor: int) -> torch.Tensor:
+    """Move every block of pixels into the channels of one, so that an image gets smaller and nothing is lost.
+
+    In 2D it is ``torch.nn.functional.pixel_unshuffle``, which has no 3D form.
+
+    Args:
+        image: (B, C, *spatial), every side a multiple of the factor.
+        factor: side of the blocks.
+
+    Returns:
+        (B, C * factor ** dims, *spatial / factor); channel c becomes a run of channels, one a place in the block.
+    """
+    dims = image.ndim - 2
+    split = [part for size in image.shape[2:] for part in (size // factor, factor)]
+    blocks = image.reshape(*image.shape[:2], *split)
+    places = [3 + 2 * axis for axis in range(dims)]
+    outer = [2 + 2 * axis for axis in range(dims)]
+    channels = image.shape[1] * factor**dims
+    return blocks.permute(0, 1, *places, *outer).reshape(image.shape[0], channels, *split[::2])
+
+
+def checked_condition(
+    x: torch.Tensor, condition: torch.Tensor | None, condition_channels: int, downsampling: int = 1
+) -> torch.Tensor | None:
     """The condition as a plain tensor in the image's dtype.
 
     Args:
         x: the noisy image, (B, C, *spatial).
-        condition: the encoded mask, (B, condition_channels, *spatial), of any dtype; None only where
+        condition: the encoded mask, (B, condition_channels, *spatial * downsampling), of any dtype; None only where
             condition_channels is 0.
         condition_channels: channels of the encoded mask.
+        downsampling: how many pixels of the encoded mask lie along each side of one of x.
 
     Returns:
-        (B, condition_channels, *spatial); None for a network without condition.
+        The same shape; None for a network without condition.
 
     Raises:
         ValueError: where the condition is missing, not wanted, or of another shape.
@@ -90,7 +115,7 @@ def checked_condition(x: torch.Tensor, condition: torch.Tensor | None, condition
         return None
     if condition_channels == 0:
         raise ValueError("this network takes no condition (condition_channels is 0) and got one.")
-    expected = (x.shape[0], condition_channels, *x.shape[2:])
+    expected = (x.shape[0], condition_channels, *(size * downsampling for size in x.shape[2:]))
     if tuple(condition.shape) != expected:
         raise ValueError(
             f"expected a condition of shape {expected}, got {tuple(condition.shape)}: the classes and the encoding "
@@ -106,19 +131,24 @@ def required_condition(x: torch.Tensor, condition: torch.Tensor | None, conditio
     return checked
 
 
-def concat_condition(x: torch.Tensor, condition: torch.Tensor | None, condition_channels: int) -> torch.Tensor:
+def concat_condition(
+    x: torch.Tensor, condition: torch.Tensor | None, condition_channels: int, downsampling: int = 1
+) -> torch.Tensor:
     """Append the condition's channels to the image's.
 
     Args:
         x: the noisy image, (B, C, *spatial).
         condition: as for :func:`checked_condition`.
         condition_channels: channels of the encoded mask.
+        downsampling: as for :func:`checked_condition`; above 1 the mask enters by :func:`space_to_depth`.
 
     Returns:
-        (B, C + condition_channels, *spatial), in the dtype of x.
+        (B, C + condition_channels * downsampling ** dims, *spatial), in the dtype of x.
 
     Raises:
         ValueError: where the condition is missing, not wanted, or of another shape.
     """
-    checked = checked_condition(x, condition, condition_channels)
-    return x if checked is None else torch.cat([x, checked], dim=1)
+    checked = checked_condition(x, condition, condition_channels, downsampling)
+    if checked is None:
+        return x
+    return torch.cat([x, checked if downsampling == 1 else space_to_depth(checked, downsampling)], dim=1)

@@ -24,25 +24,37 @@ class MaskConcatUNet(nn.Module):
         in_channels: channels of the image.
         out_channels: channels of the output, as a rule those of the image.
         condition_channels: channels of the encoded mask; 0 for a network without condition.
+        condition_downsampling: how many pixels of the encoded mask lie along each side of one of the noisy image: 1 in
+            image space, the autoencoder's factor f in a latent space. There the mask comes at image resolution and
+            enters with every pixel, each block of f ** spatial_dims as so many channels.
         **unet_options: everything else that ``DiffusionModelUNet`` takes, such as ``channels``, ``attention_levels``,
             ``num_res_blocks``, ``norm_num_groups``, ``num_head_channels``.
 
     Raises:
-        ValueError: where ``condition_channels`` is negative.
+        ValueError: where ``condition_channels`` is negative or ``condition_downsampling`` below 1.
     """
 
     def __init__(
-        self, spatial_dims: int, in_channels: int, out_channels: int, condition_channels: int, **unet_options: Any
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        condition_channels: int,
+        condition_downsampling: int = 1,
+        **unet_options: Any,
     ) -> None:
         super().__init__()
         check_condition_channels(condition_channels)
+        if condition_downsampling < 1:
+            raise ValueError(f"condition_downsampling must be at least 1, got {condition_downsampling}.")
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.condition_channels = condition_channels
+        self.condition_downsampling = condition_downsampling
         self.unet = DiffusionModelUNet(
             spatial_dims=spatial_dims,
-            in_channels=in_channels + condition_channels,
+            in_channels=in_channels + condition_channels * condition_downsampling**spatial_dims,
             out_channels=out_channels,
             **unet_options,
         )
@@ -55,7 +67,8 @@ class MaskConcatUNet(nn.Module):
         Args:
             x: the scaled noisy image, (B, in_channels, *spatial); every side a multiple of ``size_multiple``.
             timesteps: (B,), whatever the parameterization hands to the network.
-            condition: the encoded mask, (B, condition_channels, *spatial); None only where condition_channels is 0.
+            condition: the encoded mask, (B, condition_channels, *spatial * condition_downsampling); None only where
+                condition_channels is 0.
 
         Returns:
             A plain tensor (B, out_channels, *spatial).
@@ -65,4 +78,5 @@ class MaskConcatUNet(nn.Module):
         """
         x = plain_tensor(x)
         check_image(x, self.spatial_dims, self.in_channels, self.size_multiple)
-        return self.unet(concat_condition(x, condition, self.condition_channels), plain_tensor(timesteps))
+        concatenated = concat_condition(x, condition, self.condition_channels, self.condition_downsampling)
+        return self.unet(concatenated, plain_tensor(timesteps))

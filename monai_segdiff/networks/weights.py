@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["load_weights", "weights_hash"]
+__all__ = ["load_autoencoder", "load_weights", "unwrapped_network", "weights_hash"]
 
 SHOWN = 5
 
@@ -33,7 +33,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         ValueError: where the file is no state dict, or that of another architecture; the message names the file and
             the first few entries that differ.
     """
-    target = _unwrap(network)
+    target = unwrapped_network(network)
     weights = _read_state_dict(path)
     expected = target.state_dict()
     missing = [key for key in expected if key not in weights]
@@ -56,6 +56,35 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         )
     target.load_state_dict(weights)
     return network
+
+
+def load_autoencoder(autoencoder: nn.Module, file: str | os.PathLike[str], sha256: str | None = None) -> nn.Module:
+    """Load the weights of the autoencoder in whose latent space a diffusion model works.
+
+    Two autoencoders of one architecture have different latents, and no shape shows it: a diffusion model that samples
+    those of one gives noise when the other decodes them. So what was trained on the latents keeps the hash.
+
+    Args:
+        autoencoder: the autoencoder; it stays as it is where the weights do not fit.
+        file: a file that holds its state dict, such as a bundle's ``models/autoencoder.pt``.
+        sha256: what :func:`weights_hash` gave for the weights whose latents the diffusion model was trained on; without
+            it only the shapes are checked.
+
+    Returns:
+        The same autoencoder.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where the hash is another, or for what :func:`load_weights` refuses.
+    """
+    if sha256 is not None:
+        found = weights_hash(file)
+        if found != sha256:
+            raise ValueError(
+                f"{os.fspath(file)} holds the autoencoder {found}, but the diffusion model was trained on another "
+                f"autoencoder's latents, those of {sha256}: give that autoencoder, or train the diffusion model again."
+            )
+    return load_weights(autoencoder, file)
 
 
 def weights_hash(weights: str | os.PathLike[str] | Mapping[str, torch.Tensor]) -> str:
@@ -94,11 +123,12 @@ def _read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     return dict(content)
 
 
-def _unwrap(network: nn.Module) -> nn.Module:
+def unwrapped_network(network: nn.Module) -> nn.Module:
+    """The network inside its wrappers for data parallel training and compilation."""
     if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        return _unwrap(network.module)
+        return unwrapped_network(network.module)
     compiled_from = getattr(network, "_orig_mod", None)
-    return network if compiled_from is None else _unwrap(compiled_from)
+    return network if compiled_from is None else unwrapped_network(compiled_from)
 
 
 def _listing(title: str, entries: list[str]) -> str:

@@ -39,6 +39,28 @@ class GaussianNetwork(torch.nn.Module):
         return raw.to(x.dtype)
 
 
+class PromptNetwork(GaussianNetwork):
+    """The same for a model whose condition is a prompt: the mean of all pixels is that of the tokens' values."""
+
+    def __init__(self, values: list[float], std: float = 0.2, out_channels: int = 4) -> None:
+        super().__init__(values, std, out_channels)
+        self.in_channels = out_channels
+        self.prompts: list[torch.Tensor] = []
+
+    def mean(self, condition: torch.Tensor) -> torch.Tensor:
+        return self.weights[condition.long()].mean(dim=1)
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        self.prompts.append(condition)
+        means = torch.zeros(len(x)) if condition is None else self.mean(condition)
+        # The parent's oracle around mean 0, shifted: posterior(x) = m + posterior of (x - m).
+        shape = (-1, *[1] * (x.ndim - 1))
+        sigma = (4.0 * timesteps.double()).exp().reshape(shape)
+        total = sigma**2 + SIGMA_DATA**2
+        shift = (sigma**2 / (self.std**2 + sigma**2)) * means.double().reshape(shape)
+        return super().forward(x, timesteps) + (shift / (sigma * SIGMA_DATA / total.sqrt())).to(x.dtype)
+
+
 def edm(sigma_min: float = 0.002) -> EDM:
     return EDM(sigma_data=SIGMA_DATA, sigma_min=sigma_min)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from monai_segdiff.diffusion import karras
-from monai_segdiff.inferers import BlendConstraint, RunContext, SamplingInferer
+from monai_segdiff.inferers import BlendConstraint, RunContext, SamplingInferer, Trajectory
 
 from .oracles import GaussianNetwork, edm
 
@@ -97,3 +97,54 @@ def test_what_does_not_fit_the_run_is_refused():
             BlendConstraint(reference, torch.zeros(shape)).bind(run, run.noise(1))
     with pytest.raises(ValueError, match="no step"):
         BlendConstraint(reference, region, (0.0, 0.01)).bind(run, run.noise(1))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.8, 1.0])
+def test_the_restored_level_is_that_of_the_step(share):
+    """The state is pure noise of level sigma, and so is the reference's: so has to be what comes out."""
+    sigma, run = 2.0, make_run((4, 1, 64, 64))
+    x = sigma * run.noise(0)(run.shape, like=torch.empty(()))
+    reference, region = torch.zeros(1, 1, 64, 64), torch.full((1, 1, 64, 64), share)
+    published, restored = (
+        BlendConstraint(reference, region, restore_level=restore).bind(run, run.noise(1))(0, sigma, x)
+        for restore in (False, True)
+    )
+    # 16384 draws: the standard deviation is known to 0.6%.
+    assert float(published.std()) == pytest.approx(sigma * (share**2 + (1 - share) ** 2) ** 0.5, rel=0.03)
+    assert float(restored.std()) == pytest.approx(sigma, rel=0.03)
+    if share in (0.0, 1.0):
+        assert torch.equal(restored, published)
+        assert torch.equal(restored, x) == (share == 1.0)
+
+
+def test_the_restoring_noise_is_its_own_and_ends_with_the_noise():
+    run, x = make_run(), image(3, 1, 4, 4, seed=1)
+    region = torch.full((1, 1, 4, 4), 0.5)
+    reference = image(1, 1, 4, 4, seed=2)
+    constrain = BlendConstraint(reference, region, restore_level=True).bind(run, run.noise(1))
+    source = run.noise(1)
+    for sigma in (2.0, 1.0):
+        first, second = source(run.shape, like=x), source(run.shape, like=x)
+        expected = 0.5 * x + 0.5 * (reference + sigma * first) + sigma * 0.5**0.5 * second
+        torch.testing.assert_close(constrain(0, sigma, x), expected)
+    torch.testing.assert_close(constrain(9, 0.0, x), 0.5 * x + 0.5 * reference)
+
+
+def test_a_trajectory_cannot_have_its_level_restored():
+    trajectory = Trajectory(torch.tensor([1.0, 0.0]), [torch.zeros(1, 1, 4, 4)] * 2)
+    with pytest.raises(ValueError, match="restore_level needs noise that is drawn anew"):
+        BlendConstraint(trajectory, torch.zeros(1, 1, 4, 4), restore_level=True)
+
+
+def test_restored_samples_do_not_depend_on_the_batch():
+    region = image(4, 1, 4, 4).abs()
+    inferer = SamplingInferer(edm(), "ddpm", 10)
+    condition, reference = torch.ones(4, 1, 4, 4), image(4, 1, 4, 4, seed=2)
+
+    def sample(rows: list[int]) -> torch.Tensor:
+        hold = BlendConstraint(reference[rows], region[rows], restore_level=True)
+        return inferer(condition[rows], GaussianNetwork([0.3]), rows, constraints=[hold])
+
+    together = sample([0, 1, 2, 3])
+    for row in range(4):
+        assert torch.equal(sample([row])[0], together[row])

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from monai_segdiff.networks import MaskConcatUNet, load_weights, weights_hash
+from monai_segdiff.networks import MaskConcatUNet, load_autoencoder, load_weights, weights_hash
+
+from .autoencoders import small_autoencoder
 
 OPTIONS = {"attention_levels": (False, False), "num_res_blocks": 1, "norm_num_groups": 4}
 
@@ -139,3 +141,36 @@ def test_hash_sees_every_difference() -> None:
     assert len({weights_hash(state) for state in variants}) == len(variants)
     strided = torch.arange(12.0)[::2]
     assert weights_hash({"w": strided}) == weights_hash({"w": strided.clone()})
+
+
+def test_the_autoencoder_is_loaded_where_it_is_the_one_of_the_latents(tmp_path: Path) -> None:
+    path = tmp_path / "autoencoder.pt"
+    first, second = small_autoencoder(), small_autoencoder()
+    torch.nn.init.normal_(first.post_quant_conv.conv.weight)
+    torch.save(first.state_dict(), path)
+    wanted = weights_hash(first.state_dict())
+    for digest in (wanted, None):
+        torch.nn.init.zeros_(second.post_quant_conv.conv.weight)
+        assert load_autoencoder(second, path, digest) is second
+        assert weights_hash(second.state_dict()) == wanted
+
+
+def test_an_autoencoder_with_other_latents_is_refused_by_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "autoencoder.pt"
+    network, other = small_autoencoder(), small_autoencoder()
+    torch.nn.init.normal_(other.quant_conv_mu.conv.bias)
+    torch.save(other.state_dict(), path)
+    trained, found = weights_hash(network.state_dict()), weights_hash(path)
+    with pytest.raises(ValueError, match="was trained on another autoencoder's latents") as error:
+        load_autoencoder(network, path, trained)
+    assert all(word in str(error.value) for word in (str(path), trained, found))
+    assert weights_hash(network.state_dict()) == trained, "it stays as it was"
+
+
+def test_an_autoencoder_of_another_shape_or_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "autoencoder.pt"
+    with pytest.raises(FileNotFoundError, match=r"autoencoder\.pt"):
+        load_autoencoder(small_autoencoder(), path, "0" * 64)
+    torch.save(small_autoencoder(levels=3).state_dict(), path)
+    with pytest.raises(ValueError, match="another architecture than this AutoencoderKL"):
+        load_autoencoder(small_autoencoder(), path, weights_hash(path))

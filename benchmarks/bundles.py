@@ -70,13 +70,16 @@ class TrainingFacts:
         return self.seconds / 3600 * self.iterations / max(1, self.iterations - self.resumed_at)
 
 
-def train_bundle(bundle: Path, overlays: Sequence[str | Path], overrides: Mapping[str, Any]) -> TrainingFacts:
+def train_bundle(
+    bundle: Path, overlays: Sequence[str | Path], overrides: Mapping[str, Any], config: str = "train.yaml"
+) -> TrainingFacts:
     """Train a bundle: what ``python -m monai.bundle run training`` does, with a look at the trainer afterwards.
 
     Args:
         bundle: its folder.
-        overlays: names in its ``configs`` folder, or paths, to be laid over ``train.yaml``.
+        overlays: names in its ``configs`` folder, or paths, to be laid over the configuration.
         overrides: values of ids of the configuration.
+        config: name of the configuration.
 
     Returns:
         What was done.
@@ -87,7 +90,7 @@ def train_bundle(bundle: Path, overlays: Sequence[str | Path], overrides: Mappin
         if overlay.is_file():  # from elsewhere: the bundle then holds all that it was trained with
             shutil.copy(overlay, configs)
     workflow = ConfigWorkflow(
-        config_file=[str(configs / Path(overlay).name) for overlay in ("train.yaml", *overlays)],
+        config_file=[str(configs / Path(overlay).name) for overlay in (config, *overlays)],
         workflow_type="train",
         run_id="training",
         bundle_root=str(bundle),

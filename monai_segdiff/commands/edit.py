@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 from monai_segdiff.commands.common import add_verb
@@ -16,7 +17,10 @@ def edit(args: argparse.Namespace) -> int:
     from monai_segdiff.generation import EditSettings, collect_edits, edit_dataset, load_generator
 
     settings = EditSettings(args.method, args.level, args.dilation, args.softness)
+    if args.guidance is not None:
+        settings = replace(settings, guidance=args.guidance)
     overrides = sampling_overrides(args)
+    overrides.pop("guidance_weight", None)  # that of an edit is its own
     edits = collect_edits(args.images, args.edited, args.masks, args.split)
     generator = load_generator(args.bundle, args.weights, overrides=overrides)
     dataset = edit_dataset(
@@ -42,7 +46,11 @@ def add_edit(verbs: Any) -> None:
     p.add_argument("--edited", required=True, help="edited label map, or folder of them")
     p.add_argument("--output", required=True, help="folder for the results")
     p.add_argument("--split", default="test", help="split of the images' data set (default: %(default)s)")
-    add_sampling(p)
+    add_sampling(
+        p,
+        "weight with which the edited mask is told apart from the image's own; above 1 less stays of what was there, "
+        "at twice the cost (default: 2)",
+    )
     group = p.add_argument_group("edit")
     group.add_argument(
         "--method",

@@ -24,6 +24,7 @@ def evaluate(args: argparse.Namespace) -> int:
         seed=args.seed,
         no_real_images=args.no_real_images,
         cache_dir=args.cache_dir,
+        classifier_images=args.classifier_images,
         max_images=args.max_images,
         utility=args.utility,
         utility_seeds=args.utility_seeds,
@@ -40,8 +41,9 @@ def add_evaluate(verbs: Any) -> None:
         verbs,
         evaluate,
         "evaluate",
-        "Measure how well synthetic images obey their masks, how real and how diverse they look, how many failed, and "
-        "whether training images are repeated: report.html, report.json, report.csv, samples.png.",
+        "Measure how well synthetic images obey their masks, how real and how diverse they look, how many failed, "
+        "whether training images are repeated, and, where findings are asked for, whether they are seen: "
+        "report.html, report.json, report.csv, samples.png.",
     )
     p.add_argument("--real", required=True, help="real data set, with training and held-out patients")
     p.add_argument("--synthetic", required=True, help="data set that generate wrote")
@@ -62,6 +64,11 @@ def add_evaluate(verbs: Any) -> None:
     )
     p.add_argument("--radiomics", action="store_true", help="add a Fréchet distance of radiomic features")
     p.add_argument("--no-real-images", action="store_true", help="keep real images out of the report")
-    p.add_argument("--cache-dir", help="where trained segmenters are kept (default: inside the output folder)")
+    p.add_argument("--cache-dir", help="where trained networks are kept (default: inside the output folder)")
+    p.add_argument(
+        "--classifier-images",
+        type=positive,
+        help="length of the training of the classifier of findings, in images seen (default: by image size)",
+    )
     p.add_argument("--max-images", type=positive, help="use at most so many synthetic images")
-    p.add_argument("--seed", type=int, default=0, help="seed of bootstrap and segmenter (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=0, help="seed of bootstrap and trainings (default: %(default)s)")

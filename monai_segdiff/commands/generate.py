@@ -28,6 +28,7 @@ def generate(args: argparse.Namespace) -> int:
             "--accept-dice and --segmenter belong together: `evaluate` leaves the segmenter that it trained in the "
             "folder `segmenter` beside its report"
         )
+    pathology = _pathology(args)
     similarity = None if args.similarity is None else Similarity(args.similarity, args.similarity_level)
     overrides = sampling_overrides(args)
     if args.like is None:
@@ -49,6 +50,7 @@ def generate(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         drop_classes=dropped,
         similarity=similarity,
+        pathology=pathology,
         accept=accept,
         overwrite=args.overwrite,
     )
@@ -56,6 +58,23 @@ def generate(args: argparse.Namespace) -> int:
     if accept is not None:
         _print_acceptance(Path(args.output) / "manifest.json")
     return 0
+
+
+def _pathology(args: argparse.Namespace) -> Any:
+    from monai_segdiff.generation import Pathology
+
+    if args.finding is None and not args.findings_of_masks:
+        if args.region is not None:
+            raise ValueError("--region says where findings are to be: give --finding with their names, too")
+        return None
+    if args.finding is not None and args.findings_of_masks:
+        raise ValueError("--finding and --findings-of-masks exclude each other: leave one out")
+    if args.like is not None:
+        raise ValueError("--like and --finding exclude each other: leave one out")
+    region = None if args.region is None else Path(args.region)
+    if region is not None and not region.exists():
+        raise FileNotFoundError(f"no region map or folder of them at {region}")
+    return Pathology(None if args.findings_of_masks else tuple(args.finding), region)
 
 
 def _print_acceptance(manifest: Path) -> None:
@@ -88,22 +107,21 @@ def sampling_overrides(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in overrides.items() if value is not None}
 
 
-def add_sampling(p: argparse.ArgumentParser) -> None:
+_GUIDANCE = "guidance weight; above 1 the mask counts for more, at twice the cost (default: 1)"
+
+
+def add_sampling(p: argparse.ArgumentParser, guidance: str = _GUIDANCE) -> None:
     """Add the options of a generator and its runs.
 
     Args:
         p: the verb's parser.
+        guidance: help text of the option of that name.
     """
     p.add_argument("--weights", help="weights (default: models/model.pt of the bundle)")
     p.add_argument("--seed", type=int, default=0, help="seed of the samples (default: %(default)s)")
     p.add_argument("--num-steps", type=positive, help="sampling steps (default: the bundle's)")
     p.add_argument("--sampler", help="sampler (default: the bundle's)")
-    p.add_argument(
-        "--guidance",
-        type=float,
-        metavar="W",
-        help="guidance weight; above 1 the mask counts for more, at twice the cost (default: 1)",
-    )
+    p.add_argument("--guidance", type=float, metavar="W", help=guidance)
     p.add_argument("--batch-size", type=positive, default=16, help="images sampled at once (default: %(default)s)")
     p.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     p.add_argument("--overwrite", action="store_true", help="discard what the folder holds from another run")
@@ -144,6 +162,19 @@ def add_generate(verbs: Any) -> None:
         metavar="T",
         help="when the run meets the image, from 1 (its start) to 0 (its end); the nearer to 0 the more alike "
         "(default: at noise of a quarter of the images' range)",
+    )
+    group = p.add_argument_group("findings", "for a bundle that knows them, such as chest_xray")
+    group.add_argument(
+        "--finding", nargs="*", metavar="NAME", help="findings that every image is to show; without a name, none at all"
+    )
+    group.add_argument(
+        "--findings-of-masks", action="store_true", help="take the findings that the masks' data set names for each"
+    )
+    group.add_argument(
+        "--region",
+        metavar="PATH",
+        help="where: a label map for all masks, or a folder with one of each mask's name (default: the region maps of "
+        "the masks' data set)",
     )
     group = p.add_argument_group("filter")
     group.add_argument(

@@ -23,7 +23,7 @@ def plain_pair(
     Args:
         batchdata: what the data loader yields.
         image_key: key of the images, (B, C, *spatial).
-        condition_key: key of the encoded masks, (B, K, *spatial); None for none.
+        condition_key: key of the encoded masks, (B, K, *spatial), or of prompts, (B, L); None for none.
         device: where the tensors shall be.
         non_blocking: as in ``torch.Tensor.to``.
         **kwargs: further arguments of ``torch.Tensor.to``.
@@ -40,11 +40,14 @@ def plain_pair(
     if condition_key is None:
         return image, None
     condition = _plain(batchdata, condition_key).to(**options)
-    if image.shape[0] != condition.shape[0] or image.shape[2:] != condition.shape[2:] or image.ndim <= 2:
+    is_prompt = condition.ndim == 2
+    fits = is_prompt or image.shape[2:] == condition.shape[2:]
+    if image.shape[0] != condition.shape[0] or not fits or image.ndim <= 2:
         raise ValueError(
             f"'{image_key}' of shape {tuple(image.shape)} and '{condition_key}' of shape "
             f"{tuple(condition.shape)} do not belong together: both must be (batch, channels, *spatial) with equal "
-            "batch and spatial sizes; crop, resize and pad both keys in the same transform"
+            "batch and spatial sizes, or the latter a prompt (batch, length); crop, resize and pad both keys in the "
+            "same transform"
         )
     return image, condition
 

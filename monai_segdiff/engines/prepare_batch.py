@@ -15,7 +15,7 @@ __all__ = ["SegDiffusionPrepareBatch"]
 
 
 class SegDiffusionPrepareBatch(PrepareBatch):
-    """Turn clean images and their encoded masks into a regression problem for stock MONAI engines.
+    """Turn clean images and their encoded masks or prompts into a regression problem for stock MONAI engines.
 
     Each image gets a noise level and noise from PyTorch's default generator of the device, so that
     :class:`monai_segdiff.handlers.ReproducibleRun` decides every draw. With ``monai.inferers.SimpleInferer`` and
@@ -26,8 +26,9 @@ class SegDiffusionPrepareBatch(PrepareBatch):
 
     Args:
         parameterization: draws the levels and makes the network's input and target from image, noise and level.
-        image_key: key of the clean images in the batch, ``(B, C, *spatial)``, in the network's range.
-        condition_key: key of the encoded masks in the batch, ``(B, K, *spatial)``; None trains without a condition.
+        image_key: key of the clean images in the batch, ``(B, C, *spatial)``, in the network's range, or of latents.
+        condition_key: key of the encoded masks in the batch, ``(B, K, *spatial)``, or of prompts, ``(B, L)``; None
+            trains without a condition.
 
     Example:
         >>> prepare_batch = SegDiffusionPrepareBatch(EDM())

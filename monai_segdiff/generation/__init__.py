@@ -9,6 +9,7 @@ from monai_segdiff.generation.generate import generate_dataset
 from monai_segdiff.generation.generator import TrainedGenerator, load_generator
 from monai_segdiff.generation.manifest import Manifest
 from monai_segdiff.generation.masks import collect_masks, collect_pairs
+from monai_segdiff.generation.pathology import Pathology
 from monai_segdiff.generation.similarity import Similarity
 from monai_segdiff.generation.variants import generate_variants, load_variants
 
@@ -17,6 +18,7 @@ __all__ = [
     "Edit",
     "EditSettings",
     "Manifest",
+    "Pathology",
     "Similarity",
     "TrainedGenerator",
     "collect_edits",

@@ -16,9 +16,21 @@ from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.manifest import Manifest
 from monai_segdiff.generation.processes import Processes
 
-__all__ = ["IMAGES", "LABELS", "PICTURES", "SOURCES", "base_header", "copy_file", "fill_folder", "write_description"]
+__all__ = [
+    "ANATOMIES",
+    "IMAGES",
+    "LABELS",
+    "PICTURES",
+    "REGIONS",
+    "SOURCES",
+    "base_header",
+    "copy_file",
+    "fill_folder",
+    "write_description",
+]
 
 IMAGES, LABELS, SOURCES, PICTURES = "imagesTr", "labelsTr", "sourceTr", "pictures"
+REGIONS, ANATOMIES = "regionsTr", "anatomyTr"
 
 
 def fill_folder(
@@ -122,7 +134,14 @@ def write_description(
         parents: which class encloses which; by default the generator's.
     """
     cases = [
-        Case(case_name(record["image"]), root / record["image"], root / record["label"], record["patient"])
+        Case(
+            case_name(record["image"]),
+            root / record["image"],
+            root / record["label"],
+            record["patient"],
+            findings=tuple(record["findings"]) if "findings" in record else None,
+            region=root / record["region_map"] if "region_map" in record else None,
+        )
         for record in records
     ]
     dataset = SegmentationDataset(
@@ -134,6 +153,7 @@ def write_description(
         intensity_range=generator.intensity_range,
         spatial_dims=len(generator.image_size),
         settings={"synthetic": True},
+        findings=generator.findings,
     )
     write_dataset(root, dataset)
 
@@ -148,7 +168,7 @@ def _prepare(root: Path, overwrite: bool) -> None:
         raise ValueError(f"{root} holds {held[0]!r}, which was not generated here: give an empty folder")
     remove_leftovers(root)
     if overwrite:  # what was written here, and nothing that somebody else has put beside it
-        for folder in (IMAGES, LABELS, SOURCES, PICTURES):
+        for folder in (IMAGES, LABELS, SOURCES, PICTURES, REGIONS, ANATOMIES):
             shutil.rmtree(root / folder, ignore_errors=True)
         for file in (root / "dataset.json", *root.glob("manifest.*")):
             file.unlink(missing_ok=True)

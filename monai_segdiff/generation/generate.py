@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_li
 from monai_segdiff.generation.acceptance import Acceptance, Drawn, draw_accepted
 from monai_segdiff.generation.dropping import DroppedClasses
 from monai_segdiff.generation.folder import (
+    ANATOMIES,
     IMAGES,
     LABELS,
+    REGIONS,
     SOURCES,
     base_header,
     copy_file,
@@ -25,8 +27,9 @@ from monai_segdiff.generation.folder import (
     write_description,
 )
 from monai_segdiff.generation.generator import TrainedGenerator
+from monai_segdiff.generation.pathology import Pathology
 from monai_segdiff.generation.similarity import Similarity
-from monai_segdiff.inferers import SamplingInferer
+from monai_segdiff.inferers import RegressionInferer
 
 __all__ = ["generate_dataset"]
 
@@ -41,6 +44,7 @@ def generate_dataset(
     drop_classes: Sequence[str] = (),
     drop_fill: str = "parent",
     similarity: Similarity | None = None,
+    pathology: Pathology | None = None,
     accept: Acceptance | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -55,6 +59,9 @@ def generate_dataset(
     Where classes are dropped, the label maps that are written hold the others only, and so does the data set: that is
     what the images obey. The whole masks are copied to ``sourceTr``; the manifest links each sample to its own.
 
+    Where findings are asked for, ``dataset.json`` names those of each image, their regions are written to
+    ``regionsTr``, and the image of the anatomy alone, from which it was made, to ``anatomyTr``.
+
     Args:
         generator: from :func:`monai_segdiff.generation.load_generator`.
         masks: from :func:`monai_segdiff.generation.collect_masks`, or, with a similarity,
@@ -66,6 +73,7 @@ def generate_dataset(
         drop_classes: names of classes to take out of every mask, as class ablation does in training.
         drop_fill: what their pixels become: ``"parent"``, the class around them, or ``"background"``.
         similarity: how far each image is drawn to the real image of its case.
+        pathology: which findings the images are to show, and where; for a generator that knows findings.
         accept: which images are kept; others are drawn again.
         overwrite: remove first what another run has generated in the folder.
         progress: show a progress bar.
@@ -81,7 +89,7 @@ def generate_dataset(
     if per_mask < 1 or batch_size < 1:
         raise ValueError(f"per_mask and batch_size must be at least 1, got {per_mask} and {batch_size}")
     dropped = DroppedClasses(tuple(drop_classes), drop_fill) if drop_classes else None
-    work = _Work(generator, masks, Path(output), per_mask, dropped, similarity, accept)
+    work = _Work(generator, masks, Path(output), per_mask, dropped, similarity, pathology, accept)
     fill_folder(
         work.root,
         work.header(),
@@ -111,6 +119,7 @@ class _Work:
     per_mask: int
     dropped: DroppedClasses | None
     similarity: Similarity | None
+    pathology: Pathology | None
     accept: Acceptance | None
 
     def header(self) -> dict[str, Any]:
@@ -121,8 +130,10 @@ class _Work:
             header["dropped_classes"] = {"names": list(self.dropped.names), "fill": self.dropped.fill}
         if self.similarity is not None:
             header["similarity"] = self.similarity.header(self.generator)
+        if self.pathology is not None:
+            header["pathology"] = self.pathology.header(self.generator, self.masks)
         if self.accept is not None:
-            if not isinstance(self.generator.inferer, SamplingInferer):
+            if isinstance(self.generator.inferer, RegressionInferer):
                 raise ValueError(f"{self.generator.name} has one image for each mask, so none can be drawn again")
             header["accept"] = self.accept.header()
         return header
@@ -172,25 +183,43 @@ class _Work:
 
     def _draw(self, indices: list[int], labels: Sequence[Path], conditions: torch.Tensor) -> Iterator[Drawn]:
         cases = [self.masks[index // self.per_mask] for index in indices]
-        like = None
-        if self.similarity is not None:
-            like = torch.stack([self.generator.image(_need(case.image, "image", case)) for case in cases])
+        shaping = self._shaping(cases)
 
         def sample(positions: list[int], noise: list[int]) -> torch.Tensor:
-            if self.similarity is None or like is None:
-                return self.generator.sample(conditions[positions], noise)
-            start = self.similarity.start(like[positions], self.generator.network_range)
-            return self.generator.sample(conditions[positions], noise, start=start)
+            images = self.generator.sample(conditions[positions], noise, **shaping(positions))
+            if self.pathology is not None:
+                self._write_anatomies([labels[position] for position in positions])
+            return images
 
         if self.accept is None:
             return (Drawn(image, {}) for image in sample(list(range(len(indices))), indices))
         return draw_accepted(sample, indices, labels, len(self.masks) * self.per_mask, self.accept)
+
+    def _shaping(self, cases: Sequence[Case]) -> Callable[[list[int]], dict[str, Any]]:
+        """What the inferer is told of some of the cases beside their masks."""
+        if self.similarity is not None:
+            similarity = self.similarity
+            like = torch.stack([self.generator.image(_need(case.image, "image", case)) for case in cases])
+            return lambda positions: {"start": similarity.start(like[positions], self.generator.network_range)}
+        if self.pathology is not None:
+            regions = self.pathology.regions(cases, self.generator)
+            names = [self.pathology.names(case) for case in cases]
+            return lambda positions: {"findings": [names[p] for p in positions], "regions": regions[positions]}
+        return lambda positions: {}
+
+    def _write_anatomies(self, labels: Sequence[Path]) -> None:
+        """The images before the findings; those of an image that is drawn again replace those of its last try."""
+        anatomy = getattr(self.generator.inferer, "anatomy", None)
+        if anatomy is not None:
+            for image, label in zip(self.generator.intensities(anatomy), labels, strict=True):
+                write_like(image[0].numpy(), label, self.root / ANATOMIES / label.name)
 
     def _record(self, index: int, label: Path, drawn: Drawn) -> dict[str, Any]:
         mask, generator = self.masks[index // self.per_mask], self.generator
         about = {"mask": mask.id, "patient": mask.patient, "seed": generator.settings["seed"], **drawn.facts}
         if drawn.image is None:
             label.unlink(missing_ok=True)
+            (self.root / ANATOMIES / label.name).unlink(missing_ok=True)
             return {"index": index, **about}
         write_like(drawn.image[0].numpy(), label, self.root / IMAGES / label.name)
         return {
@@ -201,7 +230,17 @@ class _Work:
             "evaluations": generator.inferer.evaluations * drawn.facts.get("tries", 1),
             "weights_sha256": generator.weights_sha256,
             **self._source(mask),
+            **self._pathology(mask, label),
         }
+
+    def _pathology(self, mask: Case, label: Path) -> dict[str, Any]:
+        """Findings of a sample, with the files that belong to them."""
+        if self.pathology is None:
+            return {}
+        facts = self.pathology.facts(mask, self.root)
+        if self.pathology.write(mask, label, self.root / REGIONS / label.name, self.generator) is not None:
+            facts["region_map"] = f"{REGIONS}/{label.name}"
+        return {**facts, "anatomy": f"{ANATOMIES}/{label.name}"}
 
     def _source(self, mask: Case) -> dict[str, Any]:
         """The whole mask and the real image, for a sample that is more than an image for its mask."""

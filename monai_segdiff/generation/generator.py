@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from monai.bundle import ConfigParser
@@ -18,6 +18,9 @@ from monai_segdiff.data import load_image
 from monai_segdiff.errors import unwrapped_errors
 from monai_segdiff.inferers import RegressionInferer, SamplingInferer
 from monai_segdiff.networks import load_weights, weights_hash
+
+if TYPE_CHECKING:
+    from monai_segdiff.inferers import XRealInferer
 
 __all__ = ["TrainedGenerator", "default_weights", "load_generator"]
 
@@ -40,11 +43,12 @@ class TrainedGenerator:
         weights_sha256: their hash.
         settings: what shapes a sample, the seed included, for the record.
         full_prob: share of the training samples whose mask was whole, or None where the bundle does not say.
+        findings: names of the findings that it can be asked for; none for a generator of anatomy alone.
     """
 
     name: str
     network: torch.nn.Module
-    inferer: SamplingInferer | RegressionInferer
+    inferer: SamplingInferer | XRealInferer | RegressionInferer
     preprocessing: Any
     rescale: Any
     classes: dict[str, Any]
@@ -55,6 +59,7 @@ class TrainedGenerator:
     weights_sha256: str
     settings: dict[str, Any]
     full_prob: float | None = None
+    findings: tuple[str, ...] = ()
 
     def condition(self, label_file: str | os.PathLike[str], known: Sequence[bool] | None = None) -> torch.Tensor:
         """Read and encode a label map.
@@ -133,7 +138,8 @@ class TrainedGenerator:
         Args:
             conditions: (B, channels, *spatial).
             indices: index of each sample; with the seed it decides the noise.
-            **shaping: ``start`` and ``constraints`` of this call, where the inferer samples.
+            **shaping: further arguments of this call that the inferer takes: ``start`` and ``constraints`` where it
+                samples, ``findings`` and ``regions`` where it knows findings.
 
         Returns:
             The images, (B, 1, *spatial), in the training images' intensities.
@@ -154,7 +160,7 @@ def load_generator(
     ``configs/inference.yaml`` says what it consists of; the card that training writes beside the weights
     (``model.yaml`` for ``model.pt``) says what was trained. Read are ``network``, ``inferer``, ``preprocessing``,
     ``rescale``, ``classes``, ``parents``, ``intensity_range``, ``image_size`` and ``record``: what shapes a sample; and
-    ``full_prob`` where it is there.
+    ``full_prob`` and ``findings`` where they are there.
 
     Args:
         bundle: a bundle's name or folder.
@@ -231,4 +237,5 @@ def _from_configuration(name: str, file: Path, parser: ConfigParser) -> TrainedG
         weights_sha256=weights_hash(file),
         settings=dict(get("record")),
         full_prob=float(get("full_prob")) if "full_prob" in parser else None,
+        findings=tuple(get("findings")) if "findings" in parser else (),
     )

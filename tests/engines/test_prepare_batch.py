@@ -58,6 +58,15 @@ def test_other_keys_and_no_condition() -> None:
     assert SegDiffusionPrepareBatch(EDM(), "ct", None)(batch)[3] == {}
 
 
+def test_a_prompt_needs_as_many_rows_as_there_are_images() -> None:
+    prompts = torch.tensor([[2.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    prepare_batch = SegDiffusionPrepareBatch(EDM(), condition_key="findings")
+    keywords = prepare_batch({"image": torch.zeros(2, 3, 8, 8), "findings": prompts})[3]
+    torch.testing.assert_close(keywords["condition"], prompts)
+    with pytest.raises(ValueError, match="do not belong together"):
+        prepare_batch({"image": torch.zeros(4, 3, 8, 8), "findings": prompts})
+
+
 PREPARE = [SegDiffusionPrepareBatch(EDM()), RegressionPrepareBatch()]
 
 

@@ -1,0 +1,167 @@
+"""Findings that are put into generated images, and where."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from monai_segdiff.data import Case, case_name, load_image, write_like
+from monai_segdiff.generation.generator import TrainedGenerator
+
+__all__ = ["Pathology"]
+
+
+@dataclass(frozen=True)
+class Pathology:
+    """Which findings an image is to show, and in which region.
+
+    Args:
+        findings: names from the generator's vocabulary, for every image; none at all, ``()``, asks for a region
+            without a finding. ``None`` takes what the data set of the masks says of each: a mask of which nothing is
+            said, or that has no finding, gives an image of its anatomy alone.
+        region: label map whose labeled pixels are the region, for all masks; or a folder that holds one for each mask,
+            of its name. ``None`` takes the region maps of the data set of the masks.
+    """
+
+    findings: tuple[str, ...] | None
+    region: Path | None = None
+
+    def names(self, case: Case) -> tuple[str, ...] | None:
+        """Findings for the image of a mask; None for its anatomy alone.
+
+        Args:
+            case: the mask.
+        """
+        return self.findings if self.findings is not None else (case.findings or None)
+
+    def file(self, case: Case) -> Path | None:
+        """The region map for a mask; None where its image shows anatomy alone.
+
+        Args:
+            case: the mask.
+
+        Raises:
+            FileNotFoundError: when it has none.
+        """
+        if self.names(case) is None:
+            return None
+        if self.region is None:
+            if case.region is None:
+                raise FileNotFoundError(
+                    f"where the findings of mask {case.id!r} are to be is not known, as its data set has no region map "
+                    "for it: give a label map, or a folder of them, with --region"
+                )
+            return case.region
+        if not self.region.is_dir():
+            return self.region
+        found = [file for file in sorted(self.region.iterdir()) if case_name(file) == case.id]
+        if not found:
+            raise FileNotFoundError(f"{self.region} holds no region map named {case.id!r}, as the mask is: add it")
+        return found[0]
+
+    def check(self, generator: TrainedGenerator) -> None:
+        """Refuse a generator that cannot do it.
+
+        Args:
+            generator: what is to generate.
+
+        Raises:
+            ValueError: when it knows no findings, or not these.
+        """
+        if not generator.findings:
+            raise ValueError(f"{generator.name} knows no findings: leave them out, or use a bundle like chest_xray")
+        unknown = [name for name in self.findings or () if name not in generator.findings]
+        if unknown:
+            known = ", ".join(generator.findings)
+            raise ValueError(f"{generator.name} does not know the findings {', '.join(unknown)}; it knows {known}")
+
+    def header(self, generator: TrainedGenerator, masks: Sequence[Case]) -> dict[str, Any]:
+        """What the manifest says of it.
+
+        Args:
+            generator: what is to generate.
+            masks: all masks.
+
+        Raises:
+            ValueError: as for :meth:`check`.
+            FileNotFoundError: when a mask has no region map.
+        """
+        self.check(generator)
+        digest = hashlib.sha256()
+        for mask in masks:
+            file = self.file(mask)
+            digest.update(repr(self.names(mask)).encode() + (b"" if file is None else file.read_bytes()))
+        chosen = "as the masks' data set says" if self.findings is None else list(self.findings)
+        return {"findings": chosen, "regions_sha256": digest.hexdigest()}
+
+    def regions(self, cases: Sequence[Case], generator: TrainedGenerator) -> torch.Tensor:
+        """Read the regions of some masks; that of an image of anatomy alone is empty.
+
+        Args:
+            cases: the masks.
+            generator: what is to generate.
+
+        Returns:
+            (B, 1, *spatial), float32, 1 in the region.
+
+        Raises:
+            ValueError: for another size, or a region without a pixel, naming the file.
+        """
+        return torch.stack([self._region(self.file(case), generator) for case in cases])
+
+    def _region(self, file: Path | None, generator: TrainedGenerator) -> torch.Tensor:
+        if file is None:
+            return torch.zeros(1, *generator.image_size)
+        labels = load_image(file).as_tensor()
+        if labels.ndim == len(generator.image_size) + 2 and labels.shape[-1] == 1:
+            labels = labels[..., 0]  # a slice, stored as a volume
+        if tuple(labels.shape[1:]) != generator.image_size:
+            raise ValueError(
+                f"the region map {file} has size {tuple(labels.shape[1:])}, the images of {generator.name} "
+                f"{generator.image_size}: bring it to the grid of the mask"
+            )
+        region = (labels > 0).float()
+        if not bool(region.any()):
+            raise ValueError(f"the region map {file} has no labeled pixel: mark where the finding is to be")
+        return region
+
+    def write(self, case: Case, like: Path, target: Path, generator: TrainedGenerator) -> Path | None:
+        """Write the region map of an image, as data sets with findings have it.
+
+        Args:
+            case: the mask.
+            like: label map whose geometry it takes.
+            target: where to.
+            generator: what generates.
+
+        Returns:
+            The file: where the region is, the id of the first finding, or what the mask's own region map holds if its
+            own findings are taken. None where no finding is asked for.
+        """
+        names, file = self.names(case), self.file(case)
+        if not names or file is None:
+            return None
+        if self.findings is None:
+            labels = load_image(file).as_tensor()[0].numpy()
+        else:
+            labels = self._region(file, generator)[0].numpy() * (1 + generator.findings.index(names[0]))
+        return write_like(labels.astype(np.uint8), like, target)
+
+    def facts(self, case: Case, root: str | os.PathLike[str]) -> dict[str, Any]:
+        """What the record of an image says of its findings.
+
+        Args:
+            case: the mask.
+            root: folder of the data set that is made.
+        """
+        names, file = self.names(case), self.file(case)
+        if names is None or file is None:
+            return {"findings": []}
+        return {"findings": list(names), "region_source": os.path.relpath(file, Path(root).resolve())}

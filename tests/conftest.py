@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,43 @@ TINY = {
     "phantoms#fractions": [0.6, 0.2, 0.2],
     "phantoms#progress": False,
 }
+_STAGE = {"batch_size": 4, "images_per_epoch": 8, "max_images": 16, "learning_rate": 0.01, "val_interval": 1}
+_AUTOENCODER = {"channels": [8, 8, 8], "num_res_blocks": 1, "middle_attention": False, "norm_num_groups": 4}
+_DISCRIMINATOR = {"spatial_dims": 2, "in_channels": 1, "channels": 4, "num_layers_d": 1, "norm": "INSTANCE"}
+_CHEST = {
+    **{name: TINY[name] for name in ("image_size", "warmup_steps", "cooldown", "amp_dtype", "checkpoint_interval")},
+    **{name: TINY[name] for name in ("preview_interval", "preview_images", "phantoms#fractions", "phantoms#progress")},
+    "phantom_patients": 20,
+}
+CHEST_STAGES = {
+    **{
+        stage: {
+            **_CHEST,
+            f"{stage}_size": _AUTOENCODER,
+            f"{stage}_training": {**_STAGE, "adversarial_start": 8},
+            "discriminator_options": _DISCRIMINATOR,
+        }
+        for stage in ("autoencoder", "anatomy")
+    },
+    "diffusion": {
+        **_CHEST,
+        "num_steps": 4,
+        "diffusion_size": {
+            "channels": [8, 8],
+            "num_res_blocks": 1,
+            "attention_levels": [False, True],
+            "num_head_channels": 4,
+            "norm_num_groups": 4,
+        },
+        "context_dim": 8,
+        "diffusion_training": _STAGE,
+    },
+}
 TINY_OF = {
     "breast_mri": {**TINY, "num_head_channels": 4, "phantom_slices": 2},
     "ct_organ": {**TINY, "num_head_channels": 4, "phantom_slices": 2},
     "knee_drr": {**TINY, "phantom_views": 2},
+    "chest_xray": CHEST_STAGES["diffusion"],
 }
 
 
@@ -74,6 +107,10 @@ class TinyBundle:
 
     root: Path
     overrides: dict[str, Any]
+    training: str = "train.yaml"
+    stages: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # overrides of every training where there are several
 
     def config(self, *names: str) -> list[str]:
         return [str(self.root / "configs" / name) for name in names]
@@ -83,7 +120,7 @@ class TinyBundle:
 
         values = {"bundle_root": str(self.root), **self.overrides, **overrides}
         with _own_logging():
-            run(run_id, config_file=self.config("train.yaml", *overlays), **values)
+            run(run_id, config_file=self.config(self.training, *overlays), **values)
 
     @property
     def weights(self) -> Path:
@@ -126,6 +163,16 @@ def trained_knee(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable
     """``knee_drr`` after a training on phantoms: not to be changed."""
     bundle = make_bundle(tmp_path_factory.mktemp("trained"), "knee_drr")
     bundle.run()
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def trained_chest(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., TinyBundle]) -> TinyBundle:
+    """``chest_xray`` after its three trainings on phantoms: not to be changed."""
+    bundle = make_bundle(tmp_path_factory.mktemp("trained"), "chest_xray")
+    for stage, overrides in CHEST_STAGES.items():
+        TinyBundle(bundle.root, overrides, f"train_{stage}.yaml").run()
+    bundle.training, bundle.stages = "train_diffusion.yaml", CHEST_STAGES
     return bundle
 
 

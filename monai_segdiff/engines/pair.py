@@ -14,6 +14,7 @@ def plain_pair(
     batchdata: Mapping[str, torch.Tensor],
     image_key: str,
     condition_key: str | None,
+    downsampling: int = 1,
     device: str | torch.device | None = None,
     non_blocking: bool = False,
     **kwargs: Any,
@@ -24,6 +25,7 @@ def plain_pair(
         batchdata: what the data loader yields.
         image_key: key of the images, (B, C, *spatial).
         condition_key: key of the encoded masks, (B, K, *spatial), or of prompts, (B, L); None for none.
+        downsampling: pixels of a mask along each axis for one of the image, which is a latent then.
         device: where the tensors shall be.
         non_blocking: as in ``torch.Tensor.to``.
         **kwargs: further arguments of ``torch.Tensor.to``.
@@ -41,13 +43,13 @@ def plain_pair(
         return image, None
     condition = _plain(batchdata, condition_key).to(**options)
     is_prompt = condition.ndim == 2
-    fits = is_prompt or image.shape[2:] == condition.shape[2:]
+    fits = is_prompt or [downsampling * side for side in image.shape[2:]] == list(condition.shape[2:])
     if image.shape[0] != condition.shape[0] or not fits or image.ndim <= 2:
         raise ValueError(
             f"'{image_key}' of shape {tuple(image.shape)} and '{condition_key}' of shape "
             f"{tuple(condition.shape)} do not belong together: both must be (batch, channels, *spatial) with equal "
-            "batch and spatial sizes, or the latter a prompt (batch, length); crop, resize and pad both keys in the "
-            "same transform"
+            f"batch and spatial sizes{f' but for a factor of {downsampling}' if downsampling > 1 else ''}, or the "
+            "latter a prompt (batch, length); crop, resize and pad both keys in the same transform"
         )
     return image, condition
 

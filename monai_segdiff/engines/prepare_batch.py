@@ -29,6 +29,8 @@ class SegDiffusionPrepareBatch(PrepareBatch):
         image_key: key of the clean images in the batch, ``(B, C, *spatial)``, in the network's range, or of latents.
         condition_key: key of the encoded masks in the batch, ``(B, K, *spatial)``, or of prompts, ``(B, L)``; None
             trains without a condition.
+        condition_downsampling: pixels of a mask along each axis for one of the latents that it conditions, where the
+            images are latents and the network takes masks at the images' resolution.
 
     Example:
         >>> prepare_batch = SegDiffusionPrepareBatch(EDM())
@@ -37,11 +39,16 @@ class SegDiffusionPrepareBatch(PrepareBatch):
     """
 
     def __init__(
-        self, parameterization: Parameterization, image_key: str = "image", condition_key: str | None = "label"
+        self,
+        parameterization: Parameterization,
+        image_key: str = "image",
+        condition_key: str | None = "label",
+        condition_downsampling: int = 1,
     ) -> None:
         self.parameterization = parameterization
         self.image_key = image_key
         self.condition_key = condition_key
+        self.condition_downsampling = condition_downsampling
 
     def __call__(
         self,
@@ -66,7 +73,9 @@ class SegDiffusionPrepareBatch(PrepareBatch):
             KeyError: if the batch lacks one of the keys.
             ValueError: if the shapes of images and condition do not belong together.
         """
-        image, condition = plain_pair(batchdata, self.image_key, self.condition_key, device, non_blocking, **kwargs)
+        image, condition = plain_pair(
+            batchdata, self.image_key, self.condition_key, self.condition_downsampling, device, non_blocking, **kwargs
+        )
         keywords = {} if condition is None else {"condition": condition}
         level = self.parameterization.draw_levels(image.shape[0], device=image.device)
         noise = torch.randn_like(image)

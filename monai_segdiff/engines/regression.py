@@ -55,6 +55,6 @@ class RegressionPrepareBatch(PrepareBatch):
             KeyError: if the batch lacks one of the keys.
             ValueError: if the shapes of images and condition do not belong together.
         """
-        image, condition = plain_pair(batchdata, self.image_key, self.condition_key, device, non_blocking, **kwargs)
+        image, condition = plain_pair(batchdata, self.image_key, self.condition_key, 1, device, non_blocking, **kwargs)
         assert condition is not None
         return condition, image

@@ -67,6 +67,14 @@ def test_a_prompt_needs_as_many_rows_as_there_are_images() -> None:
         prepare_batch({"image": torch.zeros(4, 3, 8, 8), "findings": prompts})
 
 
+def test_a_mask_may_be_finer_than_the_latent_by_a_known_factor() -> None:
+    batch = {"image": torch.zeros(2, 3, 4, 4), "label": torch.ones(2, 6, 16, 16)}
+    keywords = SegDiffusionPrepareBatch(EDM(), condition_downsampling=4)(batch)[3]
+    assert keywords["condition"].shape == (2, 6, 16, 16)
+    with pytest.raises(ValueError, match="but for a factor of 2"):
+        SegDiffusionPrepareBatch(EDM(), condition_downsampling=2)(batch)
+
+
 PREPARE = [SegDiffusionPrepareBatch(EDM()), RegressionPrepareBatch()]
 
 

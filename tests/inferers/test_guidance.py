@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from monai_segdiff.diffusion import SampleNoise
-from monai_segdiff.inferers import ClassGuidance, ImageStart, MaskGuidance, SamplingInferer
+from monai_segdiff.inferers import ClassGuidance, ContrastGuidance, ImageStart, MaskGuidance, SamplingInferer
 from monai_segdiff.inferers.guidance import GuidedDenoiser
 from monai_segdiff.transforms import EncodeMask, ablate_classes
 
@@ -55,6 +55,19 @@ def test_the_null_condition_may_be_a_function_of_the_spatial_shape(encoder, labe
     by_tensor = at_level(GaussianNetwork(WEIGHTS), condition, MaskGuidance(3.0, encoder.null_condition((4, 4))))[0]
     by_function = at_level(GaussianNetwork(WEIGHTS), condition, MaskGuidance(3.0, encoder.null_condition))[0]
     assert torch.equal(by_tensor, by_function)
+
+
+def test_contrast_guidance_pushes_away_from_each_samples_other_condition(encoder, label_map):
+    own = torch.stack([encoder(label_map), encoder(torch.ones_like(label_map))])
+    other = torch.stack([encoder(torch.zeros_like(label_map)), own[1]])
+    guided, plain, denoiser = at_level(GaussianNetwork(WEIGHTS), own, ContrastGuidance(3.0, other))
+    torch.testing.assert_close(guided, plain(other) + 3.0 * (plain(own) - plain(other)))
+    torch.testing.assert_close(guided[1], plain(own)[1])  # both conditions say the same
+    assert float((guided[0] - plain(own)[0]).abs().max()) > 0.1
+    assert denoiser.evaluations == 2
+    assert at_level(GaussianNetwork(WEIGHTS), own, ContrastGuidance(1.0, other))[2].evaluations == 1
+    with pytest.raises(ValueError, match="give one for each sample"):
+        ContrastGuidance(2.0, other[:1]).pushes(own)
 
 
 def test_class_guidance_is_its_formula(encoder, label_map):

@@ -15,7 +15,7 @@ LAYERS = [
     ["networks"],
     ["transforms"],
     ["inferers"],
-    ["metrics", "data"],
+    ["metrics", "data", "losses"],
     ["engines", "handlers"],
     ["generation", "evaluation"],
     ["comparison", "demo", "filtering"],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from monai_segdiff.handlers.best import ExportBestWeights
 from monai_segdiff.handlers.checkpoint import ExportWeights, ResumeCheckpoint
 from monai_segdiff.handlers.ema import ExponentialMovingAverage
 from monai_segdiff.handlers.finite_loss import StopOnNonFiniteLoss
@@ -8,13 +9,16 @@ from monai_segdiff.handlers.overview import dataset_overview
 from monai_segdiff.handlers.picture import class_color, color_labels, picture_grid
 from monai_segdiff.handlers.preview import SamplePreview
 from monai_segdiff.handlers.progress import ImagesProgressBar
+from monai_segdiff.handlers.reconstruction_preview import ReconstructionPreview
 from monai_segdiff.handlers.reproducible import ReproducibleRun
 
 __all__ = [
     "ExponentialMovingAverage",
+    "ExportBestWeights",
     "ExportWeights",
     "GradientClipping",
     "ImagesProgressBar",
+    "ReconstructionPreview",
     "ReproducibleRun",
     "ResumeCheckpoint",
     "SamplePreview",

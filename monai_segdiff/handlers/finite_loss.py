@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 import torch
 from ignite.engine import Engine
@@ -21,11 +21,13 @@ class StopOnNonFiniteLoss:
         image_key: key of the images in the batch. Those that hold non-finite values are named in the message: by their
             file where they carry metadata, else by their case.
         case_key: key of the case names in the batch, if it has them.
+        loss_keys: keys of the losses in the trainer's output.
     """
 
-    def __init__(self, image_key: str = "image", case_key: str = "case") -> None:
+    def __init__(self, image_key: str = "image", case_key: str = "case", loss_keys: Sequence[str] = ("loss",)) -> None:
         self.image_key = image_key
         self.case_key = case_key
+        self.loss_keys = tuple(loss_keys)
 
     def attach(self, engine: Engine) -> None:
         """Watch a trainer.
@@ -36,18 +38,21 @@ class StopOnNonFiniteLoss:
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Check the loss of this iteration.
+        """Check the losses of this iteration.
 
         Args:
             engine: the trainer.
 
         Raises:
-            FloatingPointError: if the loss is not finite.
+            FloatingPointError: if one of them is not finite.
         """
-        loss = engine.state.output["loss"]
-        if torch.isfinite(loss):
-            return
-        where = f"the loss is {loss.item()} in epoch {engine.state.epoch}, iteration {engine.state.iteration}"
+        for key in self.loss_keys:
+            loss = engine.state.output[key]
+            if not torch.isfinite(loss):
+                self._stop(engine, f"the {key if key == 'loss' else f'{key} loss'} is {loss.item()}")
+
+    def _stop(self, engine: Engine, what: str) -> NoReturn:
+        where = f"{what} in epoch {engine.state.epoch}, iteration {engine.state.iteration}"
         bad_images = list(self._non_finite_images(engine.state.batch))
         if bad_images:
             raise FloatingPointError(

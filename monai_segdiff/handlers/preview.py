@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
-from monai.data.utils import list_data_collate
-from PIL import Image
 
-from monai_segdiff.data.atomic import atomic_file
-from monai_segdiff.handlers.picture import color_labels, gray_levels, middle_slice, picture_grid, upright
+from monai_segdiff.handlers.epoch_picture import EpochPicture
+from monai_segdiff.handlers.picture import color_labels, gray_levels, middle_slice, upright
 
 __all__ = ["SamplePreview"]
 
 
-class SamplePreview:
+class SamplePreview(EpochPicture):
     """Every few epochs, generate images for a few fixed masks and write them as a picture.
 
     The picture has a column for each mask and three rows: the label map in color, the generated image, the real image.
@@ -66,63 +61,28 @@ class SamplePreview:
         label_map_key: str = "label_map",
         summary_writer: Any = None,
     ) -> None:
+        keys = (image_key, condition_key, label_map_key)
+        super().__init__(dataset, keys, output_dir, interval, num_samples, tile_size, summary_writer)
         self.inferer = inferer
         self.network = network
-        self.dataset = dataset
-        self.output_dir = Path(output_dir)
-        self.interval = interval
-        self.num_samples = num_samples
-        self.tile_size = tile_size
         self.show_real = show_real
         self.image_range = image_range
         self.image_key = image_key
         self.condition_key = condition_key
         self.label_map_key = label_map_key
-        self.summary_writer = summary_writer
-        self._batch: dict[str, torch.Tensor] | None = None
 
-    def attach(self, engine: Engine) -> None:
-        """Draw at the end of epochs.
+    def rows(self, batch: dict[str, torch.Tensor], device: torch.device) -> list[list[np.ndarray]]:
+        """Generate the images and draw them.
 
         Args:
-            engine: the trainer.
+            batch: images, encoded masks and label maps by key, each (B, C, *spatial).
+            device: where the network is.
+
+        Returns:
+            Label maps, generated images and, where they are wanted, real ones as pixels.
         """
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Generate the images and write the picture.
-
-        Args:
-            engine: the trainer.
-        """
-        if idist.get_rank() != 0:
-            return
-        if self._batch is None:
-            self._batch = self._fixed_batch()
-        condition = self._batch[self.condition_key].to(engine.state.device)
-        indices = list(range(len(condition)))
-        generated = self.inferer(inputs=condition, network=self.network, indices=indices)
-        pixels = self._draw(self._batch, generated)
-        with atomic_file(self.output_dir / f"preview_epoch={engine.state.epoch}.png") as temporary:
-            Image.fromarray(pixels).save(temporary)
-        if self.summary_writer is not None:
-            self.summary_writer.add_image("preview", pixels, engine.state.epoch, dataformats="HWC")
-
-    def _fixed_batch(self) -> dict[str, torch.Tensor]:
-        size = len(self.dataset)
-        if size == 0:
-            raise ValueError("the data set of the preview is empty: give it at least one item")
-        chosen = [self.dataset[i * size // self.num_samples] for i in range(self.num_samples)]
-        if size < self.num_samples:
-            chosen = [self.dataset[i] for i in range(size)]
-        keys = (self.image_key, self.condition_key, self.label_map_key)
-        for key in keys:
-            if key not in chosen[0]:
-                raise KeyError(f"items for the preview need '{key}', but hold {sorted(chosen[0])}: check the keys")
-        batch = list_data_collate([{key: item[key] for key in keys} for item in chosen])
-        return {key: batch[key].as_tensor() if hasattr(batch[key], "as_tensor") else batch[key] for key in keys}
-
-    def _draw(self, batch: dict[str, torch.Tensor], generated: torch.Tensor) -> np.ndarray:
+        condition = batch[self.condition_key].to(device)
+        generated = self.inferer(inputs=condition, network=self.network, indices=list(range(len(condition))))
         rows: list[list[np.ndarray]] = [[], [], []]
         ras = torch.eye(4)  # as `prepare` and the phantoms lay every image
         for labels, image, real in zip(batch[self.label_map_key], generated.cpu(), batch[self.image_key], strict=True):
@@ -130,4 +90,4 @@ class SamplePreview:
             rows[0].append(color_labels(upright(labels, ras, at)[0]))
             rows[1].append(gray_levels(upright(image, ras, at), self.image_range))
             rows[2].append(gray_levels(upright(real, ras, at), self.image_range))
-        return picture_grid(rows if self.show_real else rows[:2], self.tile_size)
+        return rows if self.show_real else rows[:2]

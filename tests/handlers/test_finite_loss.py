@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, Dataset
-from monai.engines import SupervisedTrainer
+from monai.engines import IterationEvents, SupervisedTrainer
 from monai.transforms import LoadImaged
 from torch import nn
 
@@ -63,3 +63,29 @@ def test_finite_loss_runs_to_the_end() -> None:
     before = network.weight.detach().clone()
     train([{"image": torch.ones(1, 2)}] * 2, network, lambda prediction, _: prediction.mean())
     torch.testing.assert_close(network.weight.detach(), before - 2)
+
+
+def test_every_loss_that_is_named_is_watched() -> None:
+    batch = {"image": torch.ones(1, 2)}
+
+    def step(engine, _):
+        engine.state.output = {"loss": torch.tensor(1.0), "discriminator": torch.tensor(torch.nan)}
+        engine.fire_event(IterationEvents.LOSS_COMPLETED)
+
+    def run(handler: StopOnNonFiniteLoss) -> None:
+        network = nn.Linear(2, 1)
+        SupervisedTrainer(
+            device="cpu",
+            max_epochs=1,
+            train_data_loader=[batch],
+            network=network,
+            optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
+            loss_function=nn.MSELoss(),
+            iteration_update=step,
+            train_handlers=[handler],
+            decollate=False,
+        ).run()
+
+    run(StopOnNonFiniteLoss())
+    with pytest.raises(FloatingPointError, match="the discriminator loss is nan in epoch 1, iteration 1"):
+        run(StopOnNonFiniteLoss(loss_keys=["loss", "discriminator"]))

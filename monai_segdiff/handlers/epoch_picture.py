@@ -1,0 +1,106 @@
+"""A picture of the same few items every few epochs."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data.utils import list_data_collate
+from PIL import Image
+
+from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.handlers.picture import picture_grid
+
+__all__ = ["EpochPicture"]
+
+
+class EpochPicture(ABC):
+    """Base of handlers that draw a picture with a column for each of a few fixed items.
+
+    It goes to ``<output_dir>/preview_epoch=<n>.png`` and, if there is a writer, to TensorBoard as ``preview``. In a
+    parallel run rank 0 does this.
+
+    Args:
+        dataset: validation items; evenly spaced ones are taken.
+        keys: what the picture needs of an item.
+        output_dir: folder of the pictures.
+        interval: epochs between pictures, at least 1.
+        num_samples: number of items (or all of the data set if it has fewer).
+        tile_size: smaller images are enlarged by a whole factor to this many pixels or more.
+        summary_writer: a TensorBoard ``SummaryWriter``.
+    """
+
+    def __init__(
+        self,
+        dataset: Sequence[dict[str, Any]],
+        keys: Sequence[str],
+        output_dir: str | os.PathLike[str],
+        interval: int,
+        num_samples: int,
+        tile_size: int,
+        summary_writer: Any,
+    ) -> None:
+        self.dataset = dataset
+        self.keys = tuple(dict.fromkeys(keys))
+        self.output_dir = Path(output_dir)
+        self.interval = interval
+        self.num_samples = num_samples
+        self.tile_size = tile_size
+        self.summary_writer = summary_writer
+        self._batch: dict[str, torch.Tensor] | None = None
+
+    @abstractmethod
+    def rows(self, batch: dict[str, torch.Tensor], device: torch.device) -> list[list[np.ndarray]]:
+        """Draw the items.
+
+        Args:
+            batch: their tensors by key, on the CPU.
+            device: where the network is.
+
+        Returns:
+            Rows of uint8 pixels, each (height, width, 3), all of one size.
+        """
+
+    def attach(self, engine: Engine) -> None:
+        """Draw at the end of epochs.
+
+        Args:
+            engine: the trainer.
+        """
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the picture.
+
+        Args:
+            engine: the trainer.
+        """
+        if idist.get_rank() != 0:
+            return
+        if self._batch is None:
+            self._batch = self._fixed_batch()
+        pixels = picture_grid(self.rows(self._batch, engine.state.device), self.tile_size)
+        with atomic_file(self.output_dir / f"preview_epoch={engine.state.epoch}.png") as temporary:
+            Image.fromarray(pixels).save(temporary)
+        if self.summary_writer is not None:
+            self.summary_writer.add_image("preview", pixels, engine.state.epoch, dataformats="HWC")
+
+    def _fixed_batch(self) -> dict[str, torch.Tensor]:
+        size = len(self.dataset)
+        if size == 0:
+            raise ValueError("the data set of the preview is empty: give it at least one item")
+        chosen = [self.dataset[i * size // self.num_samples] for i in range(self.num_samples)]
+        if size < self.num_samples:
+            chosen = [self.dataset[i] for i in range(size)]
+        for key in self.keys:
+            if key not in chosen[0]:
+                raise KeyError(f"items for the preview need '{key}', but hold {sorted(chosen[0])}: check the keys")
+        batch = list_data_collate([{key: item[key] for key in self.keys} for item in chosen])
+        return {key: batch[key].as_tensor() if hasattr(batch[key], "as_tensor") else batch[key] for key in self.keys}

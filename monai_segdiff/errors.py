@@ -8,7 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-__all__ = ["root_cause", "show_cause_last", "unwrapped_errors"]
+__all__ = ["require", "root_cause", "show_cause_last", "unwrapped_errors"]
+
+
+def require(condition: object, message: str) -> None:
+    """Refuse to go on, from a configuration.
+
+    Args:
+        condition: what has to hold.
+        message: what is wrong, and what to do.
+
+    Raises:
+        ValueError: with the message, where it does not.
+    """
+    if not condition:
+        raise ValueError(message)
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -74,7 +74,11 @@ def _pathology(args: argparse.Namespace) -> Any:
     region = None if args.region is None else Path(args.region)
     if region is not None and not region.exists():
         raise FileNotFoundError(f"no region map or folder of them at {region}")
-    return Pathology(None if args.findings_of_masks else tuple(args.finding), region)
+    if args.finding is not None:
+        return Pathology(tuple(args.finding), region)
+    from monai_segdiff.data import read_dataset
+
+    return Pathology(None, region, read_dataset(args.masks).findings or None)
 
 
 def _print_acceptance(manifest: Path) -> None:
@@ -107,7 +111,10 @@ def sampling_overrides(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in overrides.items() if value is not None}
 
 
-_GUIDANCE = "guidance weight; above 1 the mask counts for more, at twice the cost (default: 1)"
+_GUIDANCE = (
+    "guidance weight; above 1 the mask, or the findings of a bundle that knows them, count for more, at twice the cost "
+    "(default: the bundle's)"
+)
 
 
 def add_sampling(p: argparse.ArgumentParser, guidance: str = _GUIDANCE) -> None:

@@ -30,9 +30,10 @@ def read_findings(table: str | Path, names: Sequence[str], cases: Sequence[Case]
     Columns that are not asked for do not count: a case with nothing but a finding outside `names` has none of them.
 
     Args:
-        table: CSV file with a header line. The first of these columns that it has tells whose line it is: `id` (the
-            case's name), `path` (the end of the image's path), `dicom_id` (the image's file name without extension),
-            `study_id` (the name of the image's folder, with or without a leading `s`, as in MIMIC-CXR-JPG).
+        table: CSV file with a header line. The first of these columns that it has, capital or not, tells whose line it
+            is: `id` (the case's name), `path` (the end of the image's path), `dicom_id` (the image's file name without
+            extension), `study_id` (the name of the image's folder, with or without a leading `s`, as in
+            MIMIC-CXR-JPG).
         names: the columns of the findings, in the order of the vocabulary.
         cases: the cases.
 
@@ -51,18 +52,20 @@ def read_findings(table: str | Path, names: Sequence[str], cases: Sequence[Case]
     with open(table, newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
         columns = list(reader.fieldnames or ())
-        key = next((name for name in _KEYS if name in columns), None)
+        spelled = {name.lower(): name for name in columns}  # CheXpert writes Path
+        key = next((name for name in _KEYS if name in spelled), None)
         if key is None:
             raise ValueError(f"{table} has none of the columns {', '.join(_KEYS)}, so whose its lines are is unknown")
         lacking = [name for name in names if name not in columns]
         if lacking:
-            others = ", ".join(name for name in columns if name not in _KEYS) or "no others"
+            others = ", ".join(name for name in columns if name.lower() not in _KEYS) or "no others"
             raise ValueError(f"{table} has no column {lacking[0]!r}; it has {others}")
         found: dict[str, tuple[str, ...] | None] = {}
         for row in reader:
-            name = _normal(row[key] or "", key)
+            cell = row[spelled[key]] or ""
+            name = _normal(cell, key)
             if name in found:
-                raise ValueError(f"{table}, line {reader.line_num}: {key} {row[key]!r} is there twice; keep one line")
+                raise ValueError(f"{table}, line {reader.line_num}: {key} {cell!r} is there twice; keep one line")
             found[name] = _findings(row, names, f"{table}, line {reader.line_num}")
     owners = [_owner(case, key, found) for case in cases]
     missing = [case.id for case, owner in zip(cases, owners, strict=True) if owner is None]

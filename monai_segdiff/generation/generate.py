@@ -29,7 +29,7 @@ from monai_segdiff.generation.folder import (
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.pathology import Pathology
 from monai_segdiff.generation.similarity import Similarity
-from monai_segdiff.inferers import RegressionInferer
+from monai_segdiff.inferers import RegressionInferer, XRealInferer
 
 __all__ = ["generate_dataset"]
 
@@ -94,7 +94,7 @@ def generate_dataset(
         work.root,
         work.header(),
         len(masks) * per_mask,
-        [file for mask in masks for file in (mask.image, mask.label)],
+        [file for mask in masks for file in (mask.image, mask.label, pathology and pathology.file(mask))],
         work.make,
         work.finish,
         batch_size=batch_size,
@@ -209,9 +209,9 @@ class _Work:
 
     def _write_anatomies(self, labels: Sequence[Path]) -> None:
         """The images before the findings; those of an image that is drawn again replace those of its last try."""
-        anatomy = getattr(self.generator.inferer, "anatomy", None)
-        if anatomy is not None:
-            for image, label in zip(self.generator.intensities(anatomy), labels, strict=True):
+        inferer = self.generator.inferer
+        if isinstance(inferer, XRealInferer) and inferer.anatomy is not None:
+            for image, label in zip(self.generator.intensities(inferer.anatomy), labels, strict=True):
                 write_like(image[0].numpy(), label, self.root / ANATOMIES / label.name)
 
     def _record(self, index: int, label: Path, drawn: Drawn) -> dict[str, Any]:
@@ -227,11 +227,18 @@ class _Work:
             "image": f"{IMAGES}/{label.name}",
             "label": f"{LABELS}/{label.name}",
             **about,
-            "evaluations": generator.inferer.evaluations * drawn.facts.get("tries", 1),
+            "evaluations": self._evaluations(mask) * drawn.facts.get("tries", 1),
             "weights_sha256": generator.weights_sha256,
             **self._source(mask),
             **self._pathology(mask, label),
         }
+
+    def _evaluations(self, mask: Case) -> int:
+        """Of one try; a sample without findings has no part in the second run of its batch."""
+        inferer = self.generator.inferer
+        if isinstance(inferer, XRealInferer) and (self.pathology is not None and self.pathology.names(mask) is None):
+            return inferer.anatomy_evaluations
+        return inferer.evaluations
 
     def _pathology(self, mask: Case, label: Path) -> dict[str, Any]:
         """Findings of a sample, with the files that belong to them."""

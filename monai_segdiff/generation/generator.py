@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
@@ -16,11 +16,8 @@ from monai.utils import convert_to_tensor
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import load_image
 from monai_segdiff.errors import unwrapped_errors
-from monai_segdiff.inferers import RegressionInferer, SamplingInferer
+from monai_segdiff.inferers import RegressionInferer, SamplingInferer, XRealInferer
 from monai_segdiff.networks import load_weights, weights_hash
-
-if TYPE_CHECKING:
-    from monai_segdiff.inferers import XRealInferer
 
 __all__ = ["TrainedGenerator", "default_weights", "load_generator"]
 
@@ -182,12 +179,18 @@ def load_generator(
         if not file.is_file():
             raise FileNotFoundError(
                 f"no weights at {file}: train the bundle first (python -m monai.bundle run training --config_file "
-                f"configs/train.yaml, in {root}), or name the file with --weights"
+                f"{' and then '.join(_trainings(root))}, in {root}), or name the file with --weights"
             )
         card = file.with_suffix(".yaml")
         parser = _configuration(root, [card] if card.is_file() else [], overlays, values)
         parser["ckpt_dir"] = str(file.parent)
         return _from_configuration(root.name, file, parser)
+
+
+def _trainings(root: Path) -> list[str]:
+    """The bundle's trainings, the last of which writes the weights."""
+    stages = [f"configs/train_{stage}.yaml" for stage in ("autoencoder", "anatomy", "diffusion")]
+    return [file for file in stages if (root / file).is_file()] or ["configs/train.yaml"]
 
 
 def default_weights(
@@ -220,6 +223,11 @@ def _configuration(
 
 def _from_configuration(name: str, file: Path, parser: ConfigParser) -> TrainedGenerator:
     get = parser.get_parsed_content
+    if "trained" in parser and not get("trained"):
+        raise ValueError(
+            f"{file} lies there without a card that says what it was trained with: put back "
+            f"{file.with_suffix('.yaml').name}, which the training wrote beside it"
+        )
     network = get("network")
     load_weights(network, file)
     network.eval()

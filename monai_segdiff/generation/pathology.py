@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from monai_segdiff.data import Case, case_name, load_image, write_like
+from monai_segdiff.data.findings import case_findings
 from monai_segdiff.generation.generator import TrainedGenerator
+from monai_segdiff.inferers import XRealInferer
 
 __all__ = ["Pathology"]
 
@@ -28,10 +30,13 @@ class Pathology:
             said, or that has no finding, gives an image of its anatomy alone.
         region: label map whose labeled pixels are the region, for all masks; or a folder that holds one for each mask,
             of its name. ``None`` takes the region maps of the data set of the masks.
+        vocabulary: findings of that data set, in whose order its region maps have their ids; by default the
+            generator's.
     """
 
     findings: tuple[str, ...] | None
     region: Path | None = None
+    vocabulary: tuple[str, ...] | None = None
 
     def names(self, case: Case) -> tuple[str, ...] | None:
         """Findings for the image of a mask; None for its anatomy alone.
@@ -75,7 +80,7 @@ class Pathology:
         Raises:
             ValueError: when it knows no findings, or not these.
         """
-        if not generator.findings:
+        if not generator.findings or not isinstance(generator.inferer, XRealInferer):
             raise ValueError(f"{generator.name} knows no findings: leave them out, or use a bundle like chest_xray")
         unknown = [name for name in self.findings or () if name not in generator.findings]
         if unknown:
@@ -95,9 +100,15 @@ class Pathology:
         """
         self.check(generator)
         digest = hashlib.sha256()
-        for mask in masks:
-            file = self.file(mask)
-            digest.update(repr(self.names(mask)).encode() + (b"" if file is None else file.read_bytes()))
+        for mask in masks:  # all of them before the first image is made
+            names, file = self.names(mask), self.file(mask)
+            if unknown := [name for name in names or () if name not in generator.findings]:
+                raise ValueError(
+                    f"mask {mask.id!r} has the findings {', '.join(unknown)}, which {generator.name} does not know: it "
+                    f"knows {', '.join(generator.findings)}"
+                )
+            self._region(mask, generator)
+            digest.update(repr(names).encode() + (b"" if file is None else file.read_bytes()))
         chosen = "as the masks' data set says" if self.findings is None else list(self.findings)
         return {"findings": chosen, "regions_sha256": digest.hexdigest()}
 
@@ -114,22 +125,18 @@ class Pathology:
         Raises:
             ValueError: for another size, or a region without a pixel, naming the file.
         """
-        return torch.stack([self._region(self.file(case), generator) for case in cases])
+        return torch.stack([self._region(case, generator) for case in cases])
 
-    def _region(self, file: Path | None, generator: TrainedGenerator) -> torch.Tensor:
+    def _region(self, case: Case, generator: TrainedGenerator) -> torch.Tensor:
+        file = self.file(case)
         if file is None:
             return torch.zeros(1, *generator.image_size)
-        labels = load_image(file).as_tensor()
-        if labels.ndim == len(generator.image_size) + 2 and labels.shape[-1] == 1:
-            labels = labels[..., 0]  # a slice, stored as a volume
-        if tuple(labels.shape[1:]) != generator.image_size:
-            raise ValueError(
-                f"the region map {file} has size {tuple(labels.shape[1:])}, the images of {generator.name} "
-                f"{generator.image_size}: bring it to the grid of the mask"
-            )
-        region = (labels > 0).float()
+        region = (_labels(file, generator) > 0).float()
         if not bool(region.any()):
             raise ValueError(f"the region map {file} has no labeled pixel: mark where the finding is to be")
+        for finding in case_findings(Case(case.id, file, case.label, case.patient)):
+            if finding.severity == "error":
+                raise ValueError(f"the region map {file} and the mask {case.label} do not fit: {finding.message}")
         return region
 
     def write(self, case: Case, like: Path, target: Path, generator: TrainedGenerator) -> Path | None:
@@ -142,17 +149,21 @@ class Pathology:
             generator: what generates.
 
         Returns:
-            The file: where the region is, the id of the first finding, or what the mask's own region map holds if its
-            own findings are taken. None where no finding is asked for.
+            The file: where the region is, the id of the first finding, or those that the mask's own region map holds
+            if its own findings and region are taken. None where no finding is asked for.
         """
         names, file = self.names(case), self.file(case)
         if not names or file is None:
             return None
-        if self.findings is None:
-            labels = load_image(file).as_tensor()[0].numpy()
+        labels = _labels(file, generator)[0].numpy()
+        ids = {name: 1 + index for index, name in enumerate(generator.findings)}
+        if self.findings is None and self.region is None:
+            source = self.vocabulary or generator.findings
+            order = [0, *(ids.get(name, 0) for name in source)]
+            written = np.asarray(order)[labels.astype(int).clip(0, len(source))]
         else:
-            labels = self._region(file, generator)[0].numpy() * (1 + generator.findings.index(names[0]))
-        return write_like(labels.astype(np.uint8), like, target)
+            written = (labels > 0) * ids[names[0]]
+        return write_like(written.astype(np.uint8), like, target)
 
     def facts(self, case: Case, root: str | os.PathLike[str]) -> dict[str, Any]:
         """What the record of an image says of its findings.
@@ -165,3 +176,15 @@ class Pathology:
         if names is None or file is None:
             return {"findings": []}
         return {"findings": list(names), "region_source": os.path.relpath(file, Path(root).resolve())}
+
+
+def _labels(file: Path, generator: TrainedGenerator) -> torch.Tensor:
+    labels = load_image(file).as_tensor()
+    if labels.ndim == len(generator.image_size) + 2 and labels.shape[-1] == 1:
+        labels = labels[..., 0]  # a slice, stored as a volume
+    if tuple(labels.shape[1:]) != generator.image_size:
+        raise ValueError(
+            f"the region map {file} has size {tuple(labels.shape[1:])}, the images of {generator.name} "
+            f"{generator.image_size}: bring it to the grid of the mask"
+        )
+    return labels

@@ -66,6 +66,7 @@ class XRealInferer(Inferer):
     Attributes:
         anatomy: the images of the first run in the last call, (B, C, *spatial).
         evaluations: evaluations of the network for an edited sample in the last call, those of both runs.
+        anatomy_evaluations: those of the first run, all that a sample without an edit takes.
         next_index: index of the first sample of the next call that gives no indices.
 
     Raises:
@@ -109,7 +110,7 @@ class XRealInferer(Inferer):
         self.levels = None if levels is None else tuple(levels)
         self.restore_level = restore_level
         self.anatomy: torch.Tensor | None = None
-        self.evaluations = 0
+        self.evaluations = self.anatomy_evaluations = 0
         self.next_index = 0
         edit_prompts(prompt, 1, findings)
         self._anatomy_prompt = findings(anatomy_prompt)
@@ -161,7 +162,8 @@ class XRealInferer(Inferer):
         self._anatomy_run.seed, self._pathology_run.seed = self.seed, mix_seed(self.seed, _PATHOLOGY_STREAM)
 
         images = self._draw_anatomy(masks.to(network_device(network, masks.device)), network, numbers)
-        self.anatomy, self.evaluations = images, self._anatomy_run.evaluations
+        self.anatomy = images
+        self.evaluations = self.anatomy_evaluations = self._anatomy_run.evaluations
         if edited is not None:
             rows = [row for row, prompt in enumerate(prompts) if prompt is not None]
             condition = torch.stack([prompt for prompt in prompts if prompt is not None])

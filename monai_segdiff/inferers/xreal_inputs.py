@@ -88,6 +88,11 @@ def edit_prompts(findings: Findings | None, batch_size: int, encoder: EncodeFind
     if isinstance(findings, torch.Tensor):
         return _encoded_prompts(findings, batch_size, encoder)
     if isinstance(findings, str) or all(isinstance(name, str) for name in findings):
+        if len(findings) == batch_size > 1 and not isinstance(findings, str):
+            raise ValueError(
+                f"{list(findings)} may mean a finding for each of {batch_size} samples or all of them for every "
+                "sample: give a list of names for each sample."
+            )
         return [encoder(findings)] * batch_size  # type: ignore[arg-type]
     if len(findings) != batch_size:
         raise ValueError(f"got the findings of {len(findings)} samples for a batch of {batch_size}.")

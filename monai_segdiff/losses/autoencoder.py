@@ -30,7 +30,9 @@ def kl_divergence(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
 class AutoencoderLoss(nn.Module):
     """Reconstruction, divergence of the latent, realism of patches, and likeness in a network's features.
 
-    The weighted sum of Rombach et al. 2022 (arXiv 2112.10752, appendix G), with fixed weights. The adversarial part is
+    The parts of Rombach et al. 2022 (arXiv 2112.10752, appendix G), with fixed weights. Reconstruction is a mean over
+    pixels here, where theirs is a sum; so the same weight of the divergence counts for more, the larger the image: for
+    theirs divide it by the number of pixels. The adversarial part is
     that of least squares GANs (Mao et al. 2017, arXiv 1611.04076, equation 9) on the logits of a patch discriminator.
 
     Args:

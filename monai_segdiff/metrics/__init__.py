@@ -16,6 +16,7 @@ from monai_segdiff.metrics.memorization import (
 from monai_segdiff.metrics.others import FEWEST_OTHERS, MOST_OTHERS, other_mask_advantage
 from monai_segdiff.metrics.paired import PairedErrors, paired_errors
 from monai_segdiff.metrics.radiomics import RADIOMIC_FEATURES, radiomic_features
+from monai_segdiff.metrics.rates import exact_rate, youden_threshold
 from monai_segdiff.metrics.realism import MINIMUM_FID, MINIMUM_KID, frechet_distance, kid, kid_difference
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "detail_share",
     "dice_per_class",
     "draw_pairs",
+    "exact_rate",
     "foreground_dice",
     "frechet_distance",
     "hausdorff_per_class",
@@ -51,4 +53,5 @@ __all__ = [
     "paired_errors",
     "pixel_share",
     "radiomic_features",
+    "youden_threshold",
 ]

@@ -23,7 +23,7 @@ class FindingEmbedding(nn.Module):
     its share of the attention: train and sample with prompts of one length.
 
     Args:
-        num_findings: findings of the vocabulary, at least 1.
+        num_findings: findings of the vocabulary; 0 for data of which none are known.
         context_dim: length of the vectors.
 
     Raises:
@@ -32,8 +32,8 @@ class FindingEmbedding(nn.Module):
 
     def __init__(self, num_findings: int, context_dim: int) -> None:
         super().__init__()
-        if num_findings < 1:
-            raise ValueError(f"num_findings must be at least 1, got {num_findings}.")
+        if num_findings < 0:
+            raise ValueError(f"num_findings must not be negative, got {num_findings}.")
         self.embedding = nn.Embedding(num_findings + _SPECIAL_TOKENS, context_dim)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -86,6 +86,19 @@ def test_another_autoencoder_is_refused_by_name(copy):
     assert yaml.safe_load((copy.root / "models" / "model.yaml").read_text())["autoencoder_sha256"] in str(error.value)
 
 
+def test_weights_without_their_card_are_refused(copy, own_logging):
+    (copy.root / "models" / "model.yaml").unlink()
+    with pytest.raises(ValueError, match="without a card"):
+        load_generator(copy.root, overrides={"image_size": [16, 16]})
+
+
+def test_a_controller_of_other_data_is_refused(copy):
+    file = copy.root / "models" / "anatomy.yaml"
+    file.write_text(file.read_text().replace("intensity_range: [0.0, 1.0]", "intensity_range: [0.0, 255.0]"))
+    with pytest.raises(ValueError, match=r"anatomy\.yaml says intensity_range"):
+        load_generator(copy.root)
+
+
 @pytest.mark.parametrize("name", ["autoencoder.pt", "anatomy.pt"])
 def test_a_network_that_is_not_trained_yet_is_named(copy, name):
     (copy.root / "models" / name).unlink()
@@ -160,7 +173,7 @@ def test_the_properties_of_the_bundle_specification_are_there(trained_chest, tmp
 
 def test_training_and_inference_agree_on_the_model():
     train, inference = read("train_diffusion"), read("inference")
-    from_the_data = {"classes", "parents", "findings", "intensity_range"}
+    from_the_data = {"classes", "parents", "findings", "anatomy_prompt", "null_prob", "intensity_range"}
     from_the_autoencoder = {"autoencoder_options", "autoencoder_sha256", "scale_factor", "parameterization"}
     for name in train["model_card"]:
         assert name in inference, f"inference.yaml does not use {name} of the card"

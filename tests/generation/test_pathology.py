@@ -98,6 +98,36 @@ def test_one_region_serves_all_masks_and_a_folder_has_one_for_each(tmp_path, ill
         Pathology((), folder).file(ill[0])
 
 
+def test_ids_of_regions_follow_the_names_and_not_their_order(tmp_path, generator, ill):
+    turned = tuple(reversed(generator.findings))
+    pathology = Pathology(None, vocabulary=turned)
+    source = pixels(ill[0].region)
+    written = pathology.write(ill[0], ill[0].label, tmp_path / "region.nii.gz", generator)
+    np.testing.assert_array_equal(pixels(written), np.where(source > 0, 1 + len(turned) - source, 0))
+
+
+def test_a_region_that_does_not_lie_on_its_mask_is_refused(tmp_path, generator, ill):
+    file = tmp_path / "turned.nii.gz"
+    original = nib.load(ill[0].region)
+    nib.save(nib.Nifti1Image(original.get_fdata().astype(np.uint8), original.affine @ np.diag([-1, 1, 1, 1])), file)
+    with pytest.raises(ValueError, match=r"turned\.nii\.gz and the mask .* do not fit"):
+        generate_dataset(generator, ill[:1], tmp_path / "out", pathology=Pathology((), file), progress=False)
+
+
+def test_evaluations_are_those_of_the_sample_and_not_of_its_batch(tmp_path, generator, masks):
+    chosen = [next(m for m in masks if m.findings), next(m for m in masks if m.findings == ())]
+    generate_dataset(generator, chosen, tmp_path / "both", pathology=Pathology(None), progress=False)
+    records = json.loads((tmp_path / "both" / "manifest.json").read_text())["samples"]
+    assert [record["evaluations"] for record in records] == [12, 4]
+
+
+def test_a_model_that_has_the_mask_in_its_latents_knows_no_findings(generator):
+    from dataclasses import replace
+
+    with pytest.raises(ValueError, match="knows no findings"):
+        Pathology(("mass",)).check(replace(generator, inferer=generator.inferer._anatomy_run))
+
+
 def test_bad_input_is_named(tmp_path, generator, masks, ill, trained_bundle):
     healthy = next(mask for mask in masks if mask.findings == ())
     with pytest.raises(ValueError, match="does not know the findings nodule; it knows opacity, mass, effusion"):

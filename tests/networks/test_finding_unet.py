@@ -191,7 +191,7 @@ def test_text_encoders_of_another_width_are_refused() -> None:
         ({"cross_attention_dim": 8}, "cross_attention_dim must equal context_dim, 6"),
         ({"with_conditioning": False}, "with_conditioning cannot be off"),
         ({"num_findings": None}, "give num_findings, or a text encoder"),
-        ({"num_findings": 0}, "at least 1, got 0"),
+        ({"num_findings": -1}, "must not be negative, got -1"),
     ],
 )
 def test_contradictions_are_refused(changes: dict, message: str) -> None:

@@ -1,8 +1,14 @@
-"""The report on synthetic data sets, and the segmenter that reads them."""
+"""The report on synthetic data sets, and the networks that read them."""
 
 from __future__ import annotations
 
 from monai_segdiff.evaluation.evaluate import evaluate
+from monai_segdiff.evaluation.finding_classifier import (
+    FindingClassifier,
+    load_finding_classifier,
+    save_finding_classifier,
+)
+from monai_segdiff.evaluation.finding_training import train_finding_classifier
 from monai_segdiff.evaluation.methods import compare_methods
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.report import Report
@@ -11,6 +17,7 @@ from monai_segdiff.evaluation.training import train_segmenter
 from monai_segdiff.evaluation.view_consistency import ViewConsistency, mass_profiles, view_consistency
 
 __all__ = [
+    "FindingClassifier",
     "PairReader",
     "Report",
     "Segmenter",
@@ -18,9 +25,12 @@ __all__ = [
     "ViewConsistency",
     "compare_methods",
     "evaluate",
+    "load_finding_classifier",
     "load_segmenter",
     "mass_profiles",
+    "save_finding_classifier",
     "save_segmenter",
+    "train_finding_classifier",
     "train_segmenter",
     "view_consistency",
 ]

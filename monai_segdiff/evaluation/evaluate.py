@@ -9,6 +9,7 @@ from torch import nn
 
 from monai_segdiff.evaluation.diversity import diversity_section
 from monai_segdiff.evaluation.extras import hausdorff_extra, length_unit, pixels, pooled_shape, radiomic_extra
+from monai_segdiff.evaluation.findings import FINDINGS_HEADLINE, FindingReader, open_finding_reader
 from monai_segdiff.evaluation.inputs import Inputs, evenly, read_inputs
 from monai_segdiff.evaluation.measure import Embedded, Extra, Features, Measurements, embed, measure
 from monai_segdiff.evaluation.memorization import memorization_section
@@ -56,6 +57,7 @@ def evaluate(
     no_real_images: bool = False,
     cache_dir: str | Path | None = None,
     segmenter_images: int | None = None,
+    classifier_images: int | None = None,
     max_images: int | None = None,
     utility: bool = False,
     utility_seeds: int = 3,
@@ -68,6 +70,9 @@ def evaluate(
     segmenter and as what may have been memorized; everything else is held to the real cases of `validation` and
     `test`. Both data sets are mapped to [-1, 1] by their own `intensity_range`.
 
+    Where both data sets name the findings of their images, a classifier of these is trained on the real training cases,
+    too, and the report says how often it sees what was asked for, and what of the images before their findings changed.
+
     Args:
         real: data set folder with training and held-out cases.
         synthetic: data set folder, as `generate` writes it.
@@ -76,10 +81,11 @@ def evaluate(
             [-1, 1] to scores with background first; default: trained on the real training cases.
         extractor: TorchScript, exported program or module for FID, KID and the memorized share, images to (B, D) or
             (B, D, *spatial), which is averaged; default: the bottleneck of the segmenter.
-        seed: of the segmenters' training, of the resampling and of every draw.
+        seed: of every training, of the resampling and of every draw.
         no_real_images: leave real images out of all pictures.
-        cache_dir: where trained segmenters are kept; default: `segmenter` in the output folder.
+        cache_dir: where trained networks are kept; default: `segmenter` in the output folder.
         segmenter_images: length of each segmenter's training in images seen; default: by image size.
+        classifier_images: the same for the classifier of findings.
         max_images: use at most so many synthetic images, evenly spaced.
         utility: train segmenters on real, on synthetic and on both kinds of images, and test them on real ones.
         utility_seeds: number of such trainings of each kind.
@@ -100,9 +106,13 @@ def evaluate(
     reads = open_segmenter(
         segmenter, inputs.training, inputs.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
     )
+    findings = open_finding_reader(inputs, classifier_images, seed, cache, progress)
     features, features_name = _features(extractor, reads)
-    found = _measure(inputs, reads, features, seed, radiomics, progress)
+    found = _measure(inputs, reads, features, findings, seed, radiomics, progress)
     report = found.report(inputs, reads.name, features_name, seed, with_real=not no_real_images)
+    if findings is not None:
+        report.sections.append(findings.section(found.held, found.made, seed))
+        report.headlines = (*report.headlines, FINDINGS_HEADLINE)
     if utility:
         finite = found.made.finite
         report.sections.append(
@@ -126,7 +136,7 @@ class _Found:
         self.origins = mask_origins(inputs, made.mask_ids, held.mask_ids, seen.mask_ids if seen else ())
 
     def report(self, inputs: Inputs, segmenter: str, features: str, seed: int, with_real: bool) -> Report:
-        """All sections but that on utility, which trains."""
+        """All sections but those that need a training of their own."""
         held, made, seen = self.held, self.made, self.seen
         failed, found = failed_section(held, made)
         failures = failed_picture(inputs.synthetic_reader, made, found)
@@ -154,11 +164,20 @@ class _Found:
 
 
 def _measure(
-    inputs: Inputs, reads: Segmenter, features: Features | None, seed: int, radiomics: bool, progress: bool
+    inputs: Inputs,
+    reads: Segmenter,
+    features: Features | None,
+    findings: FindingReader | None,
+    seed: int,
+    radiomics: bool,
+    progress: bool,
 ) -> _Found:
     unit = length_unit(inputs)
     spaces: dict[str, Extra] = {"pixels": pixels, **({"radiomics": radiomic_extra} if radiomics else {})}
     extras = {"hausdorff": hausdorff_extra(len(inputs.classes), unit), **spaces}
+    real_extras, synthetic_extras = extras, extras
+    if findings is not None:
+        real_extras, synthetic_extras = extras | findings.real_extras, extras | findings.synthetic_extras
     others: tuple[OtherMasks | None, OtherMasks | None] = (None, None)
     if not inputs.within_one_patient:
         others = (
@@ -166,11 +185,18 @@ def _measure(
             draw_other_masks(inputs.generated, inputs.synthetic_reader, seed),
         )
     held = measure(
-        inputs.held_out, inputs.real_reader, reads, features, "held-out real images", progress, others[0], extras
+        inputs.held_out, inputs.real_reader, reads, features, "held-out real images", progress, others[0], real_extras
     )
     _require_finite(held)
     made = measure(
-        inputs.generated, inputs.synthetic_reader, reads, features, "synthetic images", progress, others[1], extras
+        inputs.generated,
+        inputs.synthetic_reader,
+        reads,
+        features,
+        "synthetic images",
+        progress,
+        others[1],
+        synthetic_extras,
     )
     seen = None
     if inputs.training:

@@ -117,6 +117,20 @@ class PairReader:
         file = _need(case.image, "image", case)
         return self._scaled(self._array(file)[0], file)
 
+    def region(self, case: Case) -> torch.Tensor:
+        """Read one case's region map alone, (1, *spatial) int64; 0 everywhere where it has none.
+
+        Raises:
+            ValueError: if it cannot be read, differs from the images in size, or holds values that are no ids.
+        """
+        if case.region is None:
+            return torch.zeros(self._shape or self.image(case).shape, dtype=torch.int64)
+        labels = self._array(case.region)[0]
+        self._same_as_before(labels, case.region)
+        if not np.isfinite(labels).all() or (labels != np.round(labels)).any():
+            raise ValueError(f"region map {case.region} holds values that are no ids: store whole numbers")
+        return torch.from_numpy(labels.astype(np.int64))
+
     def _scaled(self, image: np.ndarray, file: Path) -> torch.Tensor:
         self._same_as_before(image, file)
         low, high = self.intensity_range

@@ -23,6 +23,7 @@ _FORMATS = {
     "number": "{:.3f}",
     "length": "{:.2f}",
     "percent": "{:.1%}",
+    "small percent": "{:.2%}",
     "count": "{:,d}",
     "text": "{}",
     "error": "{:.4f}",
@@ -39,9 +40,9 @@ class Column:
 
     Args:
         title: heading.
-        style: "number", "length" (two decimals), "distance" (five decimals where small), "percent", "count", "seconds"
-            or "text"; "error" (four decimals) and "decibel" (two), or "error difference" and "decibel difference",
-            which show their sign.
+        style: "number", "length" (two decimals), "distance" (five decimals where small), "percent", "small percent"
+            (two decimals), "count", "seconds" or "text"; "error" (four decimals) and "decibel" (two), or "error
+            difference" and "decibel difference", which show their sign.
     """
 
     title: str

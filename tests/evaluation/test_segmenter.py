@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from monai_segdiff.evaluation import PairReader, TrainedSegmenter, load_segmenter, save_segmenter, train_segmenter
+from monai_segdiff.evaluation.fitting import default_images
 from monai_segdiff.evaluation.pairs import batches
-from monai_segdiff.evaluation.training import segmenter_images
 from monai_segdiff.metrics import dice_per_class
 
 
@@ -103,10 +103,10 @@ def test_levels_leave_a_small_bottleneck(size, levels):
 
 
 def test_default_length_sees_about_as_many_pixels_at_every_size():
-    assert segmenter_images((64, 64)) == 16_000
-    assert segmenter_images((128, 128)) == 4000
-    assert segmenter_images((16, 16)) == 16_000
-    assert segmenter_images((128, 128, 128)) == 1000
+    assert default_images((64, 64)) == 16_000
+    assert default_images((128, 128)) == 4000
+    assert default_images((16, 16)) == 16_000
+    assert default_images((128, 128, 128)) == 1000
 
 
 def test_no_training_cases(reader, tmp_path):

@@ -94,7 +94,7 @@ def generate_dataset(
         work.root,
         work.header(),
         len(masks) * per_mask,
-        [file for mask in masks for file in (mask.image, mask.label, pathology and pathology.file(mask))],
+        [file for mask in masks for file in (mask.image, mask.label, pathology.file(mask) if pathology else None)],
         work.make,
         work.finish,
         batch_size=batch_size,

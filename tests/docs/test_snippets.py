@@ -21,21 +21,18 @@ from PIL import Image
 
 from monai_segdiff import bundle_path
 from monai_segdiff.__main__ import _parser
-from monai_segdiff.data import BreastPhantom, CTPhantom
+from monai_segdiff.data import BreastPhantom, ChestPhantom, CTPhantom, read_dataset
 
 from .pages import ROOT, blocks, commands, page_id, pages
 
 PYTHON_PAGES = [page for page in pages() if any(b.language == "python" for b in blocks(page))]
 SHELL_LINES = [
-    pytest.param(command, page, id=f"{page_id(page)}:{block.line}:{number}")
+    pytest.param(command, page, block.text, id=f"{page_id(page)}:{block.line}:{number}")
     for page in pages()
     for block in blocks(page)
     if block.language in ("bash", "shell", "sh", "console")
     for number, command in enumerate(commands(block))
 ]
-
-# Pages outside of a bundle whose commands run in another one than ct_organ.
-BUNDLES: dict[str, str] = {}
 
 # Commands that this test knows nothing about beyond their names.
 OTHER_COMMANDS = {"cd", "cp", "git", "mkdir", "tensorboard", "pip", "source", ".venv/bin/pre-commit"}
@@ -118,6 +115,34 @@ def _duke(folder: Path) -> None:
         nrrd.write(str(masks / f"Segmentation_{patient}_Dense_and_Vessels.seg.nrrd"), array, header)
 
 
+def _mimic(folder: Path) -> None:
+    """Six patients under MIMIC-CXR-JPG's file names, one of them with a lateral image."""
+    root = folder / "mimic-cxr-jpg"
+    (root / "masks").mkdir(parents=True)
+    findings = [
+        "Atelectasis",
+        "Cardiomegaly",
+        "Consolidation",
+        "Edema",
+        "Pleural Effusion",
+        "Pneumothorax",
+        "No Finding",
+    ]
+    labels = [",".join(["subject_id", "study_id", *findings])]
+    views = ["dicom_id,subject_id,study_id,ViewPosition"]
+    for number in range(6):
+        patient, study, name = 10000001 + number, 50000001 + number, f"abc-{number}"
+        image, mask, _ = ChestPhantom(number).render((48, 48))
+        file = root / f"files/p10/p{patient}/s{study}/{name}.jpg"
+        file.parent.mkdir(parents=True)
+        Image.fromarray((255 * image.clip(0, 1)).astype(np.uint8)).save(file)
+        Image.fromarray(mask.astype(np.uint8)).save(root / "masks" / f"{name}.png")
+        labels.append(f"{patient},{study}," + (",,,,1.0,," if number % 2 else ",,,,,,1.0"))
+        views += [f"{name},{patient},{study},{'PA' if number % 3 else 'AP'}", f"{name}-l,{patient},{study},LATERAL"]
+    (root / "mimic-cxr-2.0.0-chexpert.csv").write_text("\n".join(labels))
+    (root / "mimic-cxr-2.0.0-metadata.csv").write_text("\n".join(views))
+
+
 def _data_page(folder: Path) -> None:
     _xrays(folder)
     _legs(folder)
@@ -126,6 +151,7 @@ def _data_page(folder: Path) -> None:
 FIXTURES: dict[str, Callable[[Path], None]] = {
     "docs/data.md": _data_page,
     "bundles/breast_mri/docs/README.md": _duke,
+    "bundles/chest_xray/docs/README.md": _mimic,
     "bundles/ct_organ/docs/README.md": _ct_org,
 }
 
@@ -194,12 +220,28 @@ def test_duke_set_up_keeps_the_classes_in_their_places(tmp_path: Path, monkeypat
     assert patients == {"Breast_MRI_002", "Breast_MRI_021"}
 
 
+def test_mimic_set_up_splits_by_patient_and_knows_the_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _mimic(tmp_path)
+    for block in blocks(ROOT / "bundles/chest_xray/docs/README.md"):
+        if block.language == "python":
+            exec(block.text, {"__name__": "__main__"})
+    dataset = read_dataset("mimic_256")
+    cases = {case.id: case for split in dataset.splits.values() for case in split}
+    assert {case.patient for case in cases.values()} == {str(10000001 + number) for number in range(6)}
+    assert dataset.split_kind == "by patient"
+    assert cases["abc-1"].findings == ("Pleural Effusion",)
+    assert cases["abc-2"].findings == ()
+
+
 def test_pages_show_commands() -> None:
     assert len(SHELL_LINES) > 30
 
 
-@pytest.mark.parametrize(("command", "page"), SHELL_LINES)
-def test_shell_commands_exist(command: str, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("command", "page", "block"), SHELL_LINES)
+def test_shell_commands_exist(
+    command: str, page: Path, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = shlex.split(command, comments=True)
     while "=" in words[0] and not words[0].startswith("-"):
         words = words[1:]  # environment variables
@@ -216,7 +258,7 @@ def test_shell_commands_exist(command: str, page: Path, tmp_path: Path, monkeypa
         assert "-m" in words, f"{command!r} runs no module"
         module, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2 :]
         if module == "monai.bundle":
-            _check_bundle(arguments, _bundle_of(page))
+            _check_bundle(arguments, _bundle_of(page, block))
             return
         package = module.split(".")[0] if module.startswith("benchmarks.") else module
         assert package in MODULES, f"{command!r} runs {module}, which this test does not know"
@@ -251,9 +293,12 @@ def _check_sphinx(words: list[str]) -> None:
     assert (ROOT / words[-2] / "conf.py").is_file()
 
 
-def _bundle_of(page: Path) -> str:
-    """The bundle in whose folder the commands of a page run."""
-    return page.parents[1].name if page.is_relative_to(ROOT / "bundles") else BUNDLES.get(page_id(page), "ct_organ")
+def _bundle_of(page: Path, block: str) -> str:
+    """The bundle in whose folder the commands of a block run: the one that is copied there, or ct_organ."""
+    if page.is_relative_to(ROOT / "bundles"):
+        return page.parents[1].name
+    copied = re.search(r"copy_bundle\('(\w+)'", block)
+    return copied.group(1) if copied else "ct_organ"
 
 
 def _check_bundle(words: list[str], bundle: str) -> None:

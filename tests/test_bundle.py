@@ -24,7 +24,7 @@ def test_a_bundle_is_found_by_name_and_by_folder(make_bundle, tmp_path, monkeypa
 
 
 def test_an_unknown_bundle_names_the_known_ones(tmp_path):
-    known = "breast_mri, ct_organ, knee_drr"
+    known = "breast_mri, chest_xray, ct_organ, knee_drr"
     with pytest.raises(FileNotFoundError, match=rf"no bundle 'mars': give one of {known}, .*configs/metadata\.json"):
         bundle_path("mars")
     with pytest.raises(FileNotFoundError, match="no bundle"):

@@ -137,7 +137,7 @@ def _anatomy(args: argparse.Namespace, dataset: SegmentationDataset, judge: Judg
         sampled = sample(_generator(name, args), chosen, args.work / "images" / name, batch_size=args.batch_size)
         measured = judge.measure(sampled.cases, name)
         cells, lungs = anatomy_row(sampled, measured, judge, reference)
-        reference = lungs if reference is None else reference
+        reference = lungs if name == "xreal" else reference
         made.append(sampled.cases[:8])
         results.add(name, cells)
     picture = args.output.with_name(f"{args.output.name}_anatomy.png")

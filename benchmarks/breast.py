@@ -36,7 +36,7 @@ class Variant:
     label: str
     overlays: Sequence[str] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    conditioning: str = "concat"
+    conditioning: str = "spade"
     base_overlays: Sequence[str] = ()
 
 

@@ -7,6 +7,7 @@ Stages: `data` makes phantoms and segmenter, `train` trains (several processes m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchmarks.breast import Trained, Variant, data_settings, held_out_masks, parser, run_stages
 from benchmarks.common import Cell, Column, Results, Table, chosen_device, say
@@ -15,18 +16,20 @@ from benchmarks.seeds import Criterion, over_seeds, ranking, value_of
 from monai_segdiff.data import Case
 from monai_segdiff.metrics import Estimate, bootstrap_mean
 
+
+def _concatenated(how: str, **overrides: Any) -> Variant:
+    return Variant(f"concatenation, {how}", ["concat.yaml"], overrides, "concat")
+
+
 RIVALS = {
-    "one_hot": Variant("concatenation, one-hot with known flags (default)"),
-    "one_hot_no_flags": Variant("concatenation, one-hot without known flags", overrides={"known_flags": False}),
-    "ordinal": Variant("concatenation, ids / 255 in one channel (as published)", overrides={"encoding": "ordinal"}),
-    "bits": Variant("concatenation, bits with known flags", overrides={"encoding": "bits"}),
-    "spade": Variant("SPADE as in MONAI", ["spade.yaml"], conditioning="spade"),
-    "spade_plain": Variant(
-        "SPADE, scale and shift not normalized (as published)",
-        ["spade.yaml"],
-        {"spade_normalize_modulation": False},
-        "spade",
+    "spade": Variant("SPADE, one-hot with known flags (default)"),
+    "spade_normalized": Variant(
+        "SPADE, scale and shift normalized as in MONAI", overrides={"spade_normalize_modulation": True}
     ),
+    "one_hot": _concatenated("one-hot with known flags"),
+    "one_hot_no_flags": _concatenated("one-hot without known flags", known_flags=False),
+    "ordinal": _concatenated("ids / 255 in one channel (as published)", encoding="ordinal"),
+    "bits": _concatenated("bits with known flags", encoding="bits"),
     "controlnet": Variant(
         "ControlNet on a frozen unconditional network, half of the time each",
         ["controlnet.yaml"],
@@ -39,7 +42,7 @@ CRITERIA = (Criterion("failed", False), Criterion("dice", True), Criterion("kid"
 _MEASURED = ("failed", "dice", "share", "kid")
 _TEXT = (
     "The same trainer, data, time, sampler, held-out masks and judge; only how the mask enters the network differs. "
-    "SPADE and ControlNet get the default's one-hot mask with known flags. All learn on masks of which classes were "
+    "SPADE and ControlNet get the one-hot mask with known flags. All learn on masks of which classes were "
     "removed, and are judged on whole ones. The learning rate is constant after its warm-up; time is counted from the "
     "first iteration, and that of ControlNet's frozen network is part of its own."
 )

@@ -7,21 +7,25 @@ Stages: `data` makes the phantoms, `train` trains (XReal's three networks one af
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from benchmarks.common import Cell, Column, Results, Table, arguments, say
 from benchmarks.quality import COLUMNS, Judge, Sampled, sample
+from benchmarks.xreal_pathology import CLASSIFIER, EDITS, NONE, Edits, classifier_row, draw_edits, edit_rows
 from benchmarks.xreal_trainings import RIVALS, XREAL, facts_of_all, train_all
-from monai_segdiff.data import Case, SegmentationDataset, load_image, make_chest_phantoms
+from monai_segdiff.data import Case, SegmentationDataset, make_chest_phantoms
+from monai_segdiff.evaluation import train_finding_classifier
 from monai_segdiff.evaluation.measure import Measurements
-from monai_segdiff.generation import Pathology, TrainedGenerator, load_generator
+from monai_segdiff.generation import TrainedGenerator, load_generator
 from monai_segdiff.metrics import bootstrap_mean, paired_errors
 
 LUNGS = ("lung_right", "lung_left")
 _STEPS = {"xreal": 100, "xreal_20": 20}
+_ALL = "all"  # the row of all edits taken together
 _LABELS = {
     "xreal": "XReal, 100 steps",
     "xreal_20": "XReal, 20 steps",
@@ -34,15 +38,13 @@ _ANATOMY = {
     **COLUMNS,
     "difference": Column("Dice to lungs minus that of 100 steps, paired", "{:+.4f}"),
 }
-_PATHOLOGY = {
-    "outside": Column("mean change outside the region", "{:.3%}"),
-    "own": Column("of which the autoencoder's own error", "{:.3%}"),
-    "excess": Column("beyond it", "{:+.3%}"),
-    "inside": Column("mean change inside", "{:.2%}"),
-    "failed": COLUMNS["failed"],
-    "evaluations": COLUMNS["evaluations"],
-    "images": COLUMNS["images"],
-}
+_EDIT_NOTES = [
+    "Regions and findings are those of held-out phantoms; images begin at the anatomy that their masks give.",
+    "Changes are absolute differences to that anatomy as a share of the range. Outside the region an image is the "
+    "anatomy after autoencoder and back: that error is the autoencoder's own.",
+    "Seen: by a classifier that was trained on training patients. Surest inside: the pixel in which it is surest of "
+    "the finding lies in the region, widened by one latent.",
+]
 _AUTOENCODER = {
     "psnr": Column("PSNR in dB", "{:.2f}"),
     "mae": Column("MAE", "{:.4f}"),
@@ -89,32 +91,6 @@ def anatomy_row(
     return cells, lungs
 
 
-def changes(
-    images: torch.Tensor, anatomies: torch.Tensor, regions: torch.Tensor, rebuilt: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """How much each image differs from its anatomy, as a share of the range.
-
-    Args:
-        images: (N, 1, *spatial), in a range of length 1.
-        anatomies: the images before the findings.
-        regions: where the findings were allowed, 0 or 1.
-        rebuilt: the anatomies after autoencoder and back.
-
-    Returns:
-        (N,) each: mean absolute change ``outside`` and ``inside``, and the autoencoder's ``own`` error outside.
-    """
-    outside, axes = 1 - regions, tuple(range(1, images.ndim))
-
-    def mean(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        return (values.abs() * where).sum(axes) / where.sum(axes)
-
-    return {
-        "outside": mean(images - anatomies, outside),
-        "own": mean(rebuilt - anatomies, outside),
-        "inside": mean(images - anatomies, regions),
-    }
-
-
 def _generator(name: str, args: argparse.Namespace) -> TrainedGenerator:
     values = {"seed": args.seed, "device": "$torch.device('cpu')"}
     if name == "image_space":
@@ -146,44 +122,67 @@ def _anatomy(args: argparse.Namespace, dataset: SegmentationDataset, judge: Judg
 
 
 def _pathology(args: argparse.Namespace, dataset: SegmentationDataset, judge: Judge) -> None:
-    generator = _generator("xreal", args)
-    rows = {name: f"{name}, in its region" for name in dataset.findings} | {"none": "no finding, in these regions"}
-    notes = ["Regions and findings are those of held-out phantoms; images begin at the anatomy that their masks give."]
-    results = _results(args, dataset, "pathology", _PATHOLOGY, rows, notes)
     every = [case for case in dataset.splits["test"] if case.findings and case.region]
-    for name in rows:
-        cases = [case for case in every if case.findings == (name,)] if name != "none" else every
-        cases = cases[: args.few_masks]
-        findings = () if name == "none" else (name,)
-        folder = args.work / "images" / f"finding_{name}"
-        sampled = sample(generator, cases, folder, batch_size=args.batch_size, pathology=Pathology(findings))
-        measured = judge.measure(sampled.cases, name)
-        figures = _changes_of(sampled.cases, cases, folder, generator, dataset)
-        cells: dict[str, Cell] = {
-            key: bootstrap_mean(values, measured.patients, seed=judge.seed) for key, values in figures.items()
-        }
-        cells["excess"] = bootstrap_mean(figures["outside"] - figures["own"], measured.patients, seed=judge.seed)
-        cells |= {key: value for key, value in judge.cells(sampled, measured).items() if key in _PATHOLOGY}
+    masks = {name: [case for case in every if case.findings == (name,)][: args.few_masks] for name in dataset.findings}
+    masks[NONE] = every[: args.few_masks]
+    labels = {name: f"{name}, in its region" for name in dataset.findings}
+    labels[NONE] = "empty prompt, in these regions; seen: each of the findings"
+    table = {
+        f"{name}/{steps}": f"{label}, {steps} + {steps} steps"
+        for name, label in labels.items()
+        for steps in _STEPS.values()
+    }
+    classifier = train_finding_classifier(
+        dataset.splits["training"], judge.reader, dataset.findings, cache_dir=args.work / "segmenters", device="cpu"
+    )
+    results = _results(args, dataset, "pathology", EDITS, table, _EDIT_NOTES)
+    fewer = {"lungs": EDITS["lungs"], "difference": _ANATOMY["difference"]}
+    fewer |= {key: EDITS[key] for key in ("evaluations", "images")}
+    rows = {f"{_ALL}/{steps}": f"{steps} + {steps} steps" for steps in _STEPS.values()}
+    results.tables = [
+        Table("The classifier, on held-out phantoms", CLASSIFIER, {name: name for name in dataset.findings}),
+        *results.tables,
+        Table("Fewer evaluations, all edits", fewer, rows),
+    ]
+    for name, cells in classifier_row(classifier, dataset.splits["test"], judge).items():
         results.add(name, cells)
+    lungs: dict[str, torch.Tensor] = {}
+    for method, steps in _STEPS.items():
+        generator = _generator(method, args)
+        edits = {
+            name: draw_edits(
+                generator, name, cases, args.work / "images" / f"{name}_{steps}", judge, dataset, args.batch_size, LUNGS
+            )
+            for name, cases in masks.items()
+        }
+        for name, cells in edit_rows(edits, classifier, generator, judge).items():
+            results.add(f"{name}/{steps}", cells)
+        lungs[method] = torch.cat([edit.lungs for edit in edits.values()])
+        patients = [patient for edit in edits.values() for patient in edit.measured.patients]
+        row: dict[str, Cell] = {
+            "lungs": bootstrap_mean(lungs[method], patients, seed=judge.seed),
+            "evaluations": max(edit.sampled.evaluations for edit in edits.values()),
+            "images": len(patients),
+        }
+        if method != "xreal":
+            row["difference"] = bootstrap_mean(lungs[method] - lungs["xreal"], patients, seed=judge.seed)
+        results.add(f"{_ALL}/{steps}", row)
+        if method == "xreal":
+            _draw_edits(edits, args.output, judge, results)
 
 
-def _changes_of(
-    made: Sequence[Case], masks: Sequence[Case], folder: Path, generator: TrainedGenerator, dataset: SegmentationDataset
-) -> dict[str, torch.Tensor]:
-    assert dataset.intensity_range is not None
-    low, high = dataset.intensity_range
-
-    def read(file: Path | None) -> torch.Tensor:
-        assert file is not None
-        return (load_image(file).as_tensor().float() - low) / (high - low)
-
-    images = torch.stack([read(case.image) for case in made])
-    anatomies = torch.stack([read(folder / "anatomyTr" / case.image.name) for case in made if case.image])
-    regions = torch.stack([(load_image(case.region).as_tensor() > 0).float() for case in masks if case.region])
-    space = generator.inferer.latent_space
-    with torch.no_grad():
-        rebuilt = torch.cat([space.decode(space.encode(2 * part - 1)) for part in anatomies.split(32)])
-    return changes(images, anatomies, regions, (rebuilt.clamp(-1, 1) + 1) / 2)
+def _draw_edits(edits: Mapping[str, Edits], output: Path, judge: Judge, results: Results) -> None:
+    for name, edit in edits.items():
+        made = edit.sampled.cases[:8]
+        before = [
+            replace(case, image=case.image.parent.parent / "anatomyTr" / case.image.name) for case in made if case.image
+        ]
+        picture = output.with_name(f"{output.name}_{name}.png")
+        judge.picture(edit.masks[:8], [before, made], picture)
+        results.show(
+            picture,
+            f"Prompt: {name}. From the top: mask, real image, drawn anatomy, the same with the prompt in the region",
+        )
 
 
 def _autoencoder(args: argparse.Namespace, dataset: SegmentationDataset, judge: Judge) -> None:

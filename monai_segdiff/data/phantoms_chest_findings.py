@@ -11,15 +11,15 @@ __all__ = ["CHEST_PHANTOM_FINDINGS", "ChestFinding"]
 
 CHEST_PHANTOM_FINDINGS = ("opacity", "mass", "effusion")
 
-_CLEARANCE = {"opacity": 24.0, "mass": 5.0}  # mm from the middle, or the edge, to the lung's border
+_CLEARANCE = {"opacity": 24.0, "mass": 7.0}  # mm from the middle, or the edge, to the lung's border
 
 
 class ChestFinding:
     """One finding at its place in a lung.
 
-    - `opacity`: an ill-defined patch of 60 to 96 mm, densest in its middle and uneven, in which the lung holds fluid
+    - `opacity`: an ill-defined patch of 72 to 108 mm, densest in its middle and uneven, in which the lung holds fluid
       instead of air;
-    - `mass`: a round solid body of 25 to 45 mm with a sharp edge;
+    - `mass`: a round solid body of 32 to 50 mm with a sharp edge;
     - `effusion`: fluid between lung and chest wall that hides the costophrenic angle; its upper edge is a meniscus,
       high at the wall and low towards the middle.
 
@@ -40,7 +40,7 @@ class ChestFinding:
         u = rng.uniform
         self.name, self._anatomy = name, anatomy
         self.side = int(rng.choice((1, -1)))
-        low, high = {"opacity": (30, 48), "mass": (12.5, 22.5), "effusion": (80, 124)}[name]
+        low, high = {"opacity": (36, 54), "mass": (16, 25), "effusion": (80, 124)}[name]
         self.radius = float(u(low, high))
         self._aspect, self._density = np.exp(u(-0.2, 0.2)), u(0.85, 1.15)
         self._uneven = WaveField(rng, (28, 60), 8)
@@ -95,10 +95,10 @@ class ChestFinding:
         if self.name == "mass":
             share = np.clip(1 + outline / self.radius, 0, 1)
             # Solid and partly calcified, so denser than its size in soft tissue.
-            thickness = 0.1 * 2 * self.radius * 1.5 * np.sqrt(1 - share**4)
+            thickness = 0.1 * 2 * self.radius * 2.0 * np.sqrt(1 - share**4)
         elif self.name == "effusion":
             thickness = 0.85 * lung * np.clip(-outline / 8, 0, 1)
         else:
             depth = np.clip(-outline / (0.8 * self.radius), 0, 1)
-            thickness = 0.65 * lung * depth**2 * (3 - 2 * depth)
+            thickness = 0.6 * lung * depth**2 * (3 - 2 * depth)
         return np.asarray(self._density * thickness * inside, dtype=np.float32)

@@ -95,7 +95,7 @@ def test_rivals_from_the_command_line_in_lanes(work: Path, own_logging, monkeypa
     assert rows["one_hot"]["rank"] >= 1
     assert rows["one_hot/0"]["weights"] != rows["one_hot/1"]["weights"]
     assert rows["controlnet"]["parameters"] > rows["one_hot"]["parameters"]
-    assert "| concatenation, one-hot with known flags (default) [one_hot] |" in page
+    assert "| concatenation, one-hot with known flags [one_hot] |" in page
     assert Image.open(work / "out" / "rivals.png").width >= 4 * 96
 
 
@@ -140,7 +140,7 @@ def test_what_is_not_trained_is_not_compared(tmp_path: Path) -> None:
 
 
 def test_the_rivals_are_told_the_mask_in_ways_that_differ_as_their_labels_say() -> None:
-    assert rivals.RIVALS["one_hot"].overrides == {}
-    assert not rivals.RIVALS["one_hot"].overlays
+    assert rivals.RIVALS["spade"].overrides == {}
+    assert not rivals.RIVALS["spade"].overlays
     assert {variant.conditioning for variant in rivals.RIVALS.values()} == {"concat", "spade", "controlnet"}
     assert all(bool(v.base_overlays) == (v.conditioning == "controlnet") for v in rivals.RIVALS.values())

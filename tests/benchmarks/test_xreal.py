@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.xreal import changes, lung_dice
+from benchmarks.xreal import lung_dice
+from benchmarks.xreal_pathology import changes, peaks_inside
 from monai_segdiff.evaluation.measure import Measurements
 
 
@@ -25,3 +26,13 @@ def test_dice_to_lungs_is_the_mean_of_both_and_leaves_the_heart_out() -> None:
     object.__setattr__(measured, "dice", torch.tensor([[0.9, 0.1, 0.7], [float("nan"), 0.2, 0.6]]))
     found = lung_dice(measured, ["lung_right", "heart", "lung_left"])
     assert found.tolist() == pytest.approx([0.8, 0.6])
+
+
+def test_the_surest_pixel_counts_in_the_region_and_a_little_beside_it() -> None:
+    odds = torch.zeros(3, 8, 8)
+    regions = torch.zeros(3, 8, 8)
+    regions[:, :3] = 1
+    for image, row in enumerate((2, 4, 7)):
+        odds[image, row, 5] = 1
+    assert peaks_inside(odds, regions, 0).tolist() == [True, False, False]
+    assert peaks_inside(odds, regions, 2).tolist() == [True, True, False]

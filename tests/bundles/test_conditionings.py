@@ -12,7 +12,7 @@ from monai.bundle import run
 from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
 from monai_segdiff.networks import MaskConcatUNet, MaskControlNet, MaskSPADEUNet, UnconditionalUNet
 
-OVERLAYS = ("unconditional", "controlnet", "spade")
+OVERLAYS = ("unconditional", "controlnet", "concat")
 KINDS = {
     "concat": MaskConcatUNet,
     "spade": MaskSPADEUNet,
@@ -60,7 +60,7 @@ def test_inference_finds_network_and_weights(bundle, conditioning, tmp_path):
 
 
 def test_the_card_is_enough_for_the_inference_configuration(bundle, tmp_path, own_logging):
-    files = [*bundle.config("inference.yaml"), str(bundle.root / "models" / "spade" / "model.yaml")]
+    files = [*bundle.config("inference.yaml"), str(bundle.root / "models" / "concat" / "model.yaml")]
     masks = collect_masks(bundle.overrides["dataset_dir"])
     with own_logging():
         run(
@@ -96,7 +96,7 @@ def test_controlnet_without_its_base_says_what_is_missing(parser_of, tmp_path):
     assert f"no weights at {tmp_path}/models/unconditional/model.pt: train first" in str(raised.value.__cause__)
 
 
-@pytest.mark.parametrize("conditioning", ["controlnet", "spade"])
+@pytest.mark.parametrize("conditioning", ["controlnet", "concat"])
 def test_guidance_works_with_every_way_to_condition(bundle, conditioning):
     mask = collect_masks(bundle.overrides["dataset_dir"])[0]
     made = {}

@@ -154,8 +154,8 @@ def test_findings_differ_in_size_place_and_edge(edits: dict, phantoms: list[Ches
     for index, phantom in enumerate(phantoms[:40]):
         pixel = (phantom.extent / 64) ** 2
         area = {name: float((edits[name][index][2] > 0).sum() * pixel) for name in CHEST_PHANTOM_FINDINGS}
-        assert np.pi * 12.5**2 * 0.75 < area["mass"] < np.pi * 22.5**2 * 1.15, "25 to 45 mm"
-        assert area["opacity"] > 2000 > 1.2 * area["mass"], "square mm"
+        assert np.pi * 16**2 * 0.75 < area["mass"] < np.pi * 25**2 * 1.15, "32 to 50 mm"
+        assert area["opacity"] > 2400 > area["mass"], "square mm"
         assert area["effusion"] > 800
     edge = {}
     for name in ("mass", "opacity"):

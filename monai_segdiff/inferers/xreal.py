@@ -13,9 +13,16 @@ from monai_segdiff.inferers.calling import Network, evaluating, local_module, ne
 from monai_segdiff.inferers.constraints import BlendConstraint
 from monai_segdiff.inferers.guidance import MaskGuidance
 from monai_segdiff.inferers.latent import LatentSamplingInferer
-from monai_segdiff.inferers.xreal_inputs import Findings, edit_prompts, edit_regions, mask_values, organs
+from monai_segdiff.inferers.xreal_inputs import (
+    Findings,
+    edit_prompts,
+    edit_regions,
+    free_latents,
+    mask_values,
+    organs,
+)
 from monai_segdiff.networks import LatentSpace
-from monai_segdiff.transforms import EncodeFindings
+from monai_segdiff.transforms import PromptEncoder
 
 __all__ = ["XRealInferer"]
 
@@ -44,7 +51,7 @@ class XRealInferer(Inferer):
         latent_space: the autoencoder on whose latents it was trained.
         controller: the anatomy controller: ``controller.reconstruct(masks)`` gives images, (B, 1, *spatial) both. It is
             moved to the network's device.
-        findings: the vocabulary of the prompts.
+        findings: makes prompts of names: ``EncodeFindings``, or what goes with a text encoder of your own.
         sampler: name in ``monai_segdiff.diffusion.SAMPLERS``; the paper's DDIM with eta = 1 is ``"ddpm"``.
         num_steps: steps of the anatomy run, one evaluation of the network each.
         pathology_steps: steps of the pathology run, two evaluations each; by default ``num_steps``.
@@ -79,7 +86,7 @@ class XRealInferer(Inferer):
         parameterization: Parameterization,
         latent_space: LatentSpace,
         controller: Any,
-        findings: EncodeFindings,
+        findings: PromptEncoder,
         *,
         sampler: str | Callable[..., torch.Tensor] = "ddpm",
         num_steps: int = 100,
@@ -148,8 +155,8 @@ class XRealInferer(Inferer):
 
         Raises:
             ValueError: for masks with a gray level that was not trained, an unknown finding, a region that is empty, of
-                another size or outside of 0 and 1, or one of finding and region without the other; the message names
-                the sample.
+                another size, outside of 0 and 1 or too small for a latent, or one of finding and region without the
+                other; the message names the sample.
         """
         network = local_module(network)
         masks = mask_values(inputs, None if self.levels is None else (self.background, *self.levels))
@@ -157,6 +164,9 @@ class XRealInferer(Inferer):
         prompts = edit_prompts(self.prompt if findings is None else findings, batch_size, self.findings)
         given = self.region if regions is None else regions
         edited = edit_regions(given, [prompt is not None for prompt in prompts], masks.shape)
+        rows = [row for row, prompt in enumerate(prompts) if prompt is not None]
+        latent_size = self.latent_space.latent_shape(image_size)[1:]
+        free = None if edited is None else free_latents(edited, latent_size, rows)
         numbers = sample_indices(indices, batch_size, self.next_index)
         self._anatomy_run.image_size = self._pathology_run.image_size = image_size
         self._anatomy_run.seed, self._pathology_run.seed = self.seed, mix_seed(self.seed, _PATHOLOGY_STREAM)
@@ -164,11 +174,10 @@ class XRealInferer(Inferer):
         images = self._draw_anatomy(masks.to(network_device(network, masks.device)), network, numbers)
         self.anatomy = images
         self.evaluations = self.anatomy_evaluations = self._anatomy_run.evaluations
-        if edited is not None:
-            rows = [row for row, prompt in enumerate(prompts) if prompt is not None]
+        if free is not None:
             condition = torch.stack([prompt for prompt in prompts if prompt is not None])
             images = images.clone()
-            images[rows] = self._edit(images[rows], edited, condition, network, [numbers[row] for row in rows])
+            images[rows] = self._edit(images[rows], free, condition, network, [numbers[row] for row in rows])
             self.evaluations += self._pathology_run.evaluations
         if indices is None:
             self.next_index += batch_size
@@ -188,12 +197,10 @@ class XRealInferer(Inferer):
     def _edit(
         self,
         anatomy: torch.Tensor,
-        regions: torch.Tensor,
+        free: torch.Tensor,
         prompts: torch.Tensor,
         network: Network,
         indices: Sequence[int],
     ) -> torch.Tensor:
-        latent_size = self.latent_space.latent_shape(anatomy.shape[2:])[1:]
-        free = torch.nn.functional.interpolate(regions, tuple(latent_size), mode="area")
-        hold = BlendConstraint(anatomy, free.clamp(0.0, 1.0), restore_level=self.restore_level)
+        hold = BlendConstraint(anatomy, free, restore_level=self.restore_level)
         return self._pathology_run(prompts, network, indices, constraints=[hold])

@@ -8,12 +8,13 @@ from typing import TypeAlias
 import torch
 from monai.utils import convert_to_tensor
 
-from monai_segdiff.transforms import EncodeFindings
+from monai_segdiff.transforms import PromptEncoder
 
-__all__ = ["Findings", "edit_prompts", "edit_regions", "mask_values", "organs"]
+__all__ = ["Findings", "edit_prompts", "edit_regions", "free_latents", "mask_values", "organs"]
 
 Findings: TypeAlias = str | Sequence[str] | Sequence[str | Sequence[str] | None] | torch.Tensor
 
+_LEAST_FREE = 0.25  # of a latent; one that is less free than that hardly changes
 _SAME_LEVEL = 1e-4  # gray levels that went through files and float32 differ less, levels of two classes more
 
 
@@ -68,14 +69,14 @@ def organs(masks: torch.Tensor, background: float, outside: float, latent_size: 
     return outside + (1.0 - outside) * torch.nn.functional.interpolate(inside, tuple(latent_size), mode="area")
 
 
-def edit_prompts(findings: Findings | None, batch_size: int, encoder: EncodeFindings) -> list[torch.Tensor | None]:
+def edit_prompts(findings: Findings | None, batch_size: int, encoder: PromptEncoder) -> list[torch.Tensor | None]:
     """Encode what is to be put into each sample.
 
     Args:
         findings: names of findings, the same for all samples; or a sequence with one such list for each sample, or
             ``None`` where there is no edit; or encoded prompts (B, L), of which a null prompt is no edit.
         batch_size: number of samples.
-        encoder: the vocabulary.
+        encoder: makes prompts of names.
 
     Returns:
         For each sample its prompt (L,), or ``None`` where it is not edited.
@@ -145,16 +146,41 @@ def edit_regions(regions: torch.Tensor | None, edited: Sequence[bool], shape: Se
     return each[list(edited)] if any(edited) else None
 
 
+def free_latents(regions: torch.Tensor, latent_size: Sequence[int], samples: Sequence[int]) -> torch.Tensor:
+    """Bring regions to the latents, by the mean over the pixels of each block.
+
+    Args:
+        regions: 0 to 1, (n, 1, *spatial).
+        latent_size: spatial shape of the latents.
+        samples: number of each in its batch, for messages.
+
+    Returns:
+        How free each latent is, (n, 1, *latent_size), 0 to 1.
+
+    Raises:
+        ValueError: where a region takes less than a quarter of any latent: nothing could appear there.
+    """
+    free = torch.nn.functional.interpolate(regions, tuple(latent_size), mode="area").clamp(0.0, 1.0)
+    for sample, most in zip(samples, free.flatten(1).amax(dim=1).tolist(), strict=True):
+        if most < _LEAST_FREE:
+            block = "x".join(str(pixels // cells) for pixels, cells in zip(regions.shape[2:], latent_size, strict=True))
+            raise ValueError(
+                f"the region of sample {sample} takes at most {most:.0%} of the {block} pixels of a latent, too little "
+                "for anything to appear: make it larger."
+            )
+    return free
+
+
 def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{float(value):g}" for value in values)
 
 
-def _encoded_prompts(tokens: torch.Tensor, batch_size: int, encoder: EncodeFindings) -> list[torch.Tensor | None]:
+def _encoded_prompts(tokens: torch.Tensor, batch_size: int, encoder: PromptEncoder) -> list[torch.Tensor | None]:
     plain = convert_to_tensor(tokens, dtype=torch.float32, track_meta=False)
     if tuple(plain.shape) != (batch_size, encoder.length):
         raise ValueError(f"encoded findings must be {(batch_size, encoder.length)}, got shape {tuple(plain.shape)}.")
-    largest = len(encoder.vocabulary) + 1
+    limit = float("inf") if encoder.num_tokens is None else encoder.num_tokens - 1
     for sample, ids in enumerate(plain):
-        if not bool(((ids == ids.round()) & (ids >= 0) & (ids <= largest)).all()):
-            raise ValueError(f"the findings of sample {sample} are {ids.tolist()}, but ids go from 0 to {largest}.")
+        if not bool(((ids == ids.round()) & (ids >= 0) & (ids <= limit)).all()):
+            raise ValueError(f"the findings of sample {sample} are {ids.tolist()}, but ids go from 0 to {limit}.")
     return [ids if bool(ids.any()) else None for ids in plain]

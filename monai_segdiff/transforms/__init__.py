@@ -14,7 +14,13 @@ from monai_segdiff.transforms.concat import ConcatMask, ConcatMaskD, ConcatMaskd
 from monai_segdiff.transforms.contour import SegmentContour, SegmentContourD, SegmentContourd, SegmentContourDict
 from monai_segdiff.transforms.drr import ProjectDRR, ProjectDRRD, ProjectDRRd, ProjectDRRDict
 from monai_segdiff.transforms.encoding import EncodeMask, EncodeMaskD, EncodeMaskd, EncodeMaskDict
-from monai_segdiff.transforms.findings import EncodeFindings, EncodeFindingsD, EncodeFindingsd, EncodeFindingsDict
+from monai_segdiff.transforms.findings import (
+    EncodeFindings,
+    EncodeFindingsD,
+    EncodeFindingsd,
+    EncodeFindingsDict,
+    PromptEncoder,
+)
 from monai_segdiff.transforms.levels import mask_levels
 from monai_segdiff.transforms.mask_or_image import (
     RandMaskOrImage,
@@ -35,6 +41,7 @@ __all__ = [
     "EncodeFindingsD",
     "EncodeFindingsDict",
     "EncodeFindingsd",
+    "PromptEncoder",
     "EncodeMask",
     "EncodeMaskD",
     "EncodeMaskDict",

@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 
-__all__ = ["EncodeFindings", "EncodeFindingsD", "EncodeFindingsDict", "EncodeFindingsd"]
+__all__ = ["EncodeFindings", "EncodeFindingsD", "EncodeFindingsDict", "EncodeFindingsd", "PromptEncoder"]
 
 UNKNOWN, NOTHING_FOUND, FIRST_FINDING = 0, 1, 2
+
+
+class PromptEncoder(Protocol):
+    """What makes prompts of names, or of sentences: `EncodeFindings`, or a tokenizer for a text encoder of your own.
+
+    Attributes:
+        length: L, of every prompt.
+        num_tokens: ids go from 0 to one less; None where that is not known.
+    """
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def num_tokens(self) -> int | None: ...
+
+    @property
+    def null_condition(self) -> torch.Tensor:
+        """The prompt that says nothing, zeros (L,)."""
+
+    def __call__(self, names: str | Iterable[str] | None) -> torch.Tensor:
+        """Encode what is to be seen in one image: names or a sentence, nothing if empty, unknown if None; (L,)."""
 
 
 class EncodeFindings(Transform):
@@ -42,6 +64,11 @@ class EncodeFindings(Transform):
         self.length = max(1, len(self.vocabulary)) if max_findings is None else int(max_findings)
         if self.length < 1:
             raise ValueError(f"max_findings must be at least 1, got {max_findings}.")
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of token ids: those of the findings, unknown, and nothing found."""
+        return FIRST_FINDING + len(self.vocabulary)
 
     @property
     def null_condition(self) -> torch.Tensor:

@@ -404,3 +404,58 @@ def test_a_window_without_a_step_is_refused():
         xreal(window=(0.5, 0.2))(masks(), network())
     with pytest.raises(ValueError, match="no step of a run of 6"):
         xreal(window=(0.0, 0.01))(masks(), network())
+
+
+class Words:
+    """Prompts of sentences, a token a word."""
+
+    length, num_tokens = 6, None
+    null_condition = torch.zeros(6)
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+
+    def __call__(self, names):
+        sentence = " ".join([names] if isinstance(names, str) else names or ["<null>" if names is None else "normal"])
+        ids = [] if names is None else [self.known.setdefault(word, 1 + len(self.known)) for word in sentence.split()]
+        return torch.tensor([*ids, *[0] * (self.length - len(ids))], dtype=torch.float32)
+
+
+def test_sentences_are_prompts_with_a_text_encoder_of_ones_own():
+    """The images depend on the words and, as its reader has an order, on theirs."""
+    torch.manual_seed(0)
+    words = Words()
+    reader = torch.nn.Sequential(torch.nn.Embedding(20, 8), torch.nn.Flatten(1), torch.nn.Linear(48, 8))
+    reader.append(torch.nn.Unflatten(1, (1, 8)))
+    model = FindingUNet(
+        2, 4, 4, None, 8, reader, channels=(8, 8), num_res_blocks=1, attention_levels=(False, True), norm_num_groups=4
+    )
+    for weight in model.parameters():  # also those that begin at zero
+        torch.nn.init.normal_(weight, std=0.2)
+    space = LatentSpace(BlockAutoencoder(2), SCALE)
+    inferer = XRealInferer(edm(), space, Controller(), words, num_steps=3)
+    made = {
+        sentence: inferer(masks(2, (8, 8)), model, [0, 1], findings=sentence, regions=boxes(2, (8, 8)))
+        for sentence in ("mass left of heart", "heart left of mass", "mass left of heart ")
+    }
+    assert words.known.keys() == {"normal", "mass", "left", "of", "heart"}
+    first, other, again = made.values()
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    for images in made.values():
+        torch.testing.assert_close(images[..., :4], inferer.anatomy[..., :4], atol=1e-4, rtol=0)
+
+
+def test_a_region_too_small_for_a_latent_is_refused_before_anything_is_drawn():
+    regions, model = boxes(), network()
+    regions[1] = False
+    regions[1, 0, 3, 5] = True  # one of four pixels, which is a quarter
+    xreal()(masks(), model, findings=["opacity"], regions=regions)
+    calls = len(model.batch_sizes)
+    inferer, small = xreal(), boxes().float()
+    small[1] = 0.0
+    small[1, 0, 3, 5] = 0.9
+    with pytest.raises(ValueError, match=r"region of sample 1 takes at most 22% of the 2x2 pixels.*make it larger"):
+        inferer(masks(), model, findings=["opacity"], regions=small)
+    assert len(model.batch_sizes) == calls
+    assert inferer.next_index == 0

@@ -1,4 +1,4 @@
-"""Masks that hold only some of their classes: four ways to train for them, and every subset of classes given.
+"""Masks that hold only some of their classes: ways to train for them, and every subset of classes given.
 
 Stages as in `benchmarks.rivals`: `data`, `train`, `table`. What is asked of an image is Dice on the classes that its
 mask was given, beside the Dice of an image from the whole mask on the same classes.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from PIL import Image
 
@@ -23,11 +24,17 @@ from monai_segdiff.evaluation.pictures import upright
 from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid
 from monai_segdiff.metrics import bootstrap_mean
 
+
+def _concatenated(label: str, *overlays: str, **overrides: Any) -> Variant:
+    return Variant(f"concatenation: {label}", ["concat.yaml", *overlays], overrides, "concat")
+
+
 TRAININGS = {
-    "per_sample": Variant("a draw for each mask, filled from around, known flags (default)"),
-    "none": Variant("whole masks only, no flags", ["no_ablation.yaml"], {"known_flags": False}),
-    "per_batch": Variant("a draw for each batch, filled from around, known flags", ["ablation_per_batch.yaml"]),
-    "background": Variant("a draw for each mask, filled with background, no flags", ["ablation_background.yaml"]),
+    "default": Variant("SPADE: a draw for each mask, filled from around, known flags (default)"),
+    "per_sample": _concatenated("a draw for each mask, filled from around, known flags"),
+    "none": _concatenated("whole masks only, no flags", "no_ablation.yaml", known_flags=False),
+    "per_batch": _concatenated("a draw for each batch, filled from around, known flags", "ablation_per_batch.yaml"),
+    "background": _concatenated("a draw for each mask, filled with background, no flags", "ablation_background.yaml"),
 }
 _FILL = {"background": "background"}  # what a dropped class becomes, where it is not the class around it
 
@@ -47,7 +54,8 @@ _OVERVIEW = {
     "seeds": Column("trainings", "{:d}"),
 }
 _TEXT = (
-    "Four trainings of equal time, which differ in how classes are removed from training masks. Each then generates "
+    "Trainings of equal time: the bundle's default, and four by concatenation that differ in how classes are removed "
+    "from training masks. Each then generates "
     "for the same held-out masks with every subset of classes given. A dropped class becomes what it became in "
     "training, and its known flag goes off where the training had flags. Dice on given classes: the segmenter's "
     "reading of the image, with the dropped classes merged into the ones around them, against the mask with the same "

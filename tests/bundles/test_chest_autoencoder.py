@@ -319,3 +319,31 @@ def test_the_published_sizes_are_a_quarter_with_three_channels(stage):
     assert options["latent_channels"] == 3
     assert 2 ** (len(options["channels"]) - 1) == 4
     assert options["attention_levels"] == [False] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_processes_train_one_network_and_one_discriminator(stage, tmp_path):
+    root = copy_bundle("chest_xray", tmp_path / "chest_xray")
+    overrides = {**overrides_of(stage), f"{stage}_training": {**TRAINING, "max_images": 32, "adversarial_start": 8}}
+    saved = "{'network': @network_def.state_dict(), 'discriminator': @discriminator.module.state_dict()}"
+    overrides["finalize"] = [
+        f"$torch.save({saved}, f'rank{{os.environ[\"RANK\"]}}.pt')",
+        "$dist.destroy_process_group()",
+    ]
+    files = [f"configs/train_{stage}.yaml", "configs/multi_gpu_train.yaml"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    command += ["monai.bundle", "run", "training", "--config_file", str(files)]
+    command += [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    ranks = [torch.load(root / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for part in ("network", "discriminator"):
+        for name, value in ranks[0][part].items():
+            assert torch.equal(value, ranks[1][part][name]), name
+    state = torch.load(root / "models" / stage / "checkpoint_epoch=2.pt", weights_only=True)
+    for part in ("network", "discriminator"):
+        assert state[part].keys() == ranks[0][part].keys(), "the file fits a network without the parallel wrapper"
+    untrained = torch.load(root / "models" / stage / "checkpoint_epoch=1.pt", weights_only=True)["discriminator"]
+    assert any(not torch.equal(value, untrained[name]) for name, value in state["discriminator"].items())

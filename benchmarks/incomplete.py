@@ -6,7 +6,8 @@ mask was given, beside the Dice of an image from the whole mask on the same clas
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from monai_segdiff.data import Case, SegmentationDataset
 from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.evaluation.measure import Measurements
 from monai_segdiff.evaluation.pictures import upright
+from monai_segdiff.generation import load_generator
 from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid
 from monai_segdiff.metrics import bootstrap_mean
 
@@ -36,6 +38,10 @@ TRAININGS = {
     "per_batch": _concatenated("a draw for each batch, filled from around, known flags", "ablation_per_batch.yaml"),
     "background": _concatenated("a draw for each mask, filled with background, no flags", "ablation_background.yaml"),
 }
+_GUIDANCE = 2.0
+_LABELS = {name: variant.label for name, variant in TRAININGS.items()}
+_LABELS["guided"] = f"the same, sampled with guidance {_GUIDANCE:g}, twice the evaluations"
+_FIRST = {"guided": "default"}  # whose network it is
 _FILL = {"background": "background"}  # what a dropped class becomes, where it is not the class around it
 
 _COLUMNS = {
@@ -87,7 +93,7 @@ def run_training(
         sampled = sample(
             trained.generator,
             masks,
-            trained.folder / "eval" / subset.key,
+            trained.folder / "eval" / (trained.name if trained.name in _FIRST else "") / subset.key,
             batch_size=batch_size,
             drop_classes=subset.dropped,
             drop_fill=_FILL.get(trained.name, "parent"),
@@ -170,11 +176,21 @@ def _tables(names: Sequence[str], keys: Sequence[str], judge: Judge) -> list[Tab
     overview = Table(
         "All subsets that lack a class",
         _OVERVIEW,
-        {f"{name}/overview": TRAININGS[name].label for name in names},
+        {f"{name}/overview": _LABELS[name] for name in names},
         notes,
     )
-    each = [Table(TRAININGS[name].label, _COLUMNS, {f"{name}/{key}": key for key in keys}) for name in names]
+    each = [Table(_LABELS[name], _COLUMNS, {f"{name}/{key}": key for key in keys}) for name in names]
     return [overview, *each]
+
+
+def _with_guidance(finished: Sequence[Trained], args: argparse.Namespace) -> Iterator[Trained]:
+    """The trainings, and after the first the same network under guidance."""
+    for trained in finished:
+        yield trained
+        for name in [guided for guided, own in _FIRST.items() if own == trained.name]:
+            device = f"$torch.device('{chosen_device(args.device)}')"
+            values = {"seed": trained.seed, "device": device, "guidance_weight": _GUIDANCE}
+            yield replace(trained, name=name, generator=load_generator(trained.folder, overrides=values))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -189,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     masks = held_out_masks(dataset, args.masks)
     rows: dict[str, list[dict[str, dict[str, Cell]]]] = {}
     made: dict[str, dict[str, list[Case]]] = {}
-    for trained in finished:
+    for trained in _with_guidance(finished, args):
         figures, images = run_training(trained, masks, dataset, judge, args.batch_size)
         rows.setdefault(trained.name, []).append(figures)
         made.setdefault(trained.name, images)
@@ -204,14 +220,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.overwrite,
     )
     for name, of_trainings in rows.items():
-        seen = [trained.facts.images for trained in finished if trained.name == name]
+        seen = [trained.facts.images for trained in finished if trained.name == _FIRST.get(name, name)]
         for key, cells in summary(of_trainings, seen).items():
             results.add(f"{name}/{key}", cells)
     losing = ["+".join(list(dataset.classes)[:count]) for count in range(len(dataset.classes), 0, -1)]
     picture = args.output.with_name(f"{args.output.name}.png")
     with atomic_file(picture) as temporary:
         draw(masks[: min(6, len(masks))], made, losing, judge).save(temporary, format="PNG")
-    shown = "; ".join(TRAININGS[name].label for name in made)
+    shown = "; ".join(_LABELS[name] for name in made)
     results.show(picture, f"Masks that lose one class after another, each above images of the trainings: {shown}")
     say(f"results: {results.page}")
 

@@ -1,6 +1,9 @@
 # Two commands, each complete on a fresh machine: `make demo` and `make test`.
 PYTHON      ?= python3
 VENV        ?= .venv
+LABEL_VENV  ?= .venv-label
+CONVERT_VENV ?= .venv-convert
+DEPLOY_VENV ?= .venv-deploy
 # A CUDA machine installs its own torch: `make demo CONSTRAINTS=/dev/null`.
 CONSTRAINTS ?= constraints-cpu.txt
 PIP          = $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS)
@@ -11,11 +14,14 @@ ifneq ($(wildcard ../shared/data),)
 export SEGDIFF_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo test lint types unit docs build clean
+.PHONY: help demo test lint types unit docs build clean test-label test-convert test-deploy
 
 help:
 	@echo "make demo   install, then train, generate and evaluate on phantoms; pictures and figures in $(DEMO_DIR)/"
 	@echo "make test   install, then lint, type-check and test"
+	@echo "make test-label  install MONAI Label in $(LABEL_VENV), then test its application"
+	@echo "make test-convert  install monai-generative in $(CONVERT_VENV), then compare converted networks with it"
+	@echo "make test-deploy  install MONAI Deploy in $(DEPLOY_VENV), then test its application"
 	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make build  build the wheel and the source distribution into dist/"
 	@echo "make clean  remove the environment and everything built"
@@ -44,6 +50,34 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+
+# MONAI Label asks for other versions of what we use, so it has an environment of its own. sam2, which it needs, is built
+# from source beside a torch: the constraint holds there, too.
+$(LABEL_VENV)/.label: pyproject.toml $(CONSTRAINTS)
+	test -x $(LABEL_VENV)/bin/python || $(PYTHON) -m venv $(LABEL_VENV)
+	PIP_CONSTRAINT=$(abspath $(CONSTRAINTS)) SAM2_BUILD_CUDA=0 $(LABEL_VENV)/bin/python -m pip install -q --no-compile --disable-pip-version-check -e ".[label]" "pytest>=8"
+	@touch $@
+
+test-label: $(LABEL_VENV)/.label
+	OMP_NUM_THREADS=1 PYTHONPATH=monai_segdiff/integrations/label/template/compat $(LABEL_VENV)/bin/python -m pytest tests/integrations/label
+
+# monai-generative installs a top-level package `tests`, so it has an environment of its own.
+$(CONVERT_VENV)/.convert: pyproject.toml $(CONSTRAINTS)
+	test -x $(CONVERT_VENV)/bin/python || $(PYTHON) -m venv $(CONVERT_VENV)
+	$(CONVERT_VENV)/bin/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e . "monai==1.6.1" "monai-generative==0.2.3" "pytest>=8"
+	@touch $@
+
+test-convert: $(CONVERT_VENV)/.convert
+	OMP_NUM_THREADS=1 $(CONVERT_VENV)/bin/python -m pytest tests/conversion
+
+# MONAI Deploy pins what it runs on, so it has an environment of its own.
+$(DEPLOY_VENV)/.deploy: pyproject.toml $(CONSTRAINTS)
+	test -x $(DEPLOY_VENV)/bin/python || $(PYTHON) -m venv $(DEPLOY_VENV)
+	$(DEPLOY_VENV)/bin/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e ".[deploy]" "itk-io>=5.4" "hatchling>=1.25" "pytest>=8"
+	@touch $@
+
+test-deploy: $(DEPLOY_VENV)/.deploy
+	OMP_NUM_THREADS=1 $(DEPLOY_VENV)/bin/python -m pytest tests/integrations/deploy
 
 docs: $(VENV)/.dev
 	$(VENV)/bin/python -m sphinx -W -b html docs docs/_build/html

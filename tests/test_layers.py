@@ -13,12 +13,13 @@ PACKAGE = Path(monai_segdiff.__file__).parent
 LAYERS = [
     ["_version", "bundle", "errors", "diffusion"],
     ["networks"],
+    ["conversion"],
     ["transforms"],
     ["inferers"],
     ["metrics", "data", "losses"],
     ["engines", "handlers"],
     ["generation", "evaluation"],
-    ["comparison", "demo", "filtering"],
+    ["comparison", "demo", "filtering", "integrations"],
     ["commands"],
     ["__main__"],
 ]

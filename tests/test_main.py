@@ -17,7 +17,7 @@ from monai_segdiff.__main__ import main
 from monai_segdiff.data import read_dataset, read_geometry
 from monai_segdiff.data.nifti import save_nifti
 
-VERBS = ["demo", "check-data", "prepare", "make-drr", "generate", "edit", "evaluate"]
+VERBS = ["demo", "check-data", "prepare", "make-drr", "generate", "edit", "evaluate", "convert"]
 
 
 @pytest.fixture

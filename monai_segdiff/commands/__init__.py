@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from monai_segdiff.commands.convert import add_convert
 from monai_segdiff.commands.data import add_check_data, add_prepare
 from monai_segdiff.commands.demo import add_demo
 from monai_segdiff.commands.drr import add_make_drr
 from monai_segdiff.commands.edit import add_edit
 from monai_segdiff.commands.evaluate import add_evaluate
 from monai_segdiff.commands.generate import add_generate
+from monai_segdiff.commands.label import add_label_app
 
 __all__ = ["VERBS"]
 
 #: What adds each verb to the command line, in the order of the overview.
-VERBS = [add_demo, add_check_data, add_prepare, add_make_drr, add_generate, add_edit, add_evaluate]
+VERBS = [
+    add_demo,
+    add_check_data,
+    add_prepare,
+    add_make_drr,
+    add_generate,
+    add_edit,
+    add_evaluate,
+    add_convert,
+    add_label_app,
+]

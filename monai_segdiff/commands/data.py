@@ -62,6 +62,8 @@ def prepare(args: argparse.Namespace) -> int:
         parents=dict(args.parents) if args.parents else None,
         findings=args.findings,
         findings_table=args.findings_table,
+        segments=dict(args.segments) if args.segments else None,
+        precedence=args.precedence or (),
         attribution=args.attribution,
     )
     counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
@@ -78,7 +80,11 @@ def add_prepare(verbs: Any) -> None:
         "Slice, resample and relabel volumes (or pictures) to one size, split them by patient, "
         "and write a data set to train on.",
     )
-    p.add_argument("source", help="folder with dataset.json, or with images*/labels* folders")
+    p.add_argument(
+        "source",
+        help="folder with dataset.json, or with images*/labels* folders; or with a sub-folder for each DICOM study "
+        "(images and their SEG or RTSTRUCT)",
+    )
     p.add_argument("output", help="folder to create")
     p.add_argument(
         "--labels", help="folder of label maps, where SOURCE is a plain folder of images with the same names"
@@ -149,6 +155,20 @@ def add_prepare(verbs: Any) -> None:
         help="which class encloses which, e.g. tumor=liver (default: an added body encloses all)",
     )
     p.add_argument(
+        "--segments",
+        nargs="+",
+        type=_segments,
+        metavar="NAME=SEGMENT",
+        help="DICOM: classes and the segments or regions that they consist of, e.g. liver=Liver "
+        "'kidneys=Left Kidney,Right Kidney' (default: each is a class of its own name)",
+    )
+    p.add_argument(
+        "--precedence",
+        nargs="+",
+        metavar="NAME",
+        help="DICOM: classes in their order; where segments overlap, the first is kept (default: overlaps are errors)",
+    )
+    p.add_argument(
         "--findings-table",
         metavar="CSV",
         help="what is found in each image, one column a finding, as CheXpert's and MIMIC-CXR-JPG's labels: 1 there, 0 "
@@ -164,3 +184,11 @@ def add_prepare(verbs: Any) -> None:
         "--attribution", default="", help="whom to credit for the source; goes into dataset.json and reports"
     )
     p.add_argument("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
+
+
+def _segments(text: str) -> tuple[str, list[str]]:
+    """Read NAME=SEGMENT,SEGMENT."""
+    name, _, listed = text.partition("=")
+    if not (name and listed):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=SEGMENT or NAME=SEGMENT,SEGMENT,...")
+    return name, [part.strip() for part in listed.split(",")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ __all__ = ["add_generate", "add_sampling", "sampling_overrides"]
 def generate(args: argparse.Namespace) -> int:
     """Make images for label maps, with a trained bundle."""
     from monai_segdiff.filtering import accept_by_dice
-    from monai_segdiff.generation import Similarity, collect_masks, collect_pairs, generate_dataset, load_generator
+    from monai_segdiff.generation import (
+        DicomOutput,
+        Similarity,
+        default_modality,
+        generate_dataset,
+        holds_dicom_masks,
+        load_generator,
+        open_dicom_masks,
+    )
 
     if args.masks is None and args.like is None:
         raise ValueError("nothing to generate for: give --masks, or --like with a data set or one of its images")
@@ -31,33 +40,48 @@ def generate(args: argparse.Namespace) -> int:
     pathology = _pathology(args)
     similarity = None if args.similarity is None else Similarity(args.similarity, args.similarity_level)
     overrides = sampling_overrides(args)
-    if args.like is None:
-        masks = collect_masks(args.masks, args.split)
-    else:
-        masks = collect_pairs(args.like, args.masks, args.split)
-    if args.max_masks is not None:
-        masks = masks[: args.max_masks]
+    if args.modality is not None and args.format != "dicom":
+        raise ValueError("--modality says what DICOM images are to be: give --format dicom, too")
+    # What is wrong with masks is said before a network is loaded; those in DICOM need its classes.
+    in_dicom = args.masks is not None and holds_dicom_masks(args.masks)
+    if in_dicom and (args.like is not None or pathology is not None):
+        raise ValueError(
+            "masks in DICOM go with neither --like nor findings: convert them with the prepare command first"
+        )
+    masks = [] if in_dicom else _masks(args)
     generator = load_generator(args.bundle, args.weights, overrides=overrides)
     dropped = args.drop_class or []
     accept = None
     if args.accept_dice is not None:
         accept = accept_by_dice(generator, args.segmenter, args.accept_dice, args.max_tries, drop_classes=dropped)
-    dataset = generate_dataset(
-        generator,
-        masks,
-        args.output,
-        per_mask=args.per_mask,
-        batch_size=args.batch_size,
-        drop_classes=dropped,
-        similarity=similarity,
-        pathology=pathology,
-        accept=accept,
-        overwrite=args.overwrite,
-    )
+    opened: Any = open_dicom_masks(args.masks, generator) if in_dicom else nullcontext((masks, {}))
+    with opened as (masks, sources):
+        dicom = None if args.format != "dicom" else DicomOutput(args.modality or default_modality(args.bundle), sources)
+        dataset = generate_dataset(
+            generator,
+            masks if args.max_masks is None else masks[: args.max_masks],
+            args.output,
+            per_mask=args.per_mask,
+            batch_size=args.batch_size,
+            drop_classes=dropped,
+            similarity=similarity,
+            pathology=pathology,
+            accept=accept,
+            dicom=dicom,
+            overwrite=args.overwrite,
+        )
     print(f"{args.output}: {len(dataset.splits['training'])} pairs")
     if accept is not None:
         _print_acceptance(Path(args.output) / "manifest.json")
     return 0
+
+
+def _masks(args: argparse.Namespace) -> Any:
+    from monai_segdiff.generation import collect_masks, collect_pairs
+
+    if args.like is None:
+        return collect_masks(args.masks, args.split)
+    return collect_pairs(args.like, args.masks, args.split)
 
 
 def _pathology(args: argparse.Namespace) -> Any:
@@ -145,12 +169,26 @@ def add_generate(verbs: Any) -> None:
         "processes share the work.",
     )
     p.add_argument("--bundle", required=True, help="name (ct_organ) or folder of a bundle")
-    p.add_argument("--masks", help="data set, or folder of label maps (default: those of the images that --like gives)")
+    p.add_argument(
+        "--masks",
+        help="data set, or folder of label maps; or a DICOM segmentation (SEG), or a folder of them (default: those of "
+        "the images that --like gives)",
+    )
     p.add_argument("--output", required=True, help="folder for the pairs")
     p.add_argument("--split", default="test", help="split of the masks' data set (default: %(default)s)")
     p.add_argument("--per-mask", type=positive, default=1, metavar="K", help="images for each mask (default: 1)")
     p.add_argument("--max-masks", type=positive, metavar="N", help="use the first N masks only")
     add_sampling(p)
+    p.add_argument(
+        "--format",
+        choices=("nifti", "dicom"),
+        default="nifti",
+        help="dicom: beside the data set, write each pair as a DICOM series and segmentation, marked as synthetic, to "
+        "dicom/SAMPLE (default: no DICOM)",
+    )
+    p.add_argument(
+        "--modality", choices=("CT", "MR", "CR", "DX"), help="of the DICOM images (default: as the bundle says)"
+    )
     group = p.add_argument_group("incomplete masks")
     group.add_argument(
         "--drop-class",

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from monai_segdiff.data.check import check_dataset
+from monai_segdiff.data.dicom_files import dicom_files, is_dicom
+from monai_segdiff.data.dicom_rtstruct import read_rtstruct
+from monai_segdiff.data.dicom_seg import read_dicom_seg
+from monai_segdiff.data.dicom_series import read_dicom_series
+from monai_segdiff.data.dicom_synthetic import SyntheticInfo
+from monai_segdiff.data.dicom_write import write_dicom_series
+from monai_segdiff.data.dicom_write_seg import write_dicom_pair, write_dicom_seg
 from monai_segdiff.data.drr_views import DRR_CLASSES, DRR_PARENTS, DRR_RANGE, read_geometry, write_views
 from monai_segdiff.data.findings import Finding
 from monai_segdiff.data.findings_table import read_findings
@@ -77,12 +84,15 @@ __all__ = [
     "SaveLiked",
     "SeededCacheDataset",
     "SegmentationDataset",
+    "SyntheticInfo",
     "VolumeSource",
     "case_name",
     "check_dataset",
     "default_patient",
+    "dicom_files",
     "file_extension",
     "find_volumes",
+    "is_dicom",
     "load_image",
     "make_breast_phantoms",
     "make_chest_phantoms",
@@ -95,11 +105,17 @@ __all__ = [
     "pair_folders",
     "prepare_dataset",
     "read_dataset",
+    "read_dicom_seg",
+    "read_dicom_series",
     "read_findings",
     "read_geometry",
+    "read_rtstruct",
     "read_volume",
     "split_cases",
     "write_dataset",
+    "write_dicom_pair",
+    "write_dicom_seg",
+    "write_dicom_series",
     "write_like",
     "write_views",
     "labels_to_ct",

@@ -1,4 +1,4 @@
-"""CT series in DICOM files read as volumes in HU; what is doubtful about their geometry is an error.
+"""Image series in DICOM files read as volumes; what is doubtful about their geometry is an error.
 
 MONAI's reader stacks a folder's files by instance number, whatever series they belong to and wherever they lie.
 """
@@ -6,7 +6,7 @@ MONAI's reader stacks a folder's files by instance number, whatever series they 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +15,86 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-__all__ = ["is_dicom", "read_ct_series"]
+from monai_segdiff.data.dicom_files import (
+    INSTALL,
+    DicomSource,
+    dicom_files,
+    is_dicom,
+    read_dataset_of,
+    read_headers,
+    reason,
+)
+from monai_segdiff.data.dicom_geometry import PLANE, affine_of_slice, order_slices
 
-_INSTALL = "python -m pip install 'monai-segdiff[dicom]'"
+__all__ = ["MODALITIES", "is_dicom", "read_ct_series", "read_dicom_series"]
+
+MODALITIES = ("CT", "MR", "CR", "DX")
 _HEADER = (
     "Modality",
     "ImageType",
+    "SOPInstanceUID",
     "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "PatientID",
     "SeriesDescription",
     "NumberOfFrames",
     "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
+    "ImagerPixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
     "RescaleSlope",
     "RescaleIntercept",
+    *PLANE,
 )
-_SAME = ("ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
-_STEP_TOLERANCE = 0.05  # of the distance of slices: scanners round positions
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 Slices = Mapping[Path, Any]  # file to header
 
 
-def is_dicom(file: Path) -> bool:
-    """Whether a file is a DICOM file, by its content or its name."""
-    if file.suffix.lower() in (".dcm", ".dicom", ".ima"):
-        return True
-    with open(file, "rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+def read_dicom_series(source: DicomSource, modality: str | None = None) -> MetaTensor:
+    """Read the one series of CT, MR, CR or DX images among DICOM files.
+
+    Objects that are no such images (segmentations, structure sets, reports) and localizers are passed over. Slices are
+    put in order by their position. Where series UIDs are blank, as some tools leave them, the files without one count
+    as one series, and its geometry must prove it.
+
+    Args:
+        source: a folder, which is searched at any depth, a file, or several files.
+        modality: "CT", "MR", "CR" or "DX", where images of others are to be passed over, too.
+
+    Returns:
+        float32 tensor, X along rows and Y along columns of the slices: (1, X, Y, Z) with the RAS affine; (1, X, Y) for
+        a single slice, whose affine has its normal, as long as the slice is thick, in the third column; (1, X, Y) for a
+        radiograph, which has no place in space: X runs to the patient's left, Y down, and the origin is 0. CT is in HU;
+        MR, CR and DX are rescaled where the file says how; where the lowest value is shown white (MONOCHROME1) values
+        are turned around. Metadata: ``filename_or_obj``, ``modality``, ``patient_id``, ``study_uid``, ``series_uid``,
+        ``frame_of_reference_uid`` (empty where unknown), and, by slice, ``files`` and ``sop_uids``.
+
+    Raises:
+        ImportError: if pydicom is missing.
+        FileNotFoundError: if there is no DICOM file.
+        ValueError: if a file is damaged, or the images are not one series of evenly spaced, parallel slices or one
+            radiograph; names the files and what to do.
+    """
+    if modality is not None and modality not in MODALITIES:
+        raise ValueError(f"modality must be one of {', '.join(MODALITIES)}, got {modality!r}")
+    files = dicom_files(source)
+    where = source if isinstance(source, str | Path) else files[0].parent
+    slices = _only_series(read_headers(files, _HEADER), where, MODALITIES if modality is None else (modality,))
+    first = next(iter(slices.values()))
+    if first.Modality in ("CR", "DX"):
+        return _radiograph(slices, where)
+    if len(slices) > 1:
+        return _volume(slices, where)
+    ((file, header),) = slices.items()
+    for tag in ("ImagePositionPatient", *PLANE):
+        if header.get(tag) is None:
+            raise ValueError(f"{file} has no {tag}, so its place in space is unknown; export the series again")
+    return _tensor(_values(file)[None], affine_of_slice(header), slices, [file], where)
 
 
 def read_ct_series(files: Sequence[Path], folder: str | Path) -> MetaTensor:
-    """Read the one CT series among the DICOM files of a folder.
-
-    Objects that are no CT images (segmentations, structure sets, reports) and localizers are passed over. Slices are
-    put in order by their position. Where series UIDs are blank, as some tools leave them, the files without one count
-    as one series, and its geometry must prove it.
+    """Read the one CT series among the DICOM files of a folder as a volume; see `read_dicom_series`.
 
     Args:
         files: the DICOM files.
@@ -66,41 +108,25 @@ def read_ct_series(files: Sequence[Path], folder: str | Path) -> MetaTensor:
         ValueError: if a file is damaged, or the files are not one CT series of evenly spaced, parallel slices; names
             the files and what to do.
     """
-    pydicom = _import_pydicom()
-    headers = {}
-    for file in sorted(files):
-        try:
-            headers[file] = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_HEADER))
-        except Exception as error:
-            raise ValueError(f"{file} cannot be read as DICOM ({_reason(error)}); copy it again") from error
-    slices = _only_series(headers, folder)
-    ordered, affine = _geometry(slices, folder)
-    first = slices[ordered[0]]
-    volume = torch.empty((1, int(first.Columns), int(first.Rows), len(ordered)))
-    for index, file in enumerate(ordered):
-        volume[0, :, :, index] = torch.from_numpy(_hounsfield(pydicom, file).T)
-    return MetaTensor(volume, affine=torch.as_tensor(affine), meta={"filename_or_obj": str(folder)})
+    slices = _only_series(read_headers(files, _HEADER), folder, ("CT",))
+    if len(slices) < 2:
+        raise ValueError(f"{next(iter(slices))} is a single slice; a volume needs at least two ({folder})")
+    return _volume(slices, folder)
 
 
-def _import_pydicom() -> Any:
-    try:
-        import pydicom
-    except ImportError as error:
-        raise ImportError(f"reading DICOM needs pydicom: {_INSTALL}") from error
-    return pydicom
-
-
-def _only_series(headers: Slices, folder: str | Path) -> Slices:
-    """The images of the one CT series."""
+def _only_series(headers: Slices, folder: Any, modalities: Collection[str]) -> Slices:
+    """The images of the one series."""
     images = {
         file: header
         for file, header in headers.items()
-        if header.get("Modality") == "CT" and "LOCALIZER" not in list(header.get("ImageType") or [])
+        if header.get("Modality") in modalities and "LOCALIZER" not in list(header.get("ImageType") or [])
     }
+    kind = " or ".join(modalities)
     if not images:
         counts = Counter(header.get("Modality") or "unnamed" for header in headers.values())
         found = ", ".join(f"{count} {modality}" for modality, count in counts.items())
-        raise ValueError(f"{folder} holds no CT images, but {found} files; give CT in HU")
+        wanted = "CT in HU" if kind == "CT" else f"a series of {kind} images"
+        raise ValueError(f"{folder} holds no {kind} images, but {found} files; give {wanted}")
     series: dict[str, list[Path]] = {}
     for file, header in images.items():
         series.setdefault(str(header.get("SeriesInstanceUID") or ""), []).append(file)
@@ -110,8 +136,9 @@ def _only_series(headers: Slices, folder: str | Path) -> Slices:
             f"{len(members)} files, e.g. {members[0].name})"
             for uid, members in series.items()
         )
+        shown = "CT" if kind == "CT" else "image"
         raise ValueError(
-            f"{folder} holds {len(series)} CT series: {described}; keep the one to use, move the others away"
+            f"{folder} holds {len(series)} {shown} series: {described}; keep the one to use, move the others away"
         )
     multiframe = next((file for file, header in images.items() if int(header.get("NumberOfFrames") or 1) > 1), None)
     if multiframe is not None:
@@ -119,60 +146,69 @@ def _only_series(headers: Slices, folder: str | Path) -> Slices:
     return images
 
 
-def _geometry(slices: Slices, folder: str | Path) -> tuple[list[Path], NDArray[np.float64]]:
-    """Files in their order in space, and the RAS affine of (column, row, slice)."""
-    names = list(slices)
-    first = slices[names[0]]
-    for file, header in slices.items():
-        for tag in ("ImagePositionPatient", *_SAME):
-            if header.get(tag) is None:
-                raise ValueError(f"{file} has no {tag}, so its place in space is unknown; export the series again")
-        for tag in _SAME:
-            if not np.allclose(header[tag].value, first[tag].value, atol=1e-4):
-                raise ValueError(
-                    f"{file} has {tag} {header[tag].value}, but {names[0]} has {first[tag].value}; "
-                    "keep slices of one orientation and size only"
-                )
-    if len(names) < 2:
-        raise ValueError(f"{names[0]} is a single slice; a volume needs at least two ({folder})")
-    row, column = np.asarray(first.ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
-    normal = np.cross(row, column)
-    positions = np.array([slices[file].ImagePositionPatient for file in names], dtype=np.float64)
-    order = np.argsort(positions @ normal)
-    ordered, positions = [names[i] for i in order], positions[order]
-    steps = np.diff(positions @ normal)
-    usual = float(np.median(steps))
-    closest, widest = int(steps.argmin()), int(steps.argmax())
-    if steps[closest] < 1e-3:
-        raise ValueError(
-            f"{ordered[closest]} and {ordered[closest + 1]} lie at the same position; are there two scans in {folder}?"
-        )
-    if np.abs(steps - usual).max() > _STEP_TOLERANCE * usual:
-        at = widest if steps[widest] - usual > usual - steps[closest] else closest
-        raise ValueError(
-            f"{ordered[at]} and {ordered[at + 1]} are {steps[at]:.3g} mm apart where the other slices are "
-            f"{usual:.3g} mm apart; add the missing slices, or keep those of even distance"
-        )
-    height, width = np.asarray(first.PixelSpacing, dtype=np.float64)  # between rows, between columns
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1] = row * width, column * height
-    affine[:3, 2] = (positions[-1] - positions[0]) / (len(ordered) - 1)
-    affine[:3, 3] = positions[0]
-    return ordered, _LPS_TO_RAS @ affine
+def _volume(slices: Slices, folder: Any) -> MetaTensor:
+    ordered, affine = order_slices(slices, folder)
+    first = slices[ordered[0]]
+    volume = np.empty((len(ordered), int(first.Rows), int(first.Columns)), dtype=np.float32)
+    for index, file in enumerate(ordered):
+        volume[index] = _values(file)
+    return _tensor(volume, affine, slices, ordered, folder)
 
 
-def _hounsfield(pydicom: Any, file: Path) -> NDArray[np.float32]:
-    """One slice in HU, (rows, columns)."""
-    dataset = pydicom.dcmread(file)
+def _radiograph(slices: Slices, folder: Any) -> MetaTensor:
+    if len(slices) > 1:
+        names = ", ".join(file.name for file in list(slices)[:3])
+        raise ValueError(f"{folder} holds {len(slices)} radiographs ({names}, ...); give one of them")
+    ((file, header),) = slices.items()
+    spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing") or (1.0, 1.0)
+    affine = np.diag([-float(spacing[1]), -float(spacing[0]), 1.0, 1.0])
+    return _tensor(_values(file)[None], affine, slices, [file], folder)
+
+
+def _tensor(
+    planes: NDArray[np.float32], affine: NDArray[np.float64], slices: Slices, ordered: Sequence[Path], folder: Any
+) -> MetaTensor:
+    """Planes (slice, row, column) as a tensor, (1, column, row, slice)."""
+    first = slices[ordered[0]]
+    array = planes.transpose(2, 1, 0) if len(planes) > 1 else planes[0].T
+    meta = {
+        "filename_or_obj": str(folder),
+        "modality": str(first.Modality),
+        "files": [str(file) for file in ordered],
+        "sop_uids": [str(slices[file].get("SOPInstanceUID") or "") for file in ordered],
+    }
+    for key, keyword in {
+        "patient_id": "PatientID",
+        "study_uid": "StudyInstanceUID",
+        "series_uid": "SeriesInstanceUID",
+        "frame_of_reference_uid": "FrameOfReferenceUID",
+    }.items():
+        meta[key] = str(first.get(keyword) or "")
+    values = torch.from_numpy(np.ascontiguousarray(array[None]))
+    return MetaTensor(values, affine=torch.as_tensor(affine), meta=meta)
+
+
+def _values(file: Path) -> NDArray[np.float32]:
+    """One image in its unit, (rows, columns)."""
+    dataset = read_dataset_of(file)
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    if slope is None or intercept is None:
+    if dataset.get("Modality") == "CT" and (slope is None or intercept is None):
         raise ValueError(f"{file} has no RescaleSlope and RescaleIntercept, so its values are not HU; export it again")
     try:
         pixels = dataset.pixel_array
     except Exception as error:
-        raise ValueError(f"{file} cannot be decoded ({_reason(error)}); if a decoder is missing: {_INSTALL}") from error
-    return pixels.astype(np.float32) * float(slope) + float(intercept)
+        raise ValueError(f"{file} cannot be decoded ({reason(error)}); if a decoder is missing: {INSTALL}") from error
+    if pixels.ndim != 2:
+        raise ValueError(f"{file} has {pixels.ndim} dimensions where one gray image is expected; export it in gray")
+    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+        bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation)
+        pixels = (-1 if signed else 2**bits - 1) - pixels.astype(np.int64)
+    if dataset.get("Modality") == "DX" and "RealWorldValueMappingSequence" in dataset:
+        slope, intercept = _real_world(dataset.RealWorldValueMappingSequence[0], slope, intercept)
+    return pixels.astype(np.float32) * float(1 if slope is None else slope) + float(intercept or 0)
 
 
-def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _real_world(mapping: Any, slope: Any, intercept: Any) -> tuple[Any, Any]:
+    """A DX image has no rescaling of its own, but may say what its values mean."""
+    found = mapping.get("RealWorldValueSlope"), mapping.get("RealWorldValueIntercept")
+    return (slope, intercept) if None in found else found

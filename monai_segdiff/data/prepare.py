@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from monai_segdiff.data.findings_table import read_findings
 from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.data.prepare_case import Plan, prepare_case
-from monai_segdiff.data.prepare_source import cases_of, classes_of, findings_of, fingerprint
+from monai_segdiff.data.prepare_source import cases_of, classes_of, dicom_of, findings_of, fingerprint
 from monai_segdiff.data.splits import split_cases
 
 __all__ = ["prepare_dataset"]
@@ -45,6 +46,8 @@ def prepare_dataset(
     parents: Mapping[str, str] | None = None,
     findings: Sequence[str] | None = None,
     findings_table: str | Path | None = None,
+    segments: Mapping[str, str | Sequence[str]] | None = None,
+    precedence: Sequence[str] = (),
     name: str | None = None,
     modality: str = "",
     licence: str = "",
@@ -61,7 +64,8 @@ def prepare_dataset(
 
     Args:
         source: data set folder (see `read_dataset`; its own split is not kept), or cases: `Case`, or mappings with
-            `image`, `label`, optionally `patient`, `id`, `findings` (names) and `region` (path).
+            `image`, `label`, optionally `patient`, `id`, `findings` (names) and `region` (path); or a folder of DICOM
+            studies, a sub-folder each, with an image series and its segmentations (SEG) or structure set (RTSTRUCT).
         output: folder to create.
         classes: class name to source label id or ids; by default those of the source folder.
         spatial_dims: 2 for slices of volumes, or pictures; 3 for volumes.
@@ -90,6 +94,10 @@ def prepare_dataset(
             labeler, a finding with 1 is named; where there is none, a case with one that is uncertain (-1) is unknown
             as a whole; `No Finding` or a 0 means that nothing is found; a line of blanks means unknown. It needs
             `findings`, whose names are its columns.
+        segments: class name to the names of the DICOM segments or regions that it consists of; by default each is a
+            class of its own name.
+        precedence: classes in their order; where DICOM segments overlap, the class named first is kept. Overlaps that
+            this does not decide are an error.
         name: the data set's name.
         modality: e.g. "CT".
         licence: terms of use of the source.
@@ -108,8 +116,13 @@ def prepare_dataset(
     """
     if percentiles is not None:
         intensity_range = _range_of(percentiles, intensity_range)
-    cases, vocabulary = cases_of(source), classes_of(source, classes, body_threshold)
-    found = findings_of(source, cases, findings)
+    dicom = dicom_of(source, classes, segments, precedence, drop_other_labels, progress)
+    if dicom is not None:
+        cases, vocabulary = dicom.cases, classes_of(dicom.cases, dicom.classes, body_threshold)
+        found = findings_of(cases, cases, findings)
+    else:
+        cases, vocabulary = cases_of(source), classes_of(source, classes, body_threshold)
+        found = findings_of(source, cases, findings)
     if findings_table is not None:
         if not found:
             raise ValueError(f"findings must name the columns of {findings_table} that are wanted")
@@ -133,7 +146,7 @@ def prepare_dataset(
     settings = {
         # What is off stays unnamed, so that data sets made before it existed are found again.
         **{key: value for key, value in asdict(plan).items() if value or key not in ("percentiles", "n4", "findings")},
-        "source": fingerprint(cases),
+        "source": fingerprint(cases) if dicom is None else dicom.fingerprint(),
         "intensity_range": intensity_range,
         "fractions": fractions,
         "within_patient": within_patient,
@@ -142,14 +155,15 @@ def prepare_dataset(
     }
     names = (["body"] if body_threshold is not None else []) + list(vocabulary)
     if parents is None:
-        known = read_dataset(source).parents if isinstance(source, str | Path) else {}
+        known = read_dataset(source).parents if isinstance(source, str | Path) and dicom is None else {}
         parents = {} if body_threshold is None else dict.fromkeys(vocabulary, "body")
         parents |= {child: parent for child, parent in known.items() if {child, parent} <= set(names)}
     if unknown := {*parents, *parents.values()} - set(names):
         raise ValueError(f"parents name {sorted(unknown)}, which are no classes; the classes are {', '.join(names)}")
 
     def build(folder: Path) -> SegmentationDataset:
-        written, samples, thickness = _write_pieces(cases, plan, folder, progress)
+        opened = nullcontext if dicom is None else dicom.files_of
+        written, samples, thickness = _write_pieces(cases, opened, plan, folder, progress)
         gap = max(1, math.ceil(_GAP_MM / thickness))
         splits, kind = split_cases(written, fractions, seed, within_patient=within_patient, gap=gap)
         low, high = intensity_range or np.percentile(samples, (0.5, 99.5)).round(3)
@@ -182,22 +196,29 @@ def _range_of(percentiles: tuple[float, float], intensity_range: tuple[float, fl
     return 0.0, 1.0
 
 
-def _write_pieces(cases: Sequence[Case], plan: Plan, folder: Path, progress: bool) -> tuple[list[Case], Any, float]:
+def _write_pieces(
+    cases: Sequence[Case],
+    opened: Callable[[Case], AbstractContextManager[Case]],
+    plan: Plan,
+    folder: Path,
+    progress: bool,
+) -> tuple[list[Case], Any, float]:
     """Write what the cases give; return the new cases, a sample of their intensities, the smallest slice distance."""
     written: list[Case] = []
     samples: list[Any] = []
     thickness = math.inf
     for case in tqdm(cases, desc="prepare", unit="case", disable=not progress):
-        for piece in prepare_case(case, plan):
-            image, label = (folder / part / f"{piece.name}.nii.gz" for part in ("imagesTr", "labelsTr"))
-            save_nifti(image, piece.image, piece.affine)
-            save_nifti(label, piece.label, piece.affine)
-            region = None if piece.region is None else folder / "regionsTr" / f"{piece.name}.nii.gz"
-            if region is not None:
-                save_nifti(region, piece.region, piece.affine)
-            written.append(Case(piece.name, image, label, case.patient, piece.findings, region))
-            samples.append(piece.image.ravel()[:: max(1, piece.image.size // 2000)])
-            thickness = min(thickness, piece.thickness)
+        with opened(case) as files:
+            for piece in prepare_case(files, plan):
+                image, label = (folder / part / f"{piece.name}.nii.gz" for part in ("imagesTr", "labelsTr"))
+                save_nifti(image, piece.image, piece.affine)
+                save_nifti(label, piece.label, piece.affine)
+                region = None if piece.region is None else folder / "regionsTr" / f"{piece.name}.nii.gz"
+                if region is not None:
+                    save_nifti(region, piece.region, piece.affine)
+                written.append(Case(piece.name, image, label, case.patient, piece.findings, region))
+                samples.append(piece.image.ravel()[:: max(1, piece.image.size // 2000)])
+                thickness = min(thickness, piece.thickness)
     if not written:
         raise ValueError(
             f"in none of {len(cases)} cases a slice has {plan.min_foreground:.1%} of its pixels labeled; "

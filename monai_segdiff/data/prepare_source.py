@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from monai_segdiff.data.dicom_studies import DicomStudies, find_studies, holds_studies
 from monai_segdiff.data.layout import Case, case_name, default_patient, read_dataset
 
-__all__ = ["cases_of", "classes_of", "findings_of", "fingerprint"]
+__all__ = ["cases_of", "classes_of", "dicom_of", "findings_of", "fingerprint"]
 
 
 def classes_of(
@@ -32,6 +33,27 @@ def classes_of(
     if twice:
         raise ValueError(f"label ids {twice} cannot be used: each id belongs to one class, and 0 is the background")
     return vocabulary
+
+
+def dicom_of(
+    source: Any,
+    classes: Mapping[str, int | Sequence[int]] | None,
+    segments: Mapping[str, str | Sequence[str]] | None,
+    precedence: Sequence[str],
+    drop_others: bool,
+    progress: bool,
+) -> DicomStudies | None:
+    """The studies of a folder of DICOM files; None for any other source.
+
+    Raises:
+        ValueError: if segments or an order of precedence are given for something else, or a study is unsound.
+    """
+    if not (isinstance(source, str | Path) and holds_studies(source)):
+        if segments or precedence:
+            raise ValueError(f"segments and precedence are for DICOM studies, which {source} does not hold; leave them")
+        return None
+    named = {name: [parts] if isinstance(parts, str) else list(parts) for name, parts in (segments or {}).items()}
+    return DicomStudies(find_studies(source, progress), classes, named or None, precedence, drop_others)
 
 
 def cases_of(source: str | Path | Sequence[Case | Mapping[str, Any]]) -> list[Case]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from monai_segdiff.generation.acceptance import Acceptance
+from monai_segdiff.generation.dicom import DicomOutput, default_modality
+from monai_segdiff.generation.dicom_masks import holds_dicom_masks, open_dicom_masks
 from monai_segdiff.generation.edit import EditSettings, edit_dataset, edit_images
 from monai_segdiff.generation.edits import Edit, collect_edits
 from monai_segdiff.generation.generate import generate_dataset
@@ -15,6 +17,7 @@ from monai_segdiff.generation.variants import generate_variants, load_variants
 
 __all__ = [
     "Acceptance",
+    "DicomOutput",
     "Edit",
     "EditSettings",
     "Manifest",
@@ -24,10 +27,13 @@ __all__ = [
     "collect_edits",
     "collect_masks",
     "collect_pairs",
+    "default_modality",
     "edit_dataset",
     "edit_images",
     "generate_dataset",
     "generate_variants",
+    "holds_dicom_masks",
     "load_generator",
     "load_variants",
+    "open_dicom_masks",
 ]

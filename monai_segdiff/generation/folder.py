@@ -12,6 +12,7 @@ from tqdm import tqdm
 from monai_segdiff._version import __version__
 from monai_segdiff.data import Case, SegmentationDataset, case_name, write_dataset
 from monai_segdiff.data.atomic import atomic_file, remove_leftovers
+from monai_segdiff.generation.dicom import DICOM, remove_half_studies
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.manifest import Manifest
 from monai_segdiff.generation.processes import Processes
@@ -167,8 +168,9 @@ def _prepare(root: Path, overwrite: bool) -> None:
     if held and not Manifest.owns(root):
         raise ValueError(f"{root} holds {held[0]!r}, which was not generated here: give an empty folder")
     remove_leftovers(root)
+    remove_half_studies(root)
     if overwrite:  # what was written here, and nothing that somebody else has put beside it
-        for folder in (IMAGES, LABELS, SOURCES, PICTURES, REGIONS, ANATOMIES):
+        for folder in (IMAGES, LABELS, SOURCES, PICTURES, REGIONS, ANATOMIES, DICOM):
             shutil.rmtree(root / folder, ignore_errors=True)
         for file in (root / "dataset.json", *root.glob("manifest.*")):
             file.unlink(missing_ok=True)

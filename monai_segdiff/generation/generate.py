@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
+from monai_segdiff.data import Case, SegmentationDataset, case_name, read_dataset, write_like
 from monai_segdiff.generation.acceptance import Acceptance, Drawn, draw_accepted
+from monai_segdiff.generation.dicom import DicomOutput
 from monai_segdiff.generation.dropping import DroppedClasses
 from monai_segdiff.generation.folder import (
     ANATOMIES,
@@ -46,6 +47,7 @@ def generate_dataset(
     similarity: Similarity | None = None,
     pathology: Pathology | None = None,
     accept: Acceptance | None = None,
+    dicom: DicomOutput | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> SegmentationDataset:
@@ -75,6 +77,7 @@ def generate_dataset(
         similarity: how far each image is drawn to the real image of its case.
         pathology: which findings the images are to show, and where; for a generator that knows findings.
         accept: which images are kept; others are drawn again.
+        dicom: how to write each pair as a DICOM series and segmentation, too, to ``dicom/<sample>``.
         overwrite: remove first what another run has generated in the folder.
         progress: show a progress bar.
 
@@ -89,12 +92,15 @@ def generate_dataset(
     if per_mask < 1 or batch_size < 1:
         raise ValueError(f"per_mask and batch_size must be at least 1, got {per_mask} and {batch_size}")
     dropped = DroppedClasses(tuple(drop_classes), drop_fill) if drop_classes else None
-    work = _Work(generator, masks, Path(output), per_mask, dropped, similarity, pathology, accept)
+    work = _Work(generator, masks, Path(output), per_mask, dropped, similarity, pathology, accept, dicom)
     fill_folder(
         work.root,
         work.header(),
         len(masks) * per_mask,
-        [file for mask in masks for file in (mask.image, mask.label, pathology.file(mask) if pathology else None)],
+        [
+            *(file for mask in masks for file in (mask.image, mask.label, pathology.file(mask) if pathology else None)),
+            *(dicom.sources.values() if dicom else ()),
+        ],
         work.make,
         work.finish,
         batch_size=batch_size,
@@ -121,6 +127,7 @@ class _Work:
     similarity: Similarity | None
     pathology: Pathology | None
     accept: Acceptance | None
+    dicom: DicomOutput | None
 
     def header(self) -> dict[str, Any]:
         masks = {"number": len(self.masks), "sha256": self._digest(), "per_mask": self.per_mask}
@@ -136,6 +143,8 @@ class _Work:
             if isinstance(self.generator.inferer, RegressionInferer):
                 raise ValueError(f"{self.generator.name} has one image for each mask, so none can be drawn again")
             header["accept"] = self.accept.header()
+        if self.dicom is not None:
+            header["dicom"] = self.dicom.header(self.generator)
         return header
 
     def _digest(self) -> str:
@@ -231,7 +240,16 @@ class _Work:
             "weights_sha256": generator.weights_sha256,
             **self._source(mask),
             **self._pathology(mask, label),
+            **self._dicom(index, label, drawn.image, about),
         }
+
+    def _dicom(self, index: int, label: Path, image: torch.Tensor, about: dict[str, Any]) -> dict[str, Any]:
+        """The study of a sample, where it is to have one."""
+        if self.dicom is None:
+            return {}
+        classes = self.generator.classes if self.dropped is None else self.dropped.kept(self.generator)
+        facts, name = {"index": index, **about}, case_name(label)
+        return self.dicom.write(self.root, image, label, name, facts, self.generator, classes)
 
     def _evaluations(self, mask: Case) -> int:
         """Of one try; a sample without findings has no part in the second run of its batch."""

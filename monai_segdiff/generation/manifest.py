@@ -94,7 +94,7 @@ class Manifest:
                 except json.JSONDecodeError:  # the last line of a process that was killed
                     continue
                 found[record["index"]] = record
-        files = ("image", "label", "anatomy", "region_map")
+        files = ("image", "label", "anatomy", "region_map", "dicom_seg")
         complete = (r for r in found.values() if all((self.root / r[key]).is_file() for key in files if key in r))
         return {record["index"]: record for record in sorted(complete, key=lambda record: record["index"])}
 

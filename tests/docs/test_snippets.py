@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -17,10 +18,11 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from monai.networks.nets import AutoencoderKL, DiffusionModelUNet
 from PIL import Image
 
 from monai_segdiff import bundle_path
-from monai_segdiff.__main__ import _parser
+from monai_segdiff.__main__ import _parser, main
 from monai_segdiff.data import BreastPhantom, ChestPhantom, CTPhantom, read_dataset
 
 from .pages import ROOT, blocks, commands, page_id, pages
@@ -35,7 +37,19 @@ SHELL_LINES = [
 ]
 
 # Commands that this test knows nothing about beyond their names.
-OTHER_COMMANDS = {"cd", "cp", "git", "mkdir", "tensorboard", "pip", "source", ".venv/bin/pre-commit"}
+OTHER_COMMANDS = {
+    "cd",
+    "cp",
+    "curl",
+    "export",
+    "monailabel",
+    "git",
+    "mkdir",
+    "tensorboard",
+    "pip",
+    "source",
+    ".venv/bin/pre-commit",
+}
 
 
 def _xrays(folder: Path) -> None:
@@ -143,12 +157,38 @@ def _mimic(folder: Path) -> None:
     (root / "mimic-cxr-2.0.0-metadata.csv").write_text("\n".join(views))
 
 
+def _generative(folder: Path) -> None:
+    """Two small networks with configurations as monai-generative wrote them."""
+    options = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "num_res_blocks": 1, "norm_num_groups": 4}
+    unet = {**options, "attention_levels": [False, False]}
+    autoencoder = {**options, "attention_levels": [False] * 3, "latent_channels": 3}
+    autoencoder |= {"with_encoder_nonlocal_attn": False, "with_decoder_nonlocal_attn": False}
+    networks = {
+        "unet": DiffusionModelUNet(channels=[8, 8], **unet),
+        "autoencoder": AutoencoderKL(channels=[8] * 3, **autoencoder),
+    }
+    for part in ("old", "new", "models"):
+        (folder / part).mkdir()
+    for name, network in networks.items():
+        weights = {}
+        for key, value in network.state_dict().items():
+            old = key.replace(".postconv.", ".conv.").replace(".attn.out_proj.", ".proj_attn.")
+            weights[old.replace(".attn.to_", ".to_")] = value
+        torch.save({"model": weights}, folder / "old" / f"{name}.pt")
+    nets = "generative.networks.nets."
+    config = {"autoencoder_def": {"_target_": f"{nets}AutoencoderKL", "num_channels": [8] * 3, **autoencoder}}
+    (folder / "old/train.json").write_text(json.dumps(config))
+    config = {"unet": {"_target_": f"{nets}DiffusionModelUNet", "num_channels": [8, 8], **unet}}
+    (folder / "old/unet.yaml").write_text(json.dumps(config))
+
+
 def _data_page(folder: Path) -> None:
     _xrays(folder)
     _legs(folder)
 
 
 FIXTURES: dict[str, Callable[[Path], None]] = {
+    "docs/converting.md": _generative,
     "docs/data.md": _data_page,
     "bundles/breast_mri/docs/README.md": _duke,
     "bundles/chest_xray/docs/README.md": _mimic,
@@ -177,6 +217,20 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
             assert following.language == "text", f"{page}:{block.line} prints, but its output is not shown"
             shown, found = following.text.strip(), printed.getvalue().strip()
             assert found.endswith(shown), f"{page}:{following.line} shows another output"
+
+
+def test_commands_of_the_page_on_converting_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _generative(tmp_path)
+    lines = [
+        line for block in blocks(ROOT / "docs/converting.md") if block.language == "bash" for line in commands(block)
+    ]
+    assert lines
+    for line in lines:
+        words = shlex.split(line)
+        assert words[:3] == ["python", "-m", "monai_segdiff"]
+        assert main(words[3:]) == 0
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"autoencoder.pt", "train.yaml", "unet.pt"}
 
 
 def test_ct_org_set_up_can_be_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +322,7 @@ def test_shell_commands_exist(
 
 
 def _check_make(words: list[str]) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     variables = set(re.findall(r"^(\w+)\s*\?=", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for word in words:
         known = variables if "=" in word else targets

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from monai_segdiff.data import write_dicom_seg, write_dicom_series
 from monai_segdiff.generation import TrainedGenerator, collect_masks, generate_dataset, load_generator
 
 
@@ -48,3 +51,20 @@ def differences() -> Callable[[Path, Path], float]:
         return largest
 
     return differences
+
+
+@pytest.fixture
+def write_label_seg() -> Callable[..., Path]:
+    """Write a DICOM segmentation with a box of the first class, and in the folder `series` the images it lies on."""
+
+    def write(file: Path, classes: dict[str, int], shape: tuple[int, ...] = (16, 16)) -> Path:
+        labels = np.zeros(shape, dtype=np.uint8)
+        labels[(slice(4, 9), slice(5, 10), slice(1, 3))[: len(shape)]] = 1
+        affine = np.diag([2.0, 2.0, 2.5, 1.0])
+        affine[:3, 3] = -16, -16, 100
+        folder = file.parent / "series"
+        shutil.rmtree(folder, ignore_errors=True)
+        files = write_dicom_series(100.0 * labels, affine, folder, "CT")
+        return write_dicom_seg(labels, affine, classes, files, file)
+
+    return write

@@ -1,0 +1,103 @@
+"""See whether converted weights fit the networks that a converted configuration describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from monai.networks import nets
+
+from monai_segdiff.conversion.weights import NETWORKS, ConvertedWeights
+
+__all__ = ["fitting_network"]
+
+_REFERENCES = 20  # one after the other, until they must be going round
+
+
+def fitting_network(config: Mapping[str, Any], converted: ConvertedWeights) -> str | None:
+    """Find the network of a configuration that takes the converted weights.
+
+    The networks are made without memory for their weights, and nothing of the configuration is run: networks whose
+    options hold expressions are left out.
+
+    Args:
+        config: content of a converted configuration.
+        converted: the weights.
+
+    Returns:
+        The id of the first network that takes all of them; None if there is no network of their class whose options
+        are known.
+
+    Raises:
+        ValueError: where there are such networks, and none takes the weights.
+    """
+    name = NETWORKS[converted.network]
+    reasons = []
+    for key, component in _components(config, ()):
+        target = component["_target_"]
+        if not isinstance(target, str) or target.rpartition(".")[2] != name:
+            continue
+        try:
+            options = {option: _literal(value, config) for option, value in component.items() if option[:1] != "_"}
+        except _NotKnownError:
+            continue
+        reason = _misfit(name, options, converted)
+        if reason is None:
+            return key
+        reasons.append(f"{key}: {reason}")
+    if reasons:
+        raise ValueError(f"the weights do not fit the configuration's {name}: {'; '.join(reasons)}")
+    return None
+
+
+def _misfit(name: str, options: dict[str, Any], converted: ConvertedWeights) -> str | None:
+    try:
+        with torch.device("meta"):
+            network = getattr(nets, name)(**options)
+    except (TypeError, ValueError) as error:
+        return f"MONAI refuses its options ({error})"
+    try:
+        network.load_state_dict(converted.weights, strict=True, assign=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        return " ".join(line if len(line) < 300 else f"{line[:300]} ..." for line in lines[:3])
+    return None
+
+
+def _components(content: Any, key: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(content, Mapping):
+        if "_target_" in content:
+            yield "#".join(key), content
+        for name, value in content.items():
+            yield from _components(value, (*key, str(name)))
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            yield from _components(value, (*key, str(index)))
+
+
+class _NotKnownError(ValueError):
+    """A value that only running the configuration would tell."""
+
+
+def _literal(value: Any, config: Any, depth: int = 0) -> Any:
+    """A value with the references in it followed."""
+    if isinstance(value, list):
+        return [_literal(item, config, depth) for item in value]
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            raise _NotKnownError
+        return {name: _literal(item, config, depth) for name, item in value.items()}
+    if not isinstance(value, str) or value[:1] not in ("@", "$", "%"):
+        return value
+    if value[0] != "@" or value[1:2] == "#" or depth > _REFERENCES:
+        raise _NotKnownError
+    found = config
+    for name in value[1:].replace("::", "#").split("#"):
+        if isinstance(found, Mapping) and name in found:
+            found = found[name]
+        elif isinstance(found, list) and name.isdigit() and int(name) < len(found):
+            found = found[int(name)]
+        else:
+            raise _NotKnownError
+    return _literal(found, config, depth + 1)

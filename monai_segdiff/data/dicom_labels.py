@@ -1,0 +1,113 @@
+"""Segments of DICOM objects merged to one label map: which class each is, and what happens where they overlap."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LabelMapBuilder", "vocabulary"]
+
+
+def vocabulary(
+    labels: Iterable[str],
+    classes: Mapping[str, int] | None,
+    names: Mapping[str, str] | None,
+    drop_others: bool,
+    what: Any,
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Say which class each segment is.
+
+    Args:
+        labels: what the segments are called.
+        classes: class name to label id; by default the classes that occur, numbered from 1 in their order.
+        names: what a segment is called to its class; by default a segment is called as its class, in upper or lower
+            case.
+        drop_others: whether segments of other classes are left out rather than an error.
+        what: the file, for messages.
+
+    Returns:
+        Segment label to class name, without those that are left out, and class name to label id.
+
+    Raises:
+        ValueError: if a segment has no name, is of no class, or ids are not distinct positive numbers.
+    """
+    found = list(dict.fromkeys(labels))
+    if "" in found:
+        raise ValueError(f"{what} has a segment without a name; name it in the software that drew it")
+    of = {label: (names or {}).get(label, label) for label in found}
+    if classes is None:
+        return of, {name: index for index, name in enumerate(dict.fromkeys(of.values()), start=1)}
+    ids = list(classes.values())
+    if any(not isinstance(i, int) or i < 1 for i in ids) or len(set(ids)) < len(ids):
+        raise ValueError(f"classes need distinct ids of at least 1, got {dict(classes)}")
+    folded = {name.casefold(): name for name in classes}
+    of = {label: name if name in classes else folded.get(name.casefold(), name) for label, name in of.items()}
+    unknown = [label for label, name in of.items() if name not in classes]
+    if unknown and not drop_others:
+        raise ValueError(
+            f"{what} has unknown segments {', '.join(map(repr, unknown))}; the classes are {', '.join(classes)}: add "
+            "them, say which class they are (names), or leave them out (drop_others)"
+        )
+    return {label: name for label, name in of.items() if name in classes}, dict(classes)
+
+
+class LabelMapBuilder:
+    """A label map that takes one segment after the other.
+
+    Args:
+        shape: (X, Y, Z).
+        classes: class name to label id.
+        precedence: classes in their order; where two overlap, the one named first is kept, and a class that is named
+            before one that is not.
+        what: the file, for messages.
+
+    Raises:
+        ValueError: if the precedence names something that is no class.
+    """
+
+    def __init__(self, shape: Sequence[int], classes: Mapping[str, int], precedence: Sequence[str], what: Any) -> None:
+        if unknown := [name for name in precedence if name not in classes]:
+            raise ValueError(f"the order of precedence names {', '.join(unknown)}, but the classes are {list(classes)}")
+        self.labels = np.zeros(shape, dtype=np.uint8 if max(classes.values(), default=0) < 256 else np.int32)
+        self.classes = dict(classes)
+        self.what = what
+        self._rank = {classes[name]: rank for rank, name in enumerate(precedence)}
+        self._name = {index: name for name, index in classes.items()}
+        self._overlaps: Counter[tuple[str, str]] = Counter()
+
+    def add(self, name: str, mask: NDArray[np.bool_]) -> None:
+        """Add the voxels of a class.
+
+        Args:
+            name: the class.
+            mask: where it is, of the map's shape.
+        """
+        own = self.classes[name]
+        below = self.labels[mask]
+        last = len(self._rank)
+        for other in np.unique(below[(below > 0) & (below != own)]).tolist():
+            ranks = self._rank.get(own, last), self._rank.get(other, last)
+            shared = mask & (self.labels == other)
+            if ranks[0] == ranks[1]:
+                self._overlaps[self._name[other], name] += int(shared.sum())
+            if ranks[1] < ranks[0]:
+                mask = mask & ~shared
+        self.labels[mask] = own
+
+    def finish(self) -> NDArray[Any]:
+        """The label map.
+
+        Raises:
+            ValueError: if classes overlap and the order of precedence does not say which is kept.
+        """
+        if self._overlaps:
+            listed = ", ".join(f"{a!r} and {b!r} ({count} voxels)" for (a, b), count in self._overlaps.items())
+            raise ValueError(
+                f"{self.what}: segments overlap, where a label map holds one class only: {listed}; say which of them "
+                "are kept there (precedence: the classes in their order)"
+            )
+        return self.labels

@@ -1,0 +1,147 @@
+"""Generated pairs as DICOM: a series and its segmentation for each sample, beside the data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from monai_segdiff.bundle import bundle_path
+from monai_segdiff.data import SyntheticInfo, load_image, write_dicom_pair
+from monai_segdiff.data.atomic import remove_leftovers
+from monai_segdiff.data.load import is_raster
+from monai_segdiff.generation.generator import TrainedGenerator
+
+__all__ = ["DICOM", "DicomOutput", "default_modality", "remove_half_studies"]
+
+DICOM = "dicom"  # folder in the data set
+MODALITIES = ("CT", "MR", "CR", "DX")
+
+
+@dataclass(frozen=True)
+class DicomOutput:
+    """How pairs are written as DICOM.
+
+    Args:
+        modality: "CT", "MR", "CR" or "DX"; the last two for images of two axes.
+        sources: DICOM segmentation that a mask was read from, by the mask's name; the objects refer to it.
+
+    Raises:
+        ValueError: for another modality.
+    """
+
+    modality: str
+    sources: Mapping[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.modality not in MODALITIES:
+            raise ValueError(f"images can be written as {', '.join(MODALITIES)}, not as {self.modality!r}")
+
+    def header(self, generator: TrainedGenerator) -> dict[str, Any]:
+        """What the manifest says of it.
+
+        Args:
+            generator: what makes the images.
+
+        Raises:
+            ValueError: if its images cannot be of the modality.
+        """
+        low, high = generator.intensity_range
+        if self.modality in ("CR", "DX") and len(generator.image_size) != 2:
+            raise ValueError(f"{generator.name} makes volumes, which are no {self.modality} images: choose CT or MR")
+        if self.modality == "CT" and high - low <= 2:
+            raise ValueError(
+                f"{generator.name} makes images from {low:g} to {high:g}, which are no HU as CT needs them: choose "
+                "another --modality"
+            )
+        return {"modality": self.modality}
+
+    def write(
+        self,
+        root: Path,
+        image: torch.Tensor,
+        label: Path,
+        name: str,
+        about: Mapping[str, Any],
+        generator: TrainedGenerator,
+        classes: Mapping[str, int | Sequence[int]],
+    ) -> dict[str, str]:
+        """Write the study of one sample.
+
+        Args:
+            root: folder of the data set.
+            image: (1, *spatial), in the training images' intensities.
+            label: file of the label map that is its own, whose place in space it takes.
+            name: of the sample.
+            about: index, mask and patient of the sample.
+            generator: what made the image.
+            classes: classes of the label map.
+
+        Returns:
+            Where the series and its segmentation are, for the sample's record.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        labels = load_image(label)
+        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) if is_raster(label) else np.asarray(labels.affine)
+        folder = root / DICOM / name
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it could record it
+        facts = [generator.weights_sha256, generator.settings, about["index"], self.modality]
+        seed = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode() + label.read_bytes()).hexdigest()
+        info = SyntheticInfo(
+            generator=f"{generator.name} {generator.weights_sha256[:16]}",
+            derivation=f"Synthetic image, generated under a label map by the diffusion model {generator.name} (weights "
+            f"{generator.weights_sha256}, seed {generator.settings.get('seed')}, index {about['index']}); not an "
+            "acquired image",
+            description=generator.name,
+            patient_id=f"SYN{_digest(generator.weights_sha256, about['patient'])}",
+            uid_seed=seed,
+        )
+        pixels = image.reshape(labels.shape)
+        source = self.sources.get(about["mask"])
+        write_dicom_pair(pixels, labels, affine, classes, folder, self.modality, source=source, info=info)
+        return {"dicom_series": f"{DICOM}/{name}/image", "dicom_seg": f"{DICOM}/{name}/seg/seg.dcm"}
+
+
+def default_modality(bundle: str | os.PathLike[str]) -> str:
+    """The modality of a bundle's images, as its ``metadata.json`` says.
+
+    Args:
+        bundle: a bundle's name or folder.
+
+    Raises:
+        ValueError: if it does not say one that can be written.
+    """
+    file = bundle_path(bundle) / "configs" / "metadata.json"
+    found = None
+    if file.is_file():
+        outputs = json.loads(file.read_text()).get("network_data_format", {}).get("outputs", {})
+        found = outputs.get("pred", {}).get("modality")
+    if found not in MODALITIES:
+        raise ValueError(f"{file} does not say which of {', '.join(MODALITIES)} its images are: give --modality")
+    return str(found)
+
+
+def remove_half_studies(root: Path) -> None:
+    """Remove what a killed process left of studies that it was writing.
+
+    Args:
+        root: folder of a data set in which no other process is writing.
+    """
+    for leftover in (root / DICOM).glob(".tmp-*"):
+        remove_leftovers(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _digest(*parts: str) -> str:
+    """Tells samples of one source patient from those of another, and nothing else of them."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12].upper()

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+from monai.networks.nets import AutoencoderKL
+
+from monai_segdiff.__main__ import main
+from monai_segdiff.conversion import convert_weights, fitting_network
+from monai_segdiff.networks import LatentSpace, load_autoencoder
+
+from .cases import CASES, monai_network, old_weights
+
+AUTOENCODER = "autoencoder 2D"
+
+
+@pytest.fixture
+def old(tmp_path):
+    """An old checkpoint with its bundle's configuration."""
+    options = CASES[AUTOENCODER][1]
+    network = {"_target_": "generative.networks.nets.AutoencoderKL", **options, "spatial_dims": "@dims"}
+    (tmp_path / "old.json").write_text(json.dumps({"dims": 2, "net": network}, indent=2))
+    torch.save({"model": old_weights(monai_network(AUTOENCODER))}, tmp_path / "old.pt")
+    return tmp_path
+
+
+def _run(folder, *more, checkpoint="old.pt"):
+    return main(["convert", str(folder / checkpoint), str(folder / "new.pt"), *map(str, more)])
+
+
+def _config(folder):
+    return "--config", folder / "old.json", "--new-config", folder / "new.yaml"
+
+
+def test_weights_and_configuration_go_on_in_monai(old, capsys):
+    assert _run(old, *_config(old)) == 0
+    out = capsys.readouterr().out
+    assert f"{old / 'old.pt'}: AutoencoderKL, in its part model, " in out
+    assert "renamed, such as decoder.blocks." in out
+    assert f"{old / 'old.json'}:8: net#num_channels: num_channels -> channels" in out
+    assert f"{old / 'new.yaml'}: its net takes these weights" in out
+    net = yaml.safe_load((old / "new.yaml").read_text())["net"]
+    options = {key: value for key, value in net.items() if key != "_target_"}
+    network = load_autoencoder(AutoencoderKL(**{**options, "spatial_dims": 2}), old / "new.pt")
+    expected = monai_network(AUTOENCODER)
+    image = torch.rand(1, 1, 16, 16)
+    space = LatentSpace(network)
+    with torch.no_grad():
+        mean, _ = expected.eval().encode(image)
+        torch.testing.assert_close(space.decode(space.encode(image)), expected.decode(mean), atol=1e-5, rtol=1e-5)
+
+
+def test_files_are_not_overwritten_unless_asked(old, capsys):
+    assert _run(old) == 0
+    before = (old / "new.pt").read_bytes()
+    assert _run(old) == 2
+    assert "new.pt exists: choose another name, or replace it with --overwrite" in capsys.readouterr().err
+    assert (old / "new.pt").read_bytes() == before
+    assert _run(old, "--overwrite") == 0
+    assert main(["convert", str(old / "old.pt"), str(old / "old.pt"), "--overwrite"]) == 2
+    assert "so that the original stays" in capsys.readouterr().err
+
+
+def test_nothing_is_written_where_anything_fails(old, capsys):
+    config = json.loads((old / "old.json").read_text())
+    config["other"] = {"_target_": "generative.networks.nets.Unheard"}
+    (old / "old.json").write_text(json.dumps(config, indent=2))
+    assert _run(old, *_config(old)) == 2
+    err = capsys.readouterr().err
+    assert "old.json cannot be converted as a whole, and nothing was written" in err
+    assert "other#_target_: no counterpart of generative.networks.nets.Unheard" in err
+    assert {path.name for path in old.iterdir()} == {"old.pt", "old.json"}
+    assert _run(old, *_config(old), "--partial") == 0
+    assert "left as it was: " in capsys.readouterr().out
+    assert yaml.safe_load((old / "new.yaml").read_text())["other"] == config["other"]
+
+
+def test_weights_of_another_size_than_the_configuration_says_are_refused(old, capsys):
+    config = (old / "old.json").read_text().replace('"latent_channels": 3', '"latent_channels": 4')
+    (old / "old.json").write_text(config)
+    assert _run(old, *_config(old)) == 2
+    err = capsys.readouterr().err
+    assert (
+        f"{old / 'old.pt'} with {old / 'old.json'}: the weights do not fit the configuration's AutoencoderKL: " in err
+    )
+    assert "net: size mismatch for encoder.blocks" in err
+    assert not (old / "new.pt").exists()
+
+
+def test_a_network_can_be_named_but_not_made_up(old, capsys):
+    assert _run(old, "--network", "autoencoder") == 0
+    assert _run(old, "--network", "unet", "--overwrite") == 2
+    assert "are none of DiffusionModelUNet's" in capsys.readouterr().err
+
+
+def test_options_that_need_the_configuration_to_run_are_not_compared():
+    converted = convert_weights(old_weights(monai_network(AUTOENCODER)))
+    network = {"_target_": "monai.networks.nets.AutoencoderKL", "spatial_dims": "$1 / 0"}
+    assert fitting_network({"net": network}, converted) is None
+    assert fitting_network({"net": {**network, "spatial_dims": "@dims"}, "dims": "@dims"}, converted) is None
+    with pytest.raises(ValueError, match=r"net: MONAI refuses its options"):
+        fitting_network({"net": {**network, "spatial_dims": 2, "nonsense": 1}}, converted)
+
+
+@pytest.mark.parametrize("arguments", [["--config", "old.json"], ["--new-config", "new.yaml"]])
+def test_a_configuration_needs_both_its_names(old, arguments, capsys):
+    assert _run(old, *arguments) == 2
+    assert "belong together" in capsys.readouterr().err

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from monai_segdiff.conversion import convert_config, convert_options
+
+OLD = """\
+# How it was trained
+imports:
+  - $import torch
+  - $import generative
+  - $from generative.networks.nets import ControlNet as Control, PatchDiscriminator
+spatial_dims: 2
+nested:
+  - deep:
+      autoencoder:
+        _target_: generative.networks.nets.autoencoderkl.AutoencoderKL  # with its module
+        spatial_dims: "@spatial_dims"
+        num_channels: [8, 16]
+        attention_levels: [false, false]
+        use_checkpointing: true
+        use_convtranspose: false
+unet: &unet
+  _target_: "generative.networks.nets.DiffusionModelUNet"
+  num_channels: [8, 8]
+levels: $len(@unet#num_channels) + len(@unet::num_channels)
+first: "@unet#num_channels#0"
+unet#num_channels: [8, 16]
+same: *unet
+options: {num_channels: [4]}
+control: "$Control(spatial_dims=@spatial_dims, num_channels=[8], **@options)"
+group: "$torch.nn.GroupNorm(num_groups=2, num_channels=@unet#num_channels#1)"
+called: $generative.networks.nets.AutoencoderKL(spatial_dims=2,
+  num_channels=[4, 8],
+  use_checkpointing=False)
+inferer:
+  _target_: generative.inferers.LatentDiffusionInferer
+  scheduler: {_target_: generative.networks.schedulers.DDIMScheduler, schedule: cosine}
+metric: {_target_: generative.metrics.SSIMMetric, spatial_dims: 2, kernel_size: 7}
+path: $@root + '/generative/models'
+num_channels: 3
+"""
+
+
+def _convert(tmp_path, text, name="old.yaml"):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return convert_config(tmp_path / name)
+
+
+def test_components_options_references_and_expressions_of_any_depth(tmp_path):
+    done = _convert(tmp_path, OLD)
+    assert done.problems == ()
+    data = done.data
+    assert data["imports"] == [
+        "$import torch",
+        "$import monai",
+        "$from monai.networks.nets import ControlNet as Control, PatchDiscriminator",
+    ]
+    autoencoder = data["nested"][0]["deep"]["autoencoder"]
+    assert autoencoder == {
+        "_target_": "monai.networks.nets.AutoencoderKL",
+        "spatial_dims": "@spatial_dims",
+        "channels": [8, 16],
+        "attention_levels": [False, False],
+        "use_checkpoint": True,
+        "use_convtranspose": False,
+    }
+    assert data["unet"] == data["same"] == {"_target_": "monai.networks.nets.DiffusionModelUNet", "channels": [8, 8]}
+    assert data["levels"] == "$len(@unet#channels) + len(@unet::channels)"
+    assert data["first"] == "@unet#channels#0"
+    assert data["unet#channels"] == [8, 16]
+    assert data["options"] == {"channels": [4]}
+    assert data["control"] == "$Control(spatial_dims=@spatial_dims, channels=[8], **@options)"
+    assert data["called"] == "$monai.networks.nets.AutoencoderKL(spatial_dims=2, channels=[4, 8], use_checkpoint=False)"
+    assert data["inferer"]["_target_"] == "monai.inferers.LatentDiffusionInferer"
+    assert data["inferer"]["scheduler"]["_target_"] == "monai.networks.schedulers.DDIMScheduler"
+    assert data["metric"] == {"_target_": "monai.metrics.SSIMMetric", "spatial_dims": 2, "win_size": 7}
+
+
+def test_what_is_no_component_of_the_old_package_stays(tmp_path):
+    data = _convert(tmp_path, OLD).data
+    assert data["num_channels"] == 3
+    assert data["path"] == "$@root + '/generative/models'"
+    # The keyword is torch's; the reference is to what was renamed.
+    assert data["group"] == "$torch.nn.GroupNorm(num_groups=2, num_channels=@unet#channels#1)"
+
+
+def test_comments_and_layout_stay(tmp_path):
+    done = _convert(tmp_path, OLD)
+    assert done.text.startswith("# How it was trained\n")
+    assert "_target_: monai.networks.nets.AutoencoderKL  # with its module\n" in done.text
+    assert "unet: &unet\n" in done.text
+    words = ("generative", "num_channels", "use_checkpointing", "kernel_size")
+    kept = [line for line in OLD.splitlines() if not any(word in line for word in words)]
+    assert [line for line in done.text.splitlines() if line in kept] == kept
+    assert yaml.safe_load(done.text) == done.data
+
+
+def test_changes_and_notes_name_file_line_and_key(tmp_path):
+    done = _convert(tmp_path, OLD)
+    file = tmp_path / "old.yaml"
+    assert f"{file}:12: nested#0#deep#autoencoder#num_channels: num_channels -> channels" in done.changes
+    schedulers = [note for note in done.notes if ":31: inferer#scheduler: " in note]
+    assert any("visits other timesteps" in note for note in schedulers)
+    assert any("cosine schedule" in note for note in schedulers)
+    assert len(done.notes) == 2
+
+
+def test_a_converted_configuration_has_nothing_left_to_convert(tmp_path):
+    done = _convert(tmp_path, OLD)
+    again = _convert(tmp_path, done.text, "new.yaml")
+    assert again.changes == again.problems == ()
+    assert again.text == done.text
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        (
+            "a:\n  b:\n    _target_: generative.networks.blocks.SpatialRescaler\n",
+            ":3: a#b#_target_: ",
+            "no counterpart of ",
+        ),
+        ("a: $generative.networks.nets.Unheard(3)\n", ":1: a: ", "no counterpart of generative.networks.nets.Unheard"),
+        ("a: $from generative.data import Thing\n", ":1: a: ", "no counterpart of generative.data.Thing"),
+        ("a: $generative.networks.nets.VQVAE(**dict())\n", ":1: a: ", "rename them by hand (num_channels to channels)"),
+        ("a: $generative.networks.nets.VQVAE(**@b)\n", ":1: a: ", "the options b are not in this file"),
+        ("a: $generative.networks.nets.VQVAE(\n", ":1: a: ", "cannot be read as Python"),
+        (
+            "a:\n  _target_: generative.networks.nets.AutoencoderKL\n  use_convtranspose: true\n",
+            ":3: a#use_convtranspose: ",
+            "3 wide and MONAI's 2",
+        ),
+        (
+            "a:\n  _target_: generative.metrics.MMDMetric\n  y_transform: $torch.neg\n",
+            ":3: a#y_transform: ",
+            "give MONAI's one y_mapping",
+        ),
+        (
+            "a:\n  _target_: generative.networks.nets.VQVAE\n  num_channels: [4]\n  b: '@##a#num_channels'\n",
+            ":4: a#b: ",
+            "may be to a renamed option",
+        ),
+    ],
+)
+def test_what_cannot_be_converted_is_listed_with_its_place(tmp_path, text, where, what):
+    done = _convert(tmp_path, text)
+    (problem,) = done.problems
+    assert problem.startswith(f"{tmp_path / 'old.yaml'}{where}")
+    assert what in problem
+
+
+def test_dropout_that_would_stay_on_at_inference_is_noted(tmp_path):
+    unet = "a: {_target_: generative.networks.nets.DiffusionModelUNet, use_flash_attention: true, dropout_cattn: 0.1}"
+    (note,) = _convert(tmp_path, unet).notes
+    assert "set use_flash_attention to false" in note
+    assert _convert(tmp_path, unet.replace("0.1", "0.0")).notes == ()
+
+
+def test_json_stays_json_and_can_become_yaml(tmp_path):
+    content = {"net": {"_target_": "generative.networks.nets.VQVAE", "num_channels": [4]}, "name": 'Größe "x"'}
+    done = _convert(tmp_path, json.dumps(content, indent="\t", ensure_ascii=False), "old.json")
+    expected = {"net": {"_target_": "monai.networks.nets.VQVAE", "channels": [4]}, "name": 'Größe "x"'}
+    assert json.loads(done.text_for("new.json")) == done.data == expected
+    as_yaml = done.text_for("new.yaml")
+    assert yaml.safe_load(as_yaml) == expected
+    assert "{" not in as_yaml
+    from_yaml = _convert(tmp_path, as_yaml)
+    assert json.loads(from_yaml.text_for("new.json")) == expected
+
+
+def test_files_that_are_no_configurations_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none.yaml"):
+        convert_config(tmp_path / "none.yaml")
+    for text in ("- a\n", "a: [1\n", "\tb: 1"):
+        with pytest.raises(ValueError, match=r"old.yaml is n"):
+            _convert(tmp_path, text)
+
+
+def test_options_of_python_callers():
+    old = {"spatial_dims": 2, "num_channels": (4,), "use_checkpointing": True, "use_convtranspose": False}
+    new = convert_options("AutoencoderKL", old)
+    assert new == {"spatial_dims": 2, "channels": (4,), "use_checkpoint": True, "use_convtranspose": False}
+    with pytest.raises(ValueError, match=r"AutoencoderKL's option use_convtranspose cannot be converted: .*3 wide"):
+        convert_options("AutoencoderKL", {**old, "use_convtranspose": True})
+    with pytest.raises(ValueError, match=r"no counterpart of monai-generative's Unheard"):
+        convert_options("Unheard", {})

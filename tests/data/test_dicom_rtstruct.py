@@ -1,0 +1,146 @@
+"""Structure sets filled on their images."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from monai_segdiff.data import read_dicom_series, read_rtstruct, write_dicom_series
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def write_structures(
+    file: Path, image, regions: dict[str, list[tuple[int, list]]], kind: str = "CLOSED_PLANAR"
+) -> Path:
+    """Write contours, (slice, corners as (x, y) in voxels), as a structure set on a series."""
+    rt = Dataset()
+    rt.file_meta = FileMetaDataset()
+    rt.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    rt.SOPClassUID = rt.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    rt.SOPInstanceUID = rt.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    rt.Modality, rt.SeriesInstanceUID = "RTSTRUCT", generate_uid()
+    series, study, frame = Dataset(), Dataset(), Dataset()
+    series.SeriesInstanceUID = image.meta["series_uid"]
+    study.RTReferencedSeriesSequence = [series]
+    frame.RTReferencedStudySequence, frame.FrameOfReferenceUID = [study], image.meta["frame_of_reference_uid"]
+    rt.ReferencedFrameOfReferenceSequence = [frame]
+    rt.StructureSetROISequence, rt.ROIContourSequence = [], []
+    for number, (name, contours) in enumerate(regions.items(), start=1):
+        roi, item = Dataset(), Dataset()
+        roi.ROINumber, roi.ROIName, item.ReferencedROINumber = number, name, number
+        item.ContourSequence = []
+        for index, corners in contours:
+            contour, reference = Dataset(), Dataset()
+            points = np.array([[x, y, index, 1] for x, y in corners]) @ (LPS @ np.asarray(image.affine)).T
+            contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(corners)
+            contour.ContourData = [f"{value:.6f}" for value in points[:, :3].ravel()]
+            reference.ReferencedSOPInstanceUID = image.meta["sop_uids"][index]
+            contour.ContourImageSequence = [reference]
+            item.ContourSequence.append(contour)
+        rt.StructureSetROISequence.append(roi)
+        rt.ROIContourSequence.append(item)
+    rt.save_as(file, enforce_file_format=True)
+    return file
+
+
+def square(low: float, high: float) -> list[tuple[float, float]]:
+    return [(low, low), (high, low), (high, high), (low, high)]
+
+
+@pytest.fixture
+def image(tmp_path):
+    affine = np.diag([0.7, 0.9, 2.5, 1.0])
+    affine[:3, 3] = 11, 22, -33
+    return read_dicom_series(write_dicom_series(np.zeros((20, 20, 5)), affine, tmp_path / "series", "CT"))
+
+
+def test_voxels_whose_center_lies_in_a_contour(image, tmp_path):
+    file = write_structures(tmp_path / "rt.dcm", image, {"a": [(1, square(3.5, 9.5)), (3, square(3.5, 9.5))]})
+    labels, classes = read_rtstruct(file, image)
+    expected = np.zeros((20, 20, 5), dtype=bool)
+    expected[4:10, 4:10, [1, 3]] = True
+    assert classes == {"a": 1}
+    assert np.array_equal(labels.numpy()[0] > 0, expected)
+    assert np.array_equal(labels.affine, image.affine)
+
+
+def test_a_contour_within_a_contour_is_a_hole(image, tmp_path):
+    regions = {"ring": [(2, square(2.5, 14.5)), (2, square(6.5, 9.5))]}
+    labels, _ = read_rtstruct(write_structures(tmp_path / "rt.dcm", image, regions), tmp_path / "series")
+    assert int(labels.sum()) == 12**2 - 3**2
+    assert int(labels[0, 8, 8, 2]) == 0
+
+
+def test_overlaps_names_and_others(image, tmp_path):
+    regions = {"GTV": [(2, square(4.5, 8.5))], "Body": [(2, square(0.5, 15.5))], "Couch": [(2, square(16.5, 18.5))]}
+    file = write_structures(tmp_path / "rt.dcm", image, regions)
+    with pytest.raises(ValueError, match=r"rt\.dcm: segments overlap.*'GTV' and 'Body' \(16 voxels\)"):
+        read_rtstruct(file, image)
+    labels, classes = read_rtstruct(
+        file, image, {"tumor": 2, "body": 1}, names={"GTV": "tumor"}, precedence=["tumor"], drop_others=True
+    )
+    assert classes == {"tumor": 2, "body": 1}
+    assert np.bincount(labels.numpy().ravel())[1:].tolist() == [15**2 - 16, 16]
+
+
+def test_contours_that_enclose_nothing_are_passed_over(image, tmp_path):
+    file = write_structures(tmp_path / "rt.dcm", image, {"marker": [(2, [(3, 3)])]}, kind="POINT")
+    with pytest.raises(ValueError, match=r"rt\.dcm holds no closed contour"):
+        read_rtstruct(file, image)
+
+
+def test_other_images_are_refused(image, tmp_path):
+    file = write_structures(tmp_path / "rt.dcm", image, {"a": [(4, square(3, 9))]})
+    other = read_dicom_series(write_dicom_series(np.zeros((20, 20, 5)), image.affine, tmp_path / "other", "CT"))
+    with pytest.raises(ValueError, match=r"rt\.dcm was drawn on other images \(series .*than those of .*other"):
+        read_rtstruct(file, other)
+    with pytest.raises(ValueError, match=r"series holds 0 structure sets"):
+        read_rtstruct(tmp_path / "series", image)
+    half = write_structures(tmp_path / "half.dcm", image, {"a": [(2, square(3, 9))]})
+    dataset = pydicom.dcmread(half)
+    contour = dataset.ROIContourSequence[0].ContourSequence[0]
+    points = np.array(contour.ContourData, dtype=float).reshape(-1, 3) + np.array([0, 0, 1.2])
+    contour.ContourData = [f"{value:.6f}" for value in points.ravel()]
+    dataset.save_as(half)
+    with pytest.raises(ValueError, match=r"region 'a' of .*half\.dcm has a contour 0\.48 slices off"):
+        read_rtstruct(half, image)
+
+
+@pytest.mark.data
+def test_a_real_structure_set(segdiff_data):
+    folder = segdiff_data / "dicom_io/rt-utils"
+    labels, classes = read_rtstruct(folder / "rt.dcm", [folder / "ct_1.dcm", folder / "ct_2.dcm"])
+    assert classes == {"ROI-1": 1}
+    # The area of the contours by the shoelace formula; pixels differ from it by half the perimeter at most.
+    contours = pydicom.dcmread(folder / "rt.dcm").ROIContourSequence[0].ContourSequence
+    areas, perimeter = [], 0.0
+    for contour in contours:
+        x, y, _ = np.array(contour.ContourData, dtype=float).reshape(-1, 3).T
+        areas.append(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2)
+        perimeter += np.hypot(x - np.roll(x, 1), y - np.roll(y, 1)).sum()
+    pixel = 0.488281
+    area = max(areas) - min(areas)  # the smaller of its two contours is a hole
+    assert abs(int(labels.sum()) * pixel**2 - area) < perimeter * pixel / 2
+    assert int(labels[0, ..., 1].sum()) == 0, "drawn on one of the two slices"
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["invalid_reference_rt", "non_existent_reference_rt"])
+def test_real_structure_sets_whose_images_are_missing(segdiff_data, name):
+    folder = segdiff_data / "dicom_io/rt-utils"
+    series = [folder / "ct_1.dcm", folder / "ct_2.dcm"]
+    with pytest.raises(
+        ValueError, match=rf"{name}\.dcm has contours on 1 of 3 images that are not in .*skip_missing"
+    ) as error:
+        read_rtstruct(folder / f"{name}.dcm", series)
+    assert re.search(r"e\.g\. 2\.16\.840.*\.995\.90;", str(error.value))
+    labels, classes = read_rtstruct(folder / f"{name}.dcm", series, skip_missing=True)
+    assert len(classes) == 4
+    assert all(int((labels == index).sum()) > 1000 for index in classes.values())

@@ -189,8 +189,12 @@ def _with_guidance(finished: Sequence[Trained], args: argparse.Namespace) -> Ite
         yield trained
         for name in [guided for guided, own in _FIRST.items() if own == trained.name]:
             device = f"$torch.device('{chosen_device(args.device)}')"
-            values = {"seed": trained.seed, "device": device, "guidance_weight": _GUIDANCE}
-            yield replace(trained, name=name, generator=load_generator(trained.folder, overrides=values))
+            values = {"conditioning": TRAININGS[trained.name].conditioning, "seed": trained.seed, "device": device}
+            yield replace(
+                trained,
+                name=name,
+                generator=load_generator(trained.folder, overrides=values | {"guidance_weight": _GUIDANCE}),
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -133,7 +133,12 @@ def _pathology(args: argparse.Namespace, dataset: SegmentationDataset, judge: Ju
         for steps in _STEPS.values()
     }
     classifier = train_finding_classifier(
-        dataset.splits["training"], judge.reader, dataset.findings, cache_dir=args.work / "segmenters", device="cpu"
+        dataset.splits["training"],
+        judge.reader,
+        dataset.findings,
+        args.classifier_images,
+        cache_dir=args.work / "segmenters",
+        device="cpu",
     )
     results = _results(args, dataset, "pathology", EDITS, table, _EDIT_NOTES)
     fewer = {"lungs": EDITS["lungs"], "difference": _ANATOMY["difference"]}
@@ -245,6 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=64, help="pixels per axis")
     parser.add_argument("--masks", type=int, default=256, help="held-out masks")
     parser.add_argument("--few-masks", type=int, default=64, help="masks for 20 steps, and for each finding")
+    parser.add_argument("--classifier-images", type=int, default=32000, help="classifier's training, in images seen")
     parser.add_argument("--batch-size", type=int, default=16, help="images sampled at once")
     return parser
 

@@ -86,4 +86,4 @@ build: $(VENV)/.dev
 	$(VENV)/bin/python -m build --outdir dist
 
 clean:
-	rm -rf $(VENV) build dist docs/_build .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-convert .venv-deploy .venv-label build dist docs/_build .coverage* .mypy_cache .ruff_cache .pytest_cache

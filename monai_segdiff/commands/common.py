@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["add_classes", "add_verb", "class_pair", "one_or_all", "positive", "require_device"]
+__all__ = ["add_classes", "add_segments", "add_verb", "class_pair", "one_or_all", "positive", "require_device"]
 
 
 def add_verb(verbs: Any, function: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -19,6 +19,30 @@ def add_verb(verbs: Any, function: Any, name: str, text: str) -> argparse.Argume
 def add_classes(to: argparse.ArgumentParser, text: str) -> None:
     """Add the option ``--classes``."""
     to.add_argument("--classes", nargs="+", type=_class, action=_Classes, metavar="NAME=ID", help=text)
+
+
+def add_segments(to: Any, drop: str) -> None:
+    """Add the options that say what DICOM segments mean: ``--segments``, ``--precedence``, ``--drop-other-labels``.
+
+    Args:
+        to: the verb's parser, or a group of it.
+        drop: help text of the last one.
+    """
+    to.add_argument(
+        "--segments",
+        nargs="+",
+        type=_segments,
+        metavar="NAME=SEGMENT",
+        help="DICOM: classes and the segments or regions that they consist of, e.g. liver=Liver "
+        "'kidneys=Left Kidney,Right Kidney' (default: each is a class of its own name)",
+    )
+    to.add_argument(
+        "--precedence",
+        nargs="+",
+        metavar="NAME",
+        help="DICOM: classes in their order; where segments overlap, the first is kept (default: overlaps are errors)",
+    )
+    to.add_argument("--drop-other-labels", action="store_true", help=drop)
 
 
 def positive(text: str) -> int:
@@ -62,6 +86,14 @@ def _class(text: str) -> tuple[str, int | list[int]]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=ID, NAME=ID,ID,... or NAME=FIRST-LAST") from None
     return name, ids[0] if len(ids) == 1 else ids
+
+
+def _segments(text: str) -> tuple[str, list[str]]:
+    """Read NAME=SEGMENT,SEGMENT."""
+    name, _, listed = text.partition("=")
+    if not (name and listed):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=SEGMENT or NAME=SEGMENT,SEGMENT,...")
+    return name, [part.strip() for part in listed.split(",")]
 
 
 class _Classes(argparse.Action):

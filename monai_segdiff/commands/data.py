@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from monai_segdiff.commands.common import add_classes, add_verb, class_pair, one_or_all, positive
+from monai_segdiff.commands.common import add_classes, add_segments, add_verb, class_pair, one_or_all, positive
 
 __all__ = ["add_check_data", "add_prepare"]
 
@@ -140,7 +140,6 @@ def add_prepare(verbs: Any) -> None:
         metavar="SHARE",
         help="leave out slices with a smaller labeled share (default: %(default)s)",
     )
-    p.add_argument("--drop-other-labels", action="store_true", help="make ids that --classes does not name background")
     p.add_argument(
         "--body-threshold",
         type=float,
@@ -154,20 +153,7 @@ def add_prepare(verbs: Any) -> None:
         metavar="CHILD=PARENT",
         help="which class encloses which, e.g. tumor=liver (default: an added body encloses all)",
     )
-    p.add_argument(
-        "--segments",
-        nargs="+",
-        type=_segments,
-        metavar="NAME=SEGMENT",
-        help="DICOM: classes and the segments or regions that they consist of, e.g. liver=Liver "
-        "'kidneys=Left Kidney,Right Kidney' (default: each is a class of its own name)",
-    )
-    p.add_argument(
-        "--precedence",
-        nargs="+",
-        metavar="NAME",
-        help="DICOM: classes in their order; where segments overlap, the first is kept (default: overlaps are errors)",
-    )
+    add_segments(p, "make ids that --classes does not name, and segments of no class, background")
     p.add_argument(
         "--findings-table",
         metavar="CSV",
@@ -184,11 +170,3 @@ def add_prepare(verbs: Any) -> None:
         "--attribution", default="", help="whom to credit for the source; goes into dataset.json and reports"
     )
     p.add_argument("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
-
-
-def _segments(text: str) -> tuple[str, list[str]]:
-    """Read NAME=SEGMENT,SEGMENT."""
-    name, _, listed = text.partition("=")
-    if not (name and listed):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=SEGMENT or NAME=SEGMENT,SEGMENT,...")
-    return name, [part.strip() for part in listed.split(",")]

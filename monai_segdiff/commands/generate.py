@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.commands.common import add_verb, positive, require_device
+from monai_segdiff.commands.common import add_segments, add_verb, positive, require_device
 
 __all__ = ["add_generate", "add_sampling", "sampling_overrides"]
 
@@ -48,13 +48,26 @@ def generate(args: argparse.Namespace) -> int:
         raise ValueError(
             "masks in DICOM go with neither --like nor findings: convert them with the prepare command first"
         )
+    if not in_dicom and (args.segments or args.precedence or args.drop_other_labels):
+        raise ValueError(
+            "--segments, --precedence and --drop-other-labels say what segments of masks in DICOM are: leave them out, "
+            "or give --masks a DICOM segmentation"
+        )
     masks = [] if in_dicom else _masks(args)
     generator = load_generator(args.bundle, args.weights, overrides=overrides)
     dropped = args.drop_class or []
     accept = None
     if args.accept_dice is not None:
         accept = accept_by_dice(generator, args.segmenter, args.accept_dice, args.max_tries, drop_classes=dropped)
-    opened: Any = open_dicom_masks(args.masks, generator) if in_dicom else nullcontext((masks, {}))
+    opened: Any = nullcontext((masks, {}))
+    if in_dicom:
+        opened = open_dicom_masks(
+            args.masks,
+            generator,
+            segments=dict(args.segments) if args.segments else None,
+            precedence=args.precedence or (),
+            drop_others=args.drop_other_labels,
+        )
     with opened as (masks, sources):
         dicom = None if args.format != "dicom" else DicomOutput(args.modality or default_modality(args.bundle), sources)
         dataset = generate_dataset(
@@ -189,6 +202,8 @@ def add_generate(verbs: Any) -> None:
     p.add_argument(
         "--modality", choices=("CT", "MR", "CR", "DX"), help="of the DICOM images (default: as the bundle says)"
     )
+    group = p.add_argument_group("masks in DICOM")
+    add_segments(group, "make segments of no class background")
     group = p.add_argument_group("incomplete masks")
     group.add_argument(
         "--drop-class",

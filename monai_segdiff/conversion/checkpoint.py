@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from monai_segdiff.conversion.weights import NETWORKS, network_of
+from monai_segdiff.conversion.weights import NETWORKS, check_asked, network_of
 
 __all__ = ["FoundWeights", "find_weights", "read_checkpoint"]
 
@@ -75,14 +75,14 @@ def find_weights(content: Any, network: str | None = None, part: str | None = No
 
     Args:
         content: what :func:`read_checkpoint` gave.
-        network: one of :data:`~monai_segdiff.conversion.NETWORKS`, where there are several or the names do not tell.
+        network: one of :data:`~monai_segdiff.conversion.NETWORKS`, where there are several.
         part: which part, where there are several of one network.
 
     Returns:
         The weights.
 
     Raises:
-        ValueError: where there are none, or several.
+        ValueError: where there are none, or several, or they are of another network.
     """
     found = list(_networks(content))
     if part is not None:
@@ -90,8 +90,8 @@ def find_weights(content: Any, network: str | None = None, part: str | None = No
     elif network is not None:
         found = [one for one in found if one.network == network] or found
     if len(found) == 1:
-        only = found[0]
-        return FoundWeights(only.part, network or only.network, only.weights)
+        check_asked(network, found[0].network)
+        return found[0]
     if found:
         parts = ", ".join(f"{one.part or 'the file itself'} ({NETWORKS[one.network]})" for one in found)
         raise ValueError(f"it holds the weights of several networks: {parts}. Choose one by its network or its part.")

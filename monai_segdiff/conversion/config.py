@@ -33,6 +33,7 @@ class ConvertedConfig:
         changes: what was changed, as ``FILE:LINE: KEY: OLD -> NEW``.
         problems: what could not be converted, as ``FILE:LINE: KEY: REASON``; the text has it as it was.
         notes: what differs between the packages in what was converted.
+        is_json: whether the text is JSON rather than YAML, as the name of the old file said.
     """
 
     text: str
@@ -40,16 +41,26 @@ class ConvertedConfig:
     changes: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    is_json: bool = False
 
     def text_for(self, path: str | os.PathLike[str]) -> str:
         """The text in the syntax of a file name: JSON for ``.json``, else YAML.
 
         Where the old file had the same syntax, layout and comments are its own.
+
+        Args:
+            path: name of the new file.
+
+        Raises:
+            ValueError: where YAML holds something that JSON has no form for, such as a date.
         """
-        if _is_json(path) == _reads_as_json(self.text):
+        if _is_json(path) == self.is_json:
             return self.text
         if _is_json(path):
-            return json.dumps(self.data, indent=4, ensure_ascii=False) + "\n"
+            try:
+                return json.dumps(self.data, indent=4, ensure_ascii=False) + "\n"
+            except TypeError as error:
+                raise ValueError(f"{path} cannot hold the configuration ({error}): give a name in .yaml") from error
         return yaml.safe_dump(self.data, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -81,10 +92,12 @@ def convert_config(path: str | os.PathLike[str]) -> ConvertedConfig:
             raise ValueError(f"{file} is no configuration: it holds no keys.")
         scan = _Scan(file, text, root)
         converted = scan.converted()
-        data = yaml.safe_load(converted)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # YAML 1.1 reads JSON's 1e-05 as text, so that its values are those of JSON's own reader.
+        data = json.loads(converted) if _is_json(file) else yaml.safe_load(converted)
+    except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not readable as {'JSON' if _is_json(file) else 'YAML'}: {error}") from error
-    return ConvertedConfig(converted, data, tuple(scan.changes), tuple(scan.problems), tuple(scan.notes))
+    findings = tuple(scan.changes), tuple(scan.problems), tuple(scan.notes)
+    return ConvertedConfig(converted, data, *findings, is_json=_is_json(file))
 
 
 class _Scan:
@@ -266,7 +279,3 @@ def _is_import(text: str) -> bool:
 
 def _is_json(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() == ".json"
-
-
-def _reads_as_json(text: str) -> bool:
-    return text.lstrip().startswith("{")

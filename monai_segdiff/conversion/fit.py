@@ -55,8 +55,8 @@ def _misfit(name: str, options: dict[str, Any], converted: ConvertedWeights) -> 
     try:
         with torch.device("meta"):
             network = getattr(nets, name)(**options)
-    except (TypeError, ValueError) as error:
-        return f"MONAI refuses its options ({error})"
+    except Exception as error:  # options that nobody foresaw: an index out of range, a division by zero
+        return f"MONAI refuses its options ({type(error).__name__}: {error})"
     try:
         network.load_state_dict(converted.weights, strict=True, assign=True)
     except RuntimeError as error:

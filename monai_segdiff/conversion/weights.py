@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["NETWORKS", "ConvertedWeights", "convert_weights", "network_of"]
+__all__ = ["NETWORKS", "ConvertedWeights", "check_asked", "convert_weights", "network_of"]
 
 #: The networks that can be converted, by their names on the command line.
 NETWORKS = {
@@ -92,9 +92,10 @@ def convert_weights(weights: Mapping[str, torch.Tensor], network: str | None = N
         The new state dict, a copy, with what was done.
 
     Raises:
-        ValueError: where the weights are of no such network, hold more than one network, or have MONAI's names already.
+        ValueError: where the weights are of no such network or of another than the one given, hold more than one
+            network, or have MONAI's names already.
     """
-    network = network or network_of(weights)
+    network = check_asked(network, network_of(weights))
     if network not in NETWORKS:
         shown = ", ".join(list(weights)[:_SHOWN])
         raise ValueError(
@@ -122,6 +123,24 @@ def convert_weights(weights: Mapping[str, torch.Tensor], network: str | None = N
         new[f"{block}.attn.out_proj.bias"] = torch.zeros(channels, dtype=like.dtype, device=like.device)
         added += [f"{block}.attn.out_proj.weight", f"{block}.attn.out_proj.bias"]
     return ConvertedWeights(network, new, renamed, tuple(dropped), tuple(added))
+
+
+def check_asked(asked: str | None, found: str | None) -> str | None:
+    """The network whose weights they are: the one that their names tell, else the one asked for.
+
+    Args:
+        asked: one of :data:`NETWORKS`, or None.
+        found: whose they are by their names, see :func:`network_of`.
+
+    Raises:
+        ValueError: where the two contradict each other.
+    """
+    if asked in NETWORKS and found is not None and asked != found:
+        raise ValueError(
+            f"the weights are none of {NETWORKS[asked]}'s, but of {NETWORKS[found]}: leave the network out, or say "
+            f"{found}"
+        )
+    return found or asked
 
 
 def _new_name(key: str, attention_blocks: set[str]) -> str:

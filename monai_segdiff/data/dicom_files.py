@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 __all__ = [
+    "DECODERS",
     "INSTALL",
     "DicomSource",
     "dicom_files",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 INSTALL = "python -m pip install 'monai-segdiff[dicom]'"
+DECODERS = f"{INSTALL}, and for JPEG other than JPEG 2000 python -m pip install pylibjpeg-libjpeg"
 
 DicomSource: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

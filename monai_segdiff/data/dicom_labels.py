@@ -9,7 +9,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LabelMapBuilder", "vocabulary"]
+__all__ = ["LabelMapBuilder", "segment_names", "vocabulary"]
+
+
+def segment_names(segments: Mapping[str, Sequence[str]] | None, found: Iterable[str]) -> dict[str, str]:
+    """Say which class each segment is, from the segments of each class.
+
+    Args:
+        segments: class name to the names of the segments that it consists of.
+        found: names of all segments that there are.
+
+    Returns:
+        Segment name to class name.
+
+    Raises:
+        ValueError: if a segment is named in two classes, or one that is named does not exist.
+    """
+    names = {label: name for name, labels in (segments or {}).items() for label in labels}
+    if segments is not None and sum(len(labels) for labels in segments.values()) > len(names):
+        raise ValueError(f"a segment can belong to one class only, got {dict(segments)}")
+    every = sorted(set(found))
+    if absent := [label for label in names if label not in every]:
+        raise ValueError(
+            f"no segment is named {', '.join(map(repr, absent))}, as the classes' segments (segments, --segments) say; "
+            f"the names found are {', '.join(map(repr, every))}"
+        )
+    return names
 
 
 def vocabulary(
@@ -24,8 +49,8 @@ def vocabulary(
     Args:
         labels: what the segments are called.
         classes: class name to label id; by default the classes that occur, numbered from 1 in their order.
-        names: what a segment is called to its class; by default a segment is called as its class, in upper or lower
-            case.
+        names: what a segment is called to its class. A class that is given here consists of these segments and no
+            others; segments of the others are called as their class, in upper or lower case.
         drop_others: whether segments of other classes are left out rather than an error.
         what: the file, for messages.
 
@@ -38,21 +63,25 @@ def vocabulary(
     found = list(dict.fromkeys(labels))
     if "" in found:
         raise ValueError(f"{what} has a segment without a name; name it in the software that drew it")
-    of = {label: (names or {}).get(label, label) for label in found}
+    given = dict(names or {})
+    replaced = {name.casefold() for name in given.values()}
+    of = {label: given.get(label, label) for label in found}
+    unknown = [label for label in found if label not in given and label.casefold() in replaced]
     if classes is None:
-        return of, {name: index for index, name in enumerate(dict.fromkeys(of.values()), start=1)}
-    ids = list(classes.values())
-    if any(not isinstance(i, int) or i < 1 for i in ids) or len(set(ids)) < len(ids):
-        raise ValueError(f"classes need distinct ids of at least 1, got {dict(classes)}")
-    folded = {name.casefold(): name for name in classes}
-    of = {label: name if name in classes else folded.get(name.casefold(), name) for label, name in of.items()}
-    unknown = [label for label, name in of.items() if name not in classes]
+        ids = {name: i for i, name in enumerate(dict.fromkeys(of[lb] for lb in found if lb not in unknown), start=1)}
+    else:
+        ids = dict(classes)
+        if any(not isinstance(i, int) or i < 1 for i in ids.values()) or len(set(ids.values())) < len(ids):
+            raise ValueError(f"classes need distinct ids of at least 1, got {ids}")
+        folded = {name.casefold(): name for name in ids}
+        of = {label: name if name in ids else folded.get(name.casefold(), name) for label, name in of.items()}
+        unknown = [label for label in found if label in unknown or of[label] not in ids]
     if unknown and not drop_others:
         raise ValueError(
-            f"{what} has unknown segments {', '.join(map(repr, unknown))}; the classes are {', '.join(classes)}: add "
-            "them, say which class they are (names), or leave them out (drop_others)"
+            f"{what} has unknown segments {', '.join(map(repr, unknown))}; the classes are {', '.join(ids)}: add "
+            "them, say which class they are (names, --segments), or leave them out (drop_others, --drop-other-labels)"
         )
-    return {label: name for label, name in of.items() if name in classes}, dict(classes)
+    return {label: of[label] for label in found if label not in unknown}, ids
 
 
 class LabelMapBuilder:
@@ -77,7 +106,7 @@ class LabelMapBuilder:
         self.what = what
         self._rank = {classes[name]: rank for rank, name in enumerate(precedence)}
         self._name = {index: name for name, index in classes.items()}
-        self._overlaps: Counter[tuple[str, str]] = Counter()
+        self._undecided: list[tuple[str, str, NDArray[np.int64]]] = []
 
     def add(self, name: str, mask: NDArray[np.bool_]) -> None:
         """Add the voxels of a class.
@@ -93,7 +122,7 @@ class LabelMapBuilder:
             ranks = self._rank.get(own, last), self._rank.get(other, last)
             shared = mask & (self.labels == other)
             if ranks[0] == ranks[1]:
-                self._overlaps[self._name[other], name] += int(shared.sum())
+                self._undecided.append((self._name[other], name, np.flatnonzero(shared)))
             if ranks[1] < ranks[0]:
                 mask = mask & ~shared
         self.labels[mask] = own
@@ -104,10 +133,14 @@ class LabelMapBuilder:
         Raises:
             ValueError: if classes overlap and the order of precedence does not say which is kept.
         """
-        if self._overlaps:
-            listed = ", ".join(f"{a!r} and {b!r} ({count} voxels)" for (a, b), count in self._overlaps.items())
+        overlaps: Counter[tuple[str, str]] = Counter()
+        flat = self.labels.reshape(-1)
+        for *pair, places in self._undecided:  # but for where a class of a rank came to lie in the end
+            overlaps[pair[0], pair[1]] += int((~np.isin(flat[places], list(self._rank))).sum())
+        if overlaps := Counter({pair: count for pair, count in overlaps.items() if count}):
+            listed = ", ".join(f"{a!r} and {b!r} ({count} voxels)" for (a, b), count in overlaps.items())
             raise ValueError(
                 f"{self.what}: segments overlap, where a label map holds one class only: {listed}; say which of them "
-                "are kept there (precedence: the classes in their order)"
+                "are kept there (precedence, --precedence: the classes in their order)"
             )
         return self.labels

@@ -12,13 +12,14 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
-from monai_segdiff.data.dicom_files import DicomSource, dicom_files, read_headers
+from monai_segdiff.data.dicom_files import DicomSource, dicom_files, read_headers, reason
 from monai_segdiff.data.dicom_geometry import LPS_TO_RAS
 from monai_segdiff.data.dicom_labels import LabelMapBuilder, vocabulary
 from monai_segdiff.data.dicom_series import read_dicom_series
 
 __all__ = ["read_rtstruct", "roi_names"]
 
+_CLOSED, _XOR = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"  # PS3.3 C.8.8.6.3
 _OFF_PLANE = 0.3  # of the distance of slices: how far a contour may lie from its slice
 
 
@@ -34,8 +35,10 @@ def read_rtstruct(
 ) -> tuple[MetaTensor, dict[str, int]]:
     """Read a DICOM structure set (RTSTRUCT) as a label map.
 
-    A pixel belongs to a region if its center lies in the contour. Of contours of one region in one slice an inner one
-    is a hole. Points and open lines, which enclose nothing, are passed over. Slices between contours stay empty.
+    A pixel belongs to a region if its center lies in the contour. Of closed contours (CLOSED_PLANAR) of one region in
+    one slice, one that lies within another is a hole, and one within a hole an island; the others are united. Those of
+    the kind CLOSEDPLANAR_XOR turn over what they enclose, as the standard has it. Points and open lines, which enclose
+    nothing, are passed over. Slices between contours stay empty.
 
     Args:
         source: the structure set, or a folder that holds one.
@@ -59,21 +62,17 @@ def read_rtstruct(
     file = _only_file(source)
     image = series if isinstance(series, MetaTensor) else read_dicom_series(series)
     ((_, structures),) = read_headers([file]).items()
-    regions = _contours(structures)
-    _check_images(file, structures, regions, image, skip_missing)
-    class_of, ids = vocabulary(regions, classes, names, drop_others, file)
+    regions = _regions(file, structures)
+    _check_images(file, structures, [contour for _, contours in regions for contour in contours], image, skip_missing)
+    class_of, ids = vocabulary((name for name, _ in regions), classes, names, drop_others, file)
     shape = (*image.shape[1:], *[1] * (4 - image.ndim))
     builder = LabelMapBuilder(shape, ids, precedence, file)
     known = set(image.meta.get("sop_uids", ()))
     to_index = np.linalg.inv(np.asarray(image.affine, dtype=np.float64)) @ LPS_TO_RAS
-    for name, contours in regions.items():
-        if name not in class_of:
-            continue
-        mask = np.zeros(shape, dtype=bool)
-        for contour in contours:
-            if not (skip_missing and set(_references(contour)) - known):
-                _fill(mask, contour, to_index, f"region {name!r} of {file}")
-        builder.add(class_of[name], mask)
+    for name, contours in regions:
+        if name in class_of:
+            kept = [c for c in contours if not (skip_missing and set(_references(c)) - known)]
+            builder.add(class_of[name], _filled(kept, shape, to_index, f"region {name!r} of {file}"))
     array = builder.finish()
     meta = {
         "filename_or_obj": str(file),
@@ -93,7 +92,7 @@ def roi_names(file: Path) -> list[str]:
         ValueError: if the file is damaged; names it.
     """
     ((_, structures),) = read_headers([file]).items()
-    return list(_contours(structures))
+    return list(dict.fromkeys(name for name, _ in _regions(file, structures)))
 
 
 def referenced_series(structures: Any) -> list[str]:
@@ -103,6 +102,7 @@ def referenced_series(structures: Any) -> list[str]:
         for frame in structures.get("ReferencedFrameOfReferenceSequence") or []
         for study in frame.get("RTReferencedStudySequence") or []
         for series in study.get("RTReferencedSeriesSequence") or []
+        if series.get("SeriesInstanceUID")
     ]
 
 
@@ -117,34 +117,41 @@ def _only_file(source: DicomSource) -> Path:
     return found[0]
 
 
-def _contours(structures: Any) -> dict[str, list[Any]]:
-    """Closed contours of each region, by its name."""
-    name_of = {int(roi.ROINumber): str(roi.ROIName).strip() for roi in structures.get("StructureSetROISequence") or []}
-    regions: dict[str, list[Any]] = {}
-    for item in structures.get("ROIContourSequence") or []:
-        closed = [
-            contour
-            for contour in item.get("ContourSequence") or []
-            if str(contour.get("ContourGeometricType")).startswith("CLOSED_PLANAR")
-        ]
-        if closed:
+def _regions(file: Path, structures: Any) -> list[tuple[str, list[Any]]]:
+    """Name and closed contours of each region that has some."""
+    try:
+        rois = structures.get("StructureSetROISequence") or []
+        name_of = {int(roi.ROINumber): str(roi.get("ROIName") or "").strip() for roi in rois}
+        regions = []
+        for item in structures.get("ROIContourSequence") or []:
+            closed = [contour for contour in item.get("ContourSequence") or [] if _kind(contour) in (_CLOSED, _XOR)]
             number = int(item.ReferencedROINumber)
-            regions.setdefault(name_of.get(number, f"region {number}"), []).extend(closed)
+            if closed:
+                regions.append((name_of.get(number, f"region {number}"), closed))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} has a region that does not say its number ({reason(error)}); export it again") from (
+            error
+        )
     return regions
 
 
+def _kind(contour: Any) -> str:
+    """CLOSED_PLANAR or CLOSEDPLANAR_XOR, however it is spelled, or another kind."""
+    kind = str(contour.get("ContourGeometricType") or "").upper().replace("_", "")
+    return {"CLOSEDPLANAR": _CLOSED, "CLOSEDPLANARXOR": _XOR}.get(kind, kind)
+
+
 def _references(contour: Any) -> list[str]:
-    return [str(image.ReferencedSOPInstanceUID) for image in contour.get("ContourImageSequence") or []]
+    uids = [image.get("ReferencedSOPInstanceUID") for image in contour.get("ContourImageSequence") or []]
+    return [str(uid) for uid in uids if uid]
 
 
-def _check_images(
-    file: Path, structures: Any, regions: Mapping[str, Sequence[Any]], image: MetaTensor, skip_missing: bool
-) -> None:
-    if not regions:
+def _check_images(file: Path, structures: Any, contours: Sequence[Any], image: MetaTensor, skip_missing: bool) -> None:
+    if not contours:
         raise ValueError(f"{file} holds no closed contour, so there is nothing to fill; check the file")
     where = image.meta.get("filename_or_obj")
     own, known = image.meta.get("series_uid"), set(image.meta.get("sop_uids", ()))
-    wanted = list(dict.fromkeys(u for contours in regions.values() for c in contours for u in _references(c)))
+    wanted = list(dict.fromkeys(uid for contour in contours for uid in _references(contour)))
     missing = [uid for uid in wanted if uid not in known]
     if wanted and len(missing) == len(wanted):
         drawn_on = ", ".join(referenced_series(structures)) or "unknown"
@@ -172,9 +179,46 @@ def _frames(structures: Any) -> list[str]:
     return [str(frame.get("FrameOfReferenceUID") or "") for frame in frames]
 
 
-def _fill(mask: NDArray[np.bool_], contour: Any, to_index: NDArray[np.float64], what: str) -> None:
-    """Turn the pixels within a contour over, so that a contour within a contour is a hole."""
-    points = np.asarray(contour.ContourData, dtype=np.float64).reshape(-1, 3)
+def _filled(
+    contours: Sequence[Any], shape: tuple[int, ...], to_index: NDArray[np.float64], what: str
+) -> NDArray[np.bool_]:
+    """What the contours of a region enclose."""
+    mask = np.zeros(shape, dtype=bool)
+    closed: dict[int, list[NDArray[np.bool_]]] = {}
+    for contour in contours:
+        plane, filled = _fill(contour, shape, to_index, what)
+        if _kind(contour) == _XOR:
+            mask[:, :, plane] ^= filled
+        else:
+            closed.setdefault(plane, []).append(filled)
+    for plane, parts in closed.items():
+        mask[:, :, plane] |= _nested(parts)
+    return mask
+
+
+def _nested(parts: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Filled contours of one slice as one region: those within others are holes, and those within holes islands."""
+    if len(parts) == 1:
+        return parts[0]
+    distinct = {part.tobytes(): part for part in sorted(parts, key=np.count_nonzero, reverse=True)}  # outer ones first
+    kept = list(distinct.values())
+    around = [[j for j in range(i) if not (part & ~kept[j]).any()] for i, part in enumerate(kept)]
+    depth: list[int] = []
+    for outer in around:
+        depth.append(1 + max(depth[j] for j in outer) if outer else 0)
+    region = np.zeros_like(kept[0])
+    for i, part in enumerate(kept):
+        if depth[i] % 2 == 0:
+            holes = [kept[j] for j in range(i + 1, len(kept)) if depth[j] % 2 and i in around[j]]
+            region |= part & ~np.any(holes, axis=0) if holes else part
+    return region
+
+
+def _fill(
+    contour: Any, shape: tuple[int, ...], to_index: NDArray[np.float64], what: str
+) -> tuple[int, NDArray[np.bool_]]:
+    """The slice that a contour lies in, and the pixels within it."""
+    points = _points(contour, what)
     index = points @ to_index[:3, :3].T + to_index[:3, 3]
     plane = round(float(index[:, 2].mean()))
     off = float(np.abs(index[:, 2] - plane).max())
@@ -183,9 +227,24 @@ def _fill(mask: NDArray[np.bool_], contour: Any, to_index: NDArray[np.float64], 
             f"{what} has a contour {off:.2g} slices off the nearest slice at {points[0].tolist()} mm; give the series "
             "that it was drawn on"
         )
-    if not 0 <= plane < mask.shape[2]:
+    if not 0 <= plane < shape[2]:
         raise ValueError(
             f"{what} has a contour at {points[0].tolist()} mm, outside the images; give the whole series that it was "
             "drawn on"
         )
-    mask[:, :, plane] ^= polygon2mask(mask.shape[:2], index[:, :2])
+    return plane, polygon2mask(shape[:2], index[:, :2])
+
+
+def _points(contour: Any, what: str) -> NDArray[np.float64]:
+    """Corners, (N, 3), in mm."""
+    try:
+        numbers = np.atleast_1d(np.asarray(contour.get("ContourData"), dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} has a contour whose corners are no numbers ({reason(error)}); export it again") from (
+            error
+        )
+    if not len(numbers) or len(numbers) % 3 or not np.isfinite(numbers).all():
+        raise ValueError(
+            f"{what} has a contour of {len(numbers)} numbers, which are no corners of three each; export it again"
+        )
+    return numbers.reshape(-1, 3)

@@ -33,14 +33,16 @@ def read_dicom_seg(
     """Read a DICOM segmentation (SEG) as a label map.
 
     Binary, fractional and label map segmentations are read. Slices that the object leaves out are empty. Voxels are
-    brought onto the wanted grid by their place in space, turned and padded, but never resampled.
+    brought onto the wanted grid by their place in space, turned and padded, but never resampled: one on a grid of other
+    voxels is refused.
 
     Args:
         source: the object, a folder, or several files; where there are several SEG objects, `like` must be given.
         classes: class name to label id; by default the segments' labels in their order, numbered from 1.
         like: the image that the label map is to lie on, see `read_dicom_series`. By default the grid is the object's
             own, from its first to its last slice, sorted as `read_dicom_series` sorts them.
-        names: segment label to class name, where they differ; several segments may be one class.
+        names: segment label to class name, where they differ; several segments may be one class, which then consists
+            of these only.
         precedence: classes in their order; where segments overlap, the class named first is kept. Overlaps that this
             does not decide are an error.
         drop_others: whether segments that `classes` does not know become background rather than an error.
@@ -55,7 +57,7 @@ def read_dicom_seg(
         ImportError: if highdicom is missing.
         FileNotFoundError: if there is no DICOM file.
         ValueError: if there is no SEG object, one is damaged or lies in another frame of reference than the images,
-            segments are unknown or overlap; names the file and what to do.
+            segments are unknown, overlap or are in two objects; names the file and what to do.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, got {threshold:g}")
@@ -66,8 +68,9 @@ def read_dicom_seg(
             f"{objects[1][0].name}; give one of them, or the images that they lie on"
         )
     what = ", ".join(str(file) for file, _ in objects)
-    labels = [segment.SegmentLabel.strip() for _, seg in objects for segment in seg.SegmentSequence]
-    class_of, ids = vocabulary(labels, classes, names, drop_others, what)
+    labels = {file: list(map(_label, seg.SegmentSequence)) for file, seg in objects}
+    class_of, ids = vocabulary((label for own in labels.values() for label in own), classes, names, drop_others, what)
+    _check_repeated({file: [label for label in own if label in class_of] for file, own in labels.items()})
     for file, seg in objects:
         if like is not None:
             _check_reference(file, seg, like)
@@ -80,7 +83,7 @@ def read_dicom_seg(
                 _check_size(file, mask, shape)
                 target |= mask
             else:
-                onto_grid(mask, place, target, affine, f"segment {label!r} of {file}")
+                onto_grid(mask, place, target, affine, f"segment {label!r} of {file}", _slice_distance(seg))
             builder.add(class_of[label], target)
     array = builder.finish()
     first = objects[0][1]
@@ -102,7 +105,23 @@ def segment_labels(file: Path) -> list[str]:
         ValueError: if the file is damaged; names it.
     """
     ((_, header),) = read_headers([file]).items()
-    return [str(segment.get("SegmentLabel") or "").strip() for segment in header.get("SegmentSequence") or []]
+    return list(map(_label, header.get("SegmentSequence") or []))
+
+
+def _label(segment: Any) -> str:
+    return str(segment.get("SegmentLabel") or "").strip()
+
+
+def _check_repeated(labels: Mapping[Path, Sequence[str]]) -> None:
+    """Refuse objects that hold the same segment: of two readers, or of two versions, one is meant."""
+    first: dict[str, Path] = {}
+    for file, own in labels.items():
+        for label in own:
+            if first.setdefault(label.casefold(), file) != file:
+                raise ValueError(
+                    f"{first[label.casefold()]} and {file} both have a segment {label!r}; keep one of the two, or name "
+                    "their segments differently"
+                )
 
 
 def _seg_files(source: DicomSource) -> list[Path]:
@@ -132,7 +151,7 @@ def _segments(
     """Label, voxels (X, Y, Z) and RAS affine of each segment; no affine where the object has no place in space."""
     spatial = _geometry(file, seg) is not None
     for segment in seg.SegmentSequence:
-        label, number = segment.SegmentLabel.strip(), int(segment.SegmentNumber)
+        label, number = _label(segment), int(segment.SegmentNumber)
         if label not in wanted:
             continue
         images = [] if spatial else [_image_of(file, seg, like)]
@@ -193,6 +212,16 @@ def _grid(seg: Any, like: MetaTensor | None, file: Path) -> tuple[tuple[int, ...
     return (columns, rows, depth), affine, depth == 1
 
 
+def _slice_distance(seg: Any) -> float | None:
+    """Distance of the slices of the grid that an object was drawn on, in mm, as far as it says so."""
+    frames = list(seg.get("PerFrameFunctionalGroupsSequence") or [])[:1]
+    for group in [*(seg.get("SharedFunctionalGroupsSequence") or []), *frames]:
+        for measures in group.get("PixelMeasuresSequence") or []:
+            distance = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
+            return None if distance is None else abs(float(distance))
+    return None
+
+
 def _ras(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     """RAS affine of (column, row, slice) from highdicom's of (slice, row, column) in LPS."""
     return LPS_TO_RAS @ np.asarray(affine, dtype=np.float64)[:, [2, 1, 0, 3]]
@@ -227,5 +256,7 @@ def _check_reference(file: Path, seg: Any, like: MetaTensor) -> None:
 def _referenced(seg: Any) -> tuple[list[str], list[str]]:
     """UIDs of the series and of the images that an object refers to."""
     sequence = seg.get("ReferencedSeriesSequence") or []
-    images = [str(i.ReferencedSOPInstanceUID) for s in sequence for i in s.get("ReferencedInstanceSequence") or []]
-    return [str(s.SeriesInstanceUID) for s in sequence], images
+    instances = [item for series in sequence for item in series.get("ReferencedInstanceSequence") or []]
+    images = [str(item.get("ReferencedSOPInstanceUID") or "") for item in instances]
+    series = [str(item.get("SeriesInstanceUID") or "") for item in sequence]
+    return [uid for uid in series if uid], [uid for uid in images if uid]

@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from monai_segdiff.data.dicom_files import (
-    INSTALL,
+    DECODERS,
     DicomSource,
     dicom_files,
     is_dicom,
@@ -24,7 +24,7 @@ from monai_segdiff.data.dicom_files import (
     read_headers,
     reason,
 )
-from monai_segdiff.data.dicom_geometry import PLANE, affine_of_slice, order_slices
+from monai_segdiff.data.dicom_geometry import PLANE, affine_of_slice, check_numbers, order_slices
 
 __all__ = ["MODALITIES", "is_dicom", "read_ct_series", "read_dicom_series"]
 
@@ -66,9 +66,10 @@ def read_dicom_series(source: DicomSource, modality: str | None = None) -> MetaT
         float32 tensor, X along rows and Y along columns of the slices: (1, X, Y, Z) with the RAS affine; (1, X, Y) for
         a single slice, whose affine has its normal, as long as the slice is thick, in the third column; (1, X, Y) for a
         radiograph, which has no place in space: X runs to the patient's left, Y down, and the origin is 0. CT is in HU;
-        MR, CR and DX are rescaled where the file says how; where the lowest value is shown white (MONOCHROME1) values
-        are turned around. Metadata: ``filename_or_obj``, ``modality``, ``patient_id``, ``study_uid``, ``series_uid``,
-        ``frame_of_reference_uid`` (empty where unknown), and, by slice, ``files`` and ``sop_uids``.
+        MR, CR and DX are rescaled where the file says how. Radiographs whose lowest value is shown white (MONOCHROME1)
+        are turned around, so that what is bright is high, unless the file maps them to real world values. Metadata:
+        ``filename_or_obj``, ``modality``, ``patient_id``, ``study_uid``, ``series_uid``, ``frame_of_reference_uid``
+        (empty where unknown), and, by slice, ``files`` and ``sop_uids``.
 
     Raises:
         ImportError: if pydicom is missing.
@@ -90,6 +91,7 @@ def read_dicom_series(source: DicomSource, modality: str | None = None) -> MetaT
     for tag in ("ImagePositionPatient", *PLANE):
         if header.get(tag) is None:
             raise ValueError(f"{file} has no {tag}, so its place in space is unknown; export the series again")
+    check_numbers(file, header)
     return _tensor(_values(file)[None], affine_of_slice(header), slices, [file], where)
 
 
@@ -160,6 +162,7 @@ def _radiograph(slices: Slices, folder: Any) -> MetaTensor:
         names = ", ".join(file.name for file in list(slices)[:3])
         raise ValueError(f"{folder} holds {len(slices)} radiographs ({names}, ...); give one of them")
     ((file, header),) = slices.items()
+    check_numbers(file, header)
     spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing") or (1.0, 1.0)
     affine = np.diag([-float(spacing[1]), -float(spacing[0]), 1.0, 1.0])
     return _tensor(_values(file)[None], affine, slices, [file], folder)
@@ -191,24 +194,33 @@ def _tensor(
 def _values(file: Path) -> NDArray[np.float32]:
     """One image in its unit, (rows, columns)."""
     dataset = read_dataset_of(file)
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    try:
+        slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} has a rescaling that is no number ({reason(error)}); export it again") from error
     if dataset.get("Modality") == "CT" and (slope is None or intercept is None):
         raise ValueError(f"{file} has no RescaleSlope and RescaleIntercept, so its values are not HU; export it again")
     try:
         pixels = dataset.pixel_array
     except Exception as error:
-        raise ValueError(f"{file} cannot be decoded ({reason(error)}); if a decoder is missing: {INSTALL}") from error
+        raise ValueError(f"{file} cannot be decoded ({reason(error)}); if a decoder is missing: {DECODERS}") from error
     if pixels.ndim != 2:
         raise ValueError(f"{file} has {pixels.ndim} dimensions where one gray image is expected; export it in gray")
-    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+    real = None
+    if dataset.get("Modality") == "DX" and "RealWorldValueMappingSequence" in dataset:
+        real = _real_world(dataset.RealWorldValueMappingSequence)
+    if real is not None:  # quantities, however they are shown
+        slope, intercept = real
+    elif dataset.get("Modality") in ("CR", "DX") and dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+        # Over the whole range of stored values; a rescaling that is linear may come before or after.
         bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation)
         pixels = (-1 if signed else 2**bits - 1) - pixels.astype(np.int64)
-    if dataset.get("Modality") == "DX" and "RealWorldValueMappingSequence" in dataset:
-        slope, intercept = _real_world(dataset.RealWorldValueMappingSequence[0], slope, intercept)
     return pixels.astype(np.float32) * float(1 if slope is None else slope) + float(intercept or 0)
 
 
-def _real_world(mapping: Any, slope: Any, intercept: Any) -> tuple[Any, Any]:
-    """A DX image has no rescaling of its own, but may say what its values mean."""
-    found = mapping.get("RealWorldValueSlope"), mapping.get("RealWorldValueIntercept")
-    return (slope, intercept) if None in found else found
+def _real_world(mappings: Any) -> tuple[Any, Any] | None:
+    """A DX image has no rescaling of its own, but may say what its stored values mean."""
+    if not mappings:
+        return None
+    found = mappings[0].get("RealWorldValueSlope"), mappings[0].get("RealWorldValueIntercept")
+    return None if None in found else found

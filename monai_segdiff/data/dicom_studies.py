@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,10 +16,11 @@ from tqdm.auto import tqdm
 
 from monai_segdiff.data.cases import Case
 from monai_segdiff.data.dicom_files import is_dicom, read_headers
-from monai_segdiff.data.dicom_labels import vocabulary
+from monai_segdiff.data.dicom_labels import segment_names, vocabulary
 from monai_segdiff.data.dicom_rtstruct import read_rtstruct, referenced_series, roi_names
 from monai_segdiff.data.dicom_seg import read_dicom_seg, segment_labels
 from monai_segdiff.data.dicom_series import MODALITIES, read_dicom_series
+from monai_segdiff.data.names import safe_name
 from monai_segdiff.data.nifti import save_nifti
 
 __all__ = ["DicomStudies", "DicomStudy", "find_studies", "holds_studies", "upright"]
@@ -46,7 +46,7 @@ class DicomStudy:
         folder: where it is.
         images: files of the series.
         labels: the SEG objects, or the one RTSTRUCT.
-        patient: name of the first study of the same patient.
+        patient: name of the first study of the same patient; of the folder, where the files do not say whose it is.
     """
 
     name: str
@@ -62,12 +62,13 @@ class DicomStudies:
     Args:
         studies: from `find_studies`.
         classes: class name to label id; by default the names of all segments, sorted and numbered from 1.
-        segments: class name to the names of the segments that it consists of; by default segments are named as classes.
+        segments: class name to the names of the segments that it consists of, and no others; by default segments are
+            named as classes.
         precedence: classes in their order; where they overlap, the first is kept.
         drop_others: whether segments of no class become background rather than an error.
 
     Raises:
-        ValueError: if a segment is of no class, or named in two; names the file.
+        ValueError: if a segment is of no class, or named in two, or one that is named is in no file; names the file.
     """
 
     def __init__(
@@ -79,14 +80,12 @@ class DicomStudies:
         drop_others: bool = False,
     ) -> None:
         self.studies = {study.name: study for study in studies}
-        self.names = {label: name for name, labels in (segments or {}).items() for label in labels}
-        if segments is not None and sum(len(labels) for labels in segments.values()) > len(self.names):
-            raise ValueError(f"a segment can belong to one class only, got {dict(segments)}")
+        found = {file: _names(file) for study in studies for file in study.labels}
+        every = sorted({label for labels in found.values() for label in labels})
+        self.names = segment_names(segments, every)
         if classes is None and segments is not None:
             classes = {name: index for index, name in enumerate(segments, start=1)}
-        found = {file: _names(file) for study in studies for file in study.labels}
         if classes is None:
-            every = sorted({label for labels in found.values() for label in labels})
             classes = {name: index for index, name in enumerate(every, start=1)}
         if several := [name for name, ids in classes.items() if not isinstance(ids, int)]:
             raise ValueError(f"DICOM segments have names, not ids: give {several[0]!r} its segments instead (segments)")
@@ -100,14 +99,21 @@ class DicomStudies:
         """A case for each study; its files are made by `files_of`."""
         return [Case(study.name, study.folder, study.labels[0], study.patient) for study in self.studies.values()]
 
-    def fingerprint(self) -> str:
-        """Digest of the files' names, sizes and times, and of the vocabulary."""
+    def fingerprint(self, cases: Sequence[Case] = ()) -> str:
+        """Digest of the files' names, sizes and times, of the vocabulary, and of what is found in the cases.
+
+        Args:
+            cases: those of `cases`, with their findings where these are known.
+        """
         digest = hashlib.sha256(repr((self.classes, sorted(self.names.items()), self.precedence)).encode())
         for study in self.studies.values():
             digest.update(f"\n{study.name} {study.patient}".encode())
             for file in (*study.images, *study.labels):
                 status = file.stat()
                 digest.update(f"\n{file.name} {status.st_size} {status.st_mtime_ns}".encode())
+        for case in cases:
+            if case.findings is not None:
+                digest.update(f"\n{case.id} findings {sorted(case.findings)}".encode())
         return digest.hexdigest()
 
     @contextmanager
@@ -124,7 +130,7 @@ class DicomStudies:
                 array, affine = upright(tensor)
                 files[part] = save_nifti(Path(folder) / f"{case.id}_{part}.nii.gz", array, affine)
             try:
-                yield Case(case.id, files["image"], files["label"], case.patient)
+                yield replace(case, image=files["image"], label=files["label"])
             except ValueError as error:  # the user knows the study, not the files made of it
                 text = str(error).replace(str(files["image"]), str(case.image))
                 raise ValueError(text.replace(str(files["label"]), str(case.label))) from error
@@ -207,25 +213,32 @@ def _studies_in(folder: Path, headers: Mapping[Path, Any], first_of: dict[str, s
         )
     for file in objects:
         drawn.setdefault(_series_of(file, headers, series), []).append(file)
+    base = safe_name(folder.name, "study")
+    patients = {_patient(headers[files[0]]) for files in series.values()} - {""}
+    alone = patients.pop() if len(patients) == 1 else ""  # whose the folder's other series are, too
     found = []
     for number, (uid, labels) in enumerate(sorted(drawn.items()), start=1):
         kinds = {headers[file].Modality for file in labels}
         if len(kinds) > 1 or (kinds == {"RTSTRUCT"} and len(labels) > 1):
             listed = ", ".join(file.name for file in labels)
             raise ValueError(f"{folder}: {listed} were drawn on one series; keep SEG objects, or one structure set")
-        name = re.sub(r"[^A-Za-z0-9._+-]", "_", folder.name).lstrip("._+-") or "study"
-        name = name if len(drawn) == 1 else f"{name}_{number}"
-        identity = str(headers[series[uid][0]].get("PatientID") or "")
-        patient = first_of.setdefault(identity, name) if identity else name
+        name = base if len(drawn) == 1 else f"{base}_{number}"
+        identity = _patient(headers[series[uid][0]]) or alone
+        patient = first_of.setdefault(identity, name) if identity else base
         found.append(DicomStudy(name, folder, tuple(series[uid]), tuple(labels), patient))
     return found
+
+
+def _patient(header: Any) -> str:
+    return str(header.get("PatientID") or "").strip()
 
 
 def _series_of(file: Path, headers: Mapping[Path, Any], series: Mapping[str, Sequence[Path]]) -> str:
     """UID of the series that an object was drawn on."""
     header = headers[file]
     if header.Modality == "SEG":
-        wanted = [str(item.SeriesInstanceUID) for item in header.get("ReferencedSeriesSequence") or []]
+        wanted = [str(item.get("SeriesInstanceUID") or "") for item in header.get("ReferencedSeriesSequence") or []]
+        wanted = [uid for uid in wanted if uid]
     else:
         wanted = referenced_series(header)
     named = [uid for uid in wanted if uid in series]

@@ -41,7 +41,7 @@ class SyntheticInfo:
 
 
 def mark_synthetic(dataset: Any, info: SyntheticInfo, references: Any) -> None:
-    """Set on an image or segmentation what tells it from an acquired one, and that it is nobody's.
+    """Set on an image or segmentation what tells it from an acquired one, and that it is of nobody and no examination.
 
     Args:
         dataset: changed in place.
@@ -56,6 +56,9 @@ def mark_synthetic(dataset: Any, info: SyntheticInfo, references: Any) -> None:
     dataset.BurnedInAnnotation = "NO"
     dataset.PatientName, dataset.PatientID = f"SYNTHETIC^{info.patient_id}"[:64], info.patient_id[:64]
     dataset.PatientBirthDate = dataset.PatientSex = ""
+    # Type 2: part of every object, with no value as nothing was examined.
+    dataset.StudyDate = dataset.StudyTime = dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
+    dataset.StudyID, dataset.StudyDescription = "1", WARNING
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "Synthetic image; holds no data of a patient"
     if references:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from monai_segdiff.data.dicom_scaling import choose_scaling
 from monai_segdiff.data.dicom_series import MODALITIES
 from monai_segdiff.data.dicom_synthetic import SyntheticInfo, mark_synthetic, source_references
 
-__all__ = ["as_slices", "fill_series", "write_dicom_series"]
+__all__ = ["as_slices", "fill_series", "naming", "write_dicom_series"]
 
 
 def write_dicom_series(
@@ -53,7 +55,7 @@ def write_dicom_series(
         ValueError: if modality, shape, affine or values do not fit.
         OSError: if the folder cannot be written, or is not empty.
     """
-    with atomic_folder(Path(folder)) as temporary:
+    with atomic_folder(Path(folder)) as temporary, naming(Path(folder), temporary):
         files = fill_series(image, affine, temporary, modality, source=source, info=info or SyntheticInfo())
     return [Path(folder) / file.name for file in files]
 
@@ -84,6 +86,24 @@ def fill_series(
         files.append(folder / f"IM{index + 1:04d}.dcm")
         dataset.save_as(files[-1], enforce_file_format=True)
     return files
+
+
+@contextmanager
+def naming(target: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Make errors of values name what is being written.
+
+    Args:
+        target: the file or folder.
+        temporary: what it is called until it is complete.
+
+    Raises:
+        ValueError: what the block raised.
+    """
+    try:
+        yield
+    except ValueError as error:
+        text = str(error) if temporary is None else str(error).replace(str(temporary), str(target))
+        raise ValueError(text if str(target) in text else f"cannot write {target}: {text}") from error
 
 
 def as_slices(

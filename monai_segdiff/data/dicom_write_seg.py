@@ -16,14 +16,32 @@ from numpy.typing import ArrayLike, NDArray
 from monai_segdiff._version import __version__
 from monai_segdiff.data.atomic import atomic_file, atomic_folder
 from monai_segdiff.data.dicom_codes import property_codes
-from monai_segdiff.data.dicom_files import DicomSource, import_highdicom, read_dataset_of
+from monai_segdiff.data.dicom_files import DicomSource, import_highdicom, import_pydicom, read_dataset_of
 from monai_segdiff.data.dicom_series import read_dicom_series
 from monai_segdiff.data.dicom_synthetic import NAME, SyntheticInfo, mark_synthetic, source_references
-from monai_segdiff.data.dicom_write import as_slices, fill_series
+from monai_segdiff.data.dicom_write import as_slices, fill_series, naming
 
 __all__ = ["write_dicom_pair", "write_dicom_seg"]
 
 _SAME_PLACE = 1e-2  # mm
+_LONGEST = 64  # letters of a name (LO)
+# All that a segmentation needs of its images. Nothing else of them comes near it: highdicom would copy what they say of
+# patient, study, specimen and scanner.
+_OF_IMAGES = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "Rows",
+    "Columns",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+)
 
 
 def write_dicom_seg(
@@ -36,16 +54,17 @@ def write_dicom_seg(
     source: DicomSource | None = None,
     info: SyntheticInfo | None = None,
 ) -> Path:
-    """Write a label map as a DICOM segmentation (SEG) of the series that it belongs to.
+    """Write a label map as a DICOM segmentation (SEG) of the synthetic series that it belongs to.
 
     A segment for each class, in their order, empty slices left out. The object refers to the series' images, lies in
-    their frame of reference and belongs to their study. It is marked as synthetic.
+    their frame of reference and belongs to their study. It is marked as synthetic, and nothing else is taken from the
+    series.
 
     Args:
         labels: whole numbers, (X, Y, Z) or (X, Y), with or without a leading axis of one.
         affine: (4, 4), index to RAS mm; None if the axes are those that `read_dicom_series` gives the series.
-        classes: class name to label id or ids.
-        series: the DICOM files of the images, or their folder.
+        classes: class name to label id or ids; names have 64 letters at most.
+        series: the DICOM files of the images, or their folder; every one says that it is synthetic (0008,001C).
         file: file to write.
         source: DICOM segmentation that the label map was taken from; the object refers to it.
         info: what the object says of its origin, and its UIDs.
@@ -55,9 +74,23 @@ def write_dicom_seg(
 
     Raises:
         ImportError: if pydicom or highdicom is missing.
-        ValueError: if the label map does not lie on the series, or holds ids that are in no class.
+        ValueError: if the label map does not lie on the series, or holds ids that are in no class; if a name is too
+            long, or the series is not marked as synthetic.
         OSError: if the file cannot be written.
     """
+    with naming(Path(file)):
+        return _write(labels, affine, classes, series, Path(file), source, info)
+
+
+def _write(
+    labels: ArrayLike | torch.Tensor,
+    affine: ArrayLike | torch.Tensor | None,
+    classes: Mapping[str, int | Sequence[int]],
+    series: DicomSource,
+    file: Path,
+    source: DicomSource | None,
+    info: SyntheticInfo | None,
+) -> Path:
     image = read_dicom_series(series)
     about = info or SyntheticInfo()
     flat = image.meta["modality"] in ("CR", "DX")
@@ -78,18 +111,17 @@ def write_dicom_seg(
             f"the label map has size {slices.shape[::-1]}, the series in {image.meta['filename_or_obj']} {shape}; "
             "resample it to the series"
         )
+    _check_names(classes)
     segments = _segment_numbers(slices, classes)
-    images = [read_dataset_of(Path(name)) for name in image.meta["files"]]
-    for radiograph in images if flat else ():
-        del radiograph.PixelSpacing  # highdicom cannot read a voxel size back that has no third axis
-    seg = _new_seg(segments, list(classes), images, about)
+    images = [_synthetic(Path(name)) for name in image.meta["files"]]
+    seg = _new_seg(segments, list(classes), [_bare(one, flat) for one in images], about)
     mark_synthetic(seg, replace(about, description=about.description or "label map"), source_references(source))
     if flat:
         seg.PatientOrientation = images[0].PatientOrientation
     seg.ImageType = ["DERIVED", "PRIMARY"]  # the only ones that a segmentation may have
-    with atomic_file(Path(file)) as temporary:
+    with atomic_file(file) as temporary:
         seg.save_as(temporary, enforce_file_format=True)
-    return Path(file)
+    return file
 
 
 def write_dicom_pair(
@@ -127,12 +159,49 @@ def write_dicom_pair(
     """
     import_highdicom()
     about = info or SyntheticInfo()
-    with atomic_folder(Path(folder)) as temporary:
+    with atomic_folder(Path(folder)) as temporary, naming(Path(folder), temporary):
         (temporary / "image").mkdir()
         files = fill_series(image, affine, temporary / "image", modality, source=source, info=about)
         seg = write_dicom_seg(labels, affine, classes, files, temporary / "seg" / "seg.dcm", source=source, info=about)
     root = Path(folder)
     return [root / "image" / file.name for file in files], root / "seg" / seg.name
+
+
+def _check_names(classes: Mapping[str, int | Sequence[int]]) -> None:
+    """Refuse names that a segment cannot have (LO: PS3.5, 6.2)."""
+    for name in classes:
+        if len(name) > _LONGEST:
+            raise ValueError(f"the class {name!r} has {len(name)} letters, of which DICOM holds {_LONGEST}; shorten it")
+        if name != name.strip() or "\\" in name or not name.isprintable() or not name:
+            raise ValueError(
+                f"the class {name!r} cannot be written, as DICOM's names hold no backslash and no control character, "
+                "and neither begin nor end with a space; rename it"
+            )
+
+
+def _synthetic(file: Path) -> Any:
+    """An image that says that it is synthetic."""
+    image = read_dataset_of(file)
+    if str(image.get("SyntheticData") or "") != "YES":
+        raise ValueError(
+            f"{file} does not say that it is synthetic (Synthetic Data, 0008,001C), but a segmentation written here "
+            "would; give the images that were generated for the label map, as write_dicom_series writes them"
+        )
+    return image
+
+
+def _bare(image: Any, flat: bool) -> Any:
+    """What a segmentation needs of an image, of no patient and no study."""
+    bare = import_pydicom().Dataset()
+    for keyword in _OF_IMAGES:
+        if keyword in image:
+            setattr(bare, keyword, image[keyword].value)
+    if flat and "PixelSpacing" in bare:
+        del bare.PixelSpacing  # highdicom cannot read a voxel size back that has no third axis
+    bare.SpecificCharacterSet = "ISO_IR 192"
+    bare.PatientID = bare.PatientName = bare.PatientBirthDate = bare.PatientSex = ""
+    bare.AccessionNumber = bare.StudyID = bare.StudyDate = bare.StudyTime = ""
+    return bare
 
 
 def _segment_numbers(labels: NDArray[Any], classes: Mapping[str, int | Sequence[int]]) -> NDArray[np.uint16]:

@@ -146,7 +146,7 @@ def prepare_dataset(
     settings = {
         # What is off stays unnamed, so that data sets made before it existed are found again.
         **{key: value for key, value in asdict(plan).items() if value or key not in ("percentiles", "n4", "findings")},
-        "source": fingerprint(cases) if dicom is None else dicom.fingerprint(),
+        "source": fingerprint(cases) if dicom is None else dicom.fingerprint(cases),
         "intensity_range": intensity_range,
         "fractions": fractions,
         "within_patient": within_patient,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from monai.data import MetaTensor
 from monai_segdiff.data.dicom_series import is_dicom, read_ct_series
 from monai_segdiff.data.layout import case_name, file_extension, read_dataset
 from monai_segdiff.data.load import load_image
+from monai_segdiff.data.names import safe_name
 from monai_segdiff.data.pairing import read_patients
 
 __all__ = ["VolumeSource", "find_volumes", "read_volume"]
@@ -134,7 +134,11 @@ def read_volume(source: VolumeSource) -> MetaTensor:
 def _in_dataset(root: Path, labels: bool) -> list[VolumeSource]:
     cases = [case for members in read_dataset(root).splits.values() for case in members]
     pairs = [(case, case.label if labels else case.image) for case in cases]
-    return [VolumeSource(_safe(case.id), file, (file,), case.patient) for case, file in pairs if file is not None]
+    return [
+        VolumeSource(safe_name(case.id, "volume"), file, (file,), case.patient)
+        for case, file in pairs
+        if file is not None
+    ]
 
 
 def _volume(entry: Path) -> VolumeSource | None:
@@ -158,7 +162,7 @@ def _volume(entry: Path) -> VolumeSource | None:
 
 
 def _as_source(name: str, path: Path, files: Sequence[Path]) -> VolumeSource:
-    return VolumeSource(_safe(name), path, tuple(files), _safe(name))
+    return VolumeSource(safe_name(name, "volume"), path, tuple(files), safe_name(name, "volume"))
 
 
 def _is_volume(file: Path) -> bool:
@@ -173,7 +177,3 @@ def _check_kind(file: Path) -> None:
         raise ValueError(f"{file} {mistake}")
     if is_dicom(file):
         raise ValueError(f"{file} is a DICOM file beside the volumes; put each series into a sub-folder of its own")
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._+-]", "_", name).lstrip("._+-") or "volume"

@@ -17,13 +17,13 @@ import torch
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import SyntheticInfo, load_image, write_dicom_pair
 from monai_segdiff.data.atomic import remove_leftovers
+from monai_segdiff.data.dicom_series import MODALITIES
 from monai_segdiff.data.load import is_raster
 from monai_segdiff.generation.generator import TrainedGenerator
 
 __all__ = ["DICOM", "DicomOutput", "default_modality", "remove_half_studies"]
 
 DICOM = "dicom"  # folder in the data set
-MODALITIES = ("CT", "MR", "CR", "DX")
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,24 @@ class DicomOutput:
         label: Path,
         name: str,
         about: Mapping[str, Any],
+        run: Mapping[str, Any],
+        patient: int,
         generator: TrainedGenerator,
         classes: Mapping[str, int | Sequence[int]],
     ) -> dict[str, str]:
         """Write the study of one sample.
+
+        Its UIDs follow from all that makes it what it is, so that it is the same object whenever it is made, and no
+        other sample's. Nothing in it tells the names of its mask and its patient.
 
         Args:
             root: folder of the data set.
             image: (1, *spatial), in the training images' intensities.
             label: file of the label map that is its own, whose place in space it takes.
             name: of the sample.
-            about: index, mask and patient of the sample.
+            about: what its record says of how it came about: index, mask, patient, seed, index of its noise.
+            run: what the manifest says of all samples.
+            patient: number of its patient among those of the run, from 0.
             generator: what made the image.
             classes: classes of the label map.
 
@@ -95,15 +102,17 @@ class DicomOutput:
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) if is_raster(label) else np.asarray(labels.affine)
         folder = root / DICOM / name
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it could record it
-        facts = [generator.weights_sha256, generator.settings, about["index"], self.modality]
-        seed = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode() + label.read_bytes()).hexdigest()
+        # The score follows from the rest, but for the last digits, which differ from batch to batch.
+        facts = [run, {key: value for key, value in about.items() if key != "score"}]
+        device = next((tensor.device.type for tensor in generator.network.parameters()), "cpu")
+        seed = _digest([*facts, device, hashlib.sha256(label.read_bytes()).hexdigest()])
         info = SyntheticInfo(
             generator=f"{generator.name} {generator.weights_sha256[:16]}",
             derivation=f"Synthetic image, generated under a label map by the diffusion model {generator.name} (weights "
             f"{generator.weights_sha256}, seed {generator.settings.get('seed')}, index {about['index']}); not an "
             "acquired image",
             description=generator.name,
-            patient_id=f"SYN{_digest(generator.weights_sha256, about['patient'])}",
+            patient_id=f"SYN{_digest(run)[:8].upper()}-{patient + 1:04d}",
             uid_seed=seed,
         )
         pixels = image.reshape(labels.shape)
@@ -142,6 +151,5 @@ def remove_half_studies(root: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _digest(*parts: str) -> str:
-    """Tells samples of one source patient from those of another, and nothing else of them."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12].upper()
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()

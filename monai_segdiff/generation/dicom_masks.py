@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,15 +14,20 @@ from typing import Any
 import numpy as np
 from monai.data import MetaTensor
 from monai.transforms import Orientation
+from tqdm.auto import tqdm
 
 from monai_segdiff.data import Case, dicom_files, is_dicom, read_dicom_seg
 from monai_segdiff.data.dicom_files import read_headers
+from monai_segdiff.data.dicom_labels import segment_names
+from monai_segdiff.data.dicom_seg import segment_labels
 from monai_segdiff.data.dicom_studies import upright
+from monai_segdiff.data.names import safe_name
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.generation.generator import TrainedGenerator
 
 __all__ = ["holds_dicom_masks", "open_dicom_masks"]
 
+_SUFFIX = re.compile(r"\.(dcm|dicom|ima)$", re.IGNORECASE)  # others are part of a name, as of a UID's
 _OTHERS = (".nii.gz", ".nii", ".png")
 
 
@@ -44,7 +49,13 @@ def holds_dicom_masks(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def open_dicom_masks(
-    path: str | os.PathLike[str], generator: TrainedGenerator
+    path: str | os.PathLike[str],
+    generator: TrainedGenerator,
+    *,
+    segments: Mapping[str, Sequence[str]] | None = None,
+    precedence: Sequence[str] = (),
+    drop_others: bool = False,
+    progress: bool = True,
 ) -> Iterator[tuple[list[Case], dict[str, Path]]]:
     """Label map files of a generator's classes from DICOM segmentations, for as long as the block lasts.
 
@@ -54,6 +65,10 @@ def open_dicom_masks(
     Args:
         path: a DICOM file, or a folder that is searched at any depth; what is no SEG object is passed over.
         generator: whose classes the label maps hold.
+        segments: class name to the names of the segments that it consists of, where they differ.
+        precedence: classes in their order; where segments overlap, the class named first is kept.
+        drop_others: whether segments of no class become background rather than an error.
+        progress: whether to show a progress bar.
 
     Yields:
         One case for each label map, and the SEG file that each was read from, by the case's name.
@@ -62,8 +77,15 @@ def open_dicom_masks(
         ImportError: if highdicom is missing.
         ValueError: if there is no SEG object, one is damaged, or its segments are unknown or overlap; names the file.
     """
+    root = Path(path)
+    files = _seg_files(root)
+    options: dict[str, Any] = {
+        "names": segment_names(segments, [label for file in files for label in segment_labels(file)]),
+        "precedence": precedence,
+        "drop_others": drop_others,
+    }
     with TemporaryDirectory() as folder:
-        cases, sources = _collect(Path(path), generator, Path(folder))
+        cases, sources = _collect(root, files, generator, Path(folder), options, progress)
         try:
             yield cases, sources
         except ValueError as error:  # the user knows the segmentation, not the file made of it
@@ -73,30 +95,47 @@ def open_dicom_masks(
             raise
 
 
-def _collect(root: Path, generator: TrainedGenerator, folder: Path) -> tuple[list[Case], dict[str, Path]]:
+def _seg_files(root: Path) -> dict[Path, str]:
+    """The SEG objects, each with its patient."""
     files = dicom_files(root)
     headers = read_headers(files, ["Modality", "PatientID"])
-    segs = [file for file, header in headers.items() if header.get("Modality") == "SEG"]
+    segs = {
+        file: str(header.get("PatientID") or "") for file, header in headers.items() if header.get("Modality") == "SEG"
+    }
     if not segs:
         raise ValueError(
             f"{root} holds no DICOM segmentation (SEG), but {len(files)} other DICOM files; check the path"
         )
+    return segs
+
+
+def _collect(
+    root: Path,
+    segs: Mapping[Path, str],
+    generator: TrainedGenerator,
+    folder: Path,
+    options: Mapping[str, Any],
+    progress: bool,
+) -> tuple[list[Case], dict[str, Path]]:
     classes = {name: ids if isinstance(ids, int) else int(ids[0]) for name, ids in generator.classes.items()}
-    repeated = {stem for stem, count in Counter(file.stem for file in segs).items() if count > 1}
+    stems = {file: _SUFFIX.sub("", file.name) for file in segs}
+    repeated = {stem for stem, count in Counter(stems.values()).items() if count > 1}
     cases: list[Case] = []
     sources: dict[str, Path] = {}
     patients: dict[str, str] = {}
-    for file in segs:
-        parts = file.relative_to(root).with_suffix("").parts if file.stem in repeated else (file.stem,)
-        name = re.sub(r"[^A-Za-z0-9._+-]", "_", "_".join(parts)).lstrip("._+-") or "mask"
-        patient = patients.setdefault(str(headers[file].get("PatientID") or name), name)
-        label, _ = read_dicom_seg(file, classes)
+    for file in tqdm(segs, desc="reading segmentations", unit="file", disable=not progress):
+        folders = file.relative_to(root).parent.parts if stems[file] in repeated else ()
+        name = safe_name("_".join((*folders, stems[file])), "mask")
+        patient = patients.setdefault(segs[file] or name, name)
+        label, _ = read_dicom_seg(file, classes, **options)
         for mask, array, affine in _masks(name, label, len(generator.image_size)):
+            if mask in sources:
+                raise ValueError(
+                    f"{sources[mask]} and {file} both give a mask named {mask!r}: names must differ, rename one of them"
+                )
             target = save_nifti(folder / f"{mask}.nii.gz", array, affine)
             cases.append(Case(mask, None, target, patient))
             sources[mask] = file.resolve()
-    if twice := next((case.id for case in cases if sum(c.id == case.id for c in cases) > 1), None):
-        raise ValueError(f"{root} has several masks named {twice!r}: names must differ, rename one of them")
     return cases, sources
 
 

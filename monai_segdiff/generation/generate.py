@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def generate_dataset(
     work = _Work(generator, masks, Path(output), per_mask, dropped, similarity, pathology, accept, dicom)
     fill_folder(
         work.root,
-        work.header(),
+        work.header,
         len(masks) * per_mask,
         [
             *(file for mask in masks for file in (mask.image, mask.label, pathology.file(mask) if pathology else None)),
@@ -129,7 +130,9 @@ class _Work:
     accept: Acceptance | None
     dicom: DicomOutput | None
 
+    @cached_property
     def header(self) -> dict[str, Any]:
+        """What all samples share, for the manifest."""
         masks = {"number": len(self.masks), "sha256": self._digest(), "per_mask": self.per_mask}
         header = {**base_header(self.generator), "masks": masks}
         if self.dropped is not None:
@@ -249,7 +252,13 @@ class _Work:
             return {}
         classes = self.generator.classes if self.dropped is None else self.dropped.kept(self.generator)
         facts, name = {"index": index, **about}, case_name(label)
-        return self.dicom.write(self.root, image, label, name, facts, self.generator, classes)
+        patient = self.patients[about["patient"]]
+        return self.dicom.write(self.root, image, label, name, facts, self.header, patient, self.generator, classes)
+
+    @cached_property
+    def patients(self) -> dict[str, int]:
+        """A number for each patient, in the order of the masks."""
+        return {name: number for number, name in enumerate(dict.fromkeys(mask.patient for mask in self.masks))}
 
     def _evaluations(self, mask: Case) -> int:
         """Of one try; a sample without findings has no part in the second run of its batch."""

@@ -102,6 +102,10 @@ def test_options_that_need_the_configuration_to_run_are_not_compared():
     assert fitting_network({"net": {**network, "spatial_dims": "@dims"}, "dims": "@dims"}, converted) is None
     with pytest.raises(ValueError, match=r"net: MONAI refuses its options"):
         fitting_network({"net": {**network, "spatial_dims": 2, "nonsense": 1}}, converted)
+    odd = {**CASES[AUTOENCODER][1], "norm_num_groups": 0}
+    odd["channels"] = odd.pop("num_channels")
+    with pytest.raises(ValueError, match=r"net: MONAI refuses its options \(ZeroDivisionError: "):
+        fitting_network({"net": {**network, **odd}}, converted)
 
 
 @pytest.mark.parametrize("arguments", [["--config", "old.json"], ["--new-config", "new.yaml"]])

@@ -188,3 +188,30 @@ def test_options_of_python_callers():
         convert_options("AutoencoderKL", {**old, "use_convtranspose": True})
     with pytest.raises(ValueError, match=r"no counterpart of monai-generative's Unheard"):
         convert_options("Unheard", {})
+
+
+@pytest.mark.parametrize("number", ["1e-05", "1E5", "-2.5e-3", "1e400", "3", "0.0001"])
+def test_numbers_are_what_json_and_yaml_say(tmp_path, number):
+    net = '{"_target_": "generative.networks.nets.VQVAE", "num_channels": [4]}'
+    text = f'{{"net": {net}, "rate": {number}, "text": "1e-05"}}'
+    done = _convert(tmp_path, text, "old.json")
+    expected = json.loads(text)["rate"]
+    assert done.data["rate"] == expected
+    assert json.loads(done.text_for("new.json"))["rate"] == expected
+    as_yaml = done.text_for("new.yaml")
+    for key, value in (("rate", expected), ("text", "1e-05")):
+        assert yaml.safe_load(as_yaml)[key] == value
+        assert type(yaml.safe_load(as_yaml)[key]) is type(value)
+        assert json.loads(_convert(tmp_path, as_yaml).text_for("new.json"))[key] == value
+
+
+def test_yaml_that_begins_as_json_becomes_json(tmp_path):
+    flow = "{net: {_target_: generative.networks.nets.VQVAE, num_channels: [4]}, on: yes}  # in a line\n"
+    done = _convert(tmp_path, flow)
+    expected = {"net": {"_target_": "monai.networks.nets.VQVAE", "channels": [4]}, True: True}
+    assert done.text_for("new.yaml").endswith("# in a line\n")
+    assert json.loads(done.text_for("new.json")) == {"net": expected["net"], "true": True}
+    with pytest.raises(ValueError, match=r"old\.json is not readable as JSON"):
+        _convert(tmp_path, flow, "old.json")
+    with pytest.raises(ValueError, match=r"new\.json cannot hold the configuration .*date"):
+        _convert(tmp_path, "day: 2020-01-02\n").text_for("new.json")

@@ -51,8 +51,11 @@ def test_weights_with_new_names_are_told_and_not_converted_again():
 def test_weights_of_other_networks_are_refused():
     with pytest.raises(ValueError, match=r"not the weights of one of DiffusionModelUNet.*hold layer.weight"):
         convert_weights({"layer.weight": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"are none of AutoencoderKL's: conv_in.conv.weight"):
+    with pytest.raises(ValueError, match=r"are none of AutoencoderKL's, but of DiffusionModelUNet: leave the network"):
         convert_weights(old_weights(monai_network(SMALL)), "autoencoder")
+    mixed = {**old_weights(monai_network(SMALL)), "layer.weight": torch.zeros(1)}
+    with pytest.raises(ValueError, match=r"1 of .* weights are none of DiffusionModelUNet's: layer.weight"):
+        convert_weights(mixed)
     spade = {
         **old_weights(monai_network("autoencoder 2D")),
         "decoder.blocks.1.norm1.mlp_gamma.conv.weight": torch.ones(1),
@@ -91,6 +94,16 @@ def test_of_several_networks_one_is_chosen():
         find_weights(content, network="unet")
     with pytest.raises(ValueError, match=r"no weights of .* in its part 'other', but the keys state_dict, ema"):
         find_weights(content, part="other")
+
+
+def test_weights_are_not_converted_as_those_of_a_network_that_they_are_not_of():
+    spade = old_weights(monai_network("spade 2D"))
+    for content in (spade, {"model": spade}):
+        with pytest.raises(ValueError, match=r"none of DiffusionModelUNet's, but of SPADEDiffusionModelUNet: .*spade"):
+            find_weights(content, network="unet")
+    with pytest.raises(ValueError, match=r"none of DiffusionModelUNet's, but of SPADE"):
+        convert_weights(spade, "unet")
+    assert find_weights(spade, network="spade").network == "spade"
 
 
 class _Planted:

@@ -78,6 +78,81 @@ def test_a_contour_within_a_contour_is_a_hole(image, tmp_path):
     assert int(labels[0, 8, 8, 2]) == 0
 
 
+@pytest.mark.parametrize("kind", ["CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR"])
+def test_contours_of_the_kind_xor_turn_over_what_they_enclose(image, tmp_path, kind):
+    regions = {"ring": [(2, square(2.5, 14.5)), (2, square(6.5, 9.5)), (2, square(10.5, 17.5)), (3, square(2.5, 6.5))]}
+    labels, _ = read_rtstruct(write_structures(tmp_path / "rt.dcm", image, regions, kind), image)
+    assert int(labels[..., 2].sum()) == 12**2 - 3**2 + 7**2 - 2 * 4**2
+    assert int(labels[..., 3].sum()) == 4**2
+
+
+NESTED = {
+    "twice the same": ([square(2.5, 9.5)] * 2, 7**2),
+    "partly on each other": ([square(2.5, 9.5), square(6.5, 13.5)], 2 * 7**2 - 3**2),
+    "an island in a hole": ([square(6.5, 9.5), square(1.5, 15.5), square(4.5, 11.5)], 14**2 - 7**2 + 3**2),
+    "a hole in two that overlap": ([square(1.5, 11.5), square(4.5, 15.5), square(6.5, 9.5)], 10**2 + 11**2 - 7**2 - 9),
+    "twice the same with a hole": ([square(1.5, 9.5)] * 2 + [square(4.5, 6.5)], 8**2 - 2**2),
+    "two holes": ([square(0.5, 15.5), square(2.5, 5.5), square(8.5, 10.5)], 15**2 - 3**2 - 2**2),
+    "side by side": ([square(0.5, 4.5), square(8.5, 12.5)], 2 * 4**2),
+}
+
+
+@pytest.mark.parametrize("case", NESTED)
+def test_closed_contours_of_one_slice(image, tmp_path, case):
+    contours, voxels = NESTED[case]
+    for order in (contours, contours[::-1]):
+        file = write_structures(tmp_path / "rt.dcm", image, {"a": [(2, corners) for corners in order]})
+        assert int(read_rtstruct(file, image)[0].sum()) == voxels
+
+
+def test_regions_of_one_name_are_united(image, tmp_path):
+    regions = {"a": [(2, square(2.5, 9.5))], "b": [(2, square(4.5, 6.5))]}
+    file = write_structures(tmp_path / "rt.dcm", image, regions)
+    dataset = pydicom.dcmread(file)
+    dataset.StructureSetROISequence[1].ROIName = "a"
+    dataset.save_as(file)
+    labels, classes = read_rtstruct(file, image)
+    assert classes == {"a": 1}
+    assert int(labels.sum()) == 7**2, "the second region is no hole of the first"
+
+
+UNSOUND = {
+    "corners of two numbers": (
+        lambda d: setattr(_contour(d), "ContourData", ["1"] * 10),
+        r"region 'a' of .* 10 numbers",
+    ),
+    "no corners": (lambda d: delattr(_contour(d), "ContourData"), r"region 'a' of .* no corners"),
+    "no region number": (lambda d: delattr(d.ROIContourSequence[0], "ReferencedROINumber"), "does not say its number"),
+    "no number of a name": (lambda d: delattr(d.StructureSetROISequence[0], "ROINumber"), "does not say its number"),
+}
+
+
+def _contour(dataset: Dataset) -> Dataset:
+    return dataset.ROIContourSequence[0].ContourSequence[0]
+
+
+@pytest.mark.parametrize("case", UNSOUND)
+def test_unsound_structure_sets_are_named(image, tmp_path, case):
+    spoil, message = UNSOUND[case]
+    file = write_structures(tmp_path / "rt.dcm", image, {"a": [(2, square(2.5, 9.5))]})
+    dataset = pydicom.dcmread(file)
+    spoil(dataset)
+    dataset.save_as(file)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_rtstruct(file, image)
+    assert str(file) in str(caught.value)
+
+
+def test_references_without_uids_prove_nothing(image, tmp_path):
+    file = write_structures(tmp_path / "rt.dcm", image, {"a": [(2, square(2.5, 9.5))]})
+    dataset = pydicom.dcmread(file)
+    frame = dataset.ReferencedFrameOfReferenceSequence[0]
+    del frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0].SeriesInstanceUID
+    del _contour(dataset).ContourImageSequence[0].ReferencedSOPInstanceUID
+    dataset.save_as(file)
+    assert int(read_rtstruct(file, image)[0].sum()) == 7**2
+
+
 def test_overlaps_names_and_others(image, tmp_path):
     regions = {"GTV": [(2, square(4.5, 8.5))], "Body": [(2, square(0.5, 15.5))], "Couch": [(2, square(16.5, 18.5))]}
     file = write_structures(tmp_path / "rt.dcm", image, regions)

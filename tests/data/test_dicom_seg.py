@@ -100,6 +100,22 @@ def test_slices_further_apart_than_those_of_the_images_leave_gaps(study):
     assert np.array_equal(read.numpy()[0], expected)
 
 
+@pytest.mark.parametrize("factors", [(2, 2, 1), (1, 1, 2)], ids=["pixels", "slices"])
+def test_a_segmentation_on_a_coarser_grid_is_refused(tmp_path, factors):
+    """Its voxels would be marked on the finer one with holes between them."""
+    fine, coarse = np.eye(4), np.diag([*map(float, factors), 1.0])
+    labels = np.zeros((8, 8, 6), dtype=np.uint8)
+    labels[2:6, 2:6, 1:5] = 1
+    files = write_dicom_series(40.0 * labels, coarse, tmp_path / "coarse", "CT")
+    file = write_dicom_seg(labels, coarse, {"liver": 1}, files, tmp_path / "seg.dcm")
+    drawn_on = read_dicom_series(files)
+    image = read_dicom_series(write_dicom_series(np.zeros((20, 20, 20)), fine, tmp_path / "fine", "CT"))
+    image.meta["series_uid"], image.meta["sop_uids"] = drawn_on.meta["series_uid"], drawn_on.meta["sop_uids"]
+    with pytest.raises(ValueError, match=r"segment 'liver' of .*seg\.dcm lies on another grid .* nothing is resampled"):
+        read_dicom_seg(file, like=image)
+    assert int(read_dicom_seg(file, like=drawn_on)[0].sum()) == 4 * 4 * 4
+
+
 def test_names_ids_and_what_is_left_out_are_the_users(study):
     folder, labels = study
     file = folder / "seg.dcm"
@@ -129,6 +145,25 @@ def test_several_objects_are_one_label_map(study):
         read_dicom_seg(folder / "segs")
 
 
+def test_two_objects_with_the_same_segment_are_refused(study):
+    """Of two readers, say: which of them is meant cannot be known."""
+    folder, labels = study
+    series = sorted((folder / "series").iterdir())
+    for reader, name in (("one", "liver"), ("two", "Liver")):
+        write_dicom_seg(labels == 1, None, {name: 1, reader: 2}, series, folder / "segs" / f"{reader}.dcm")
+    like = read_dicom_series(series)
+    with pytest.raises(ValueError, match=r"segs/one\.dcm and .*segs/two\.dcm both have a segment 'Liver'; keep one"):
+        read_dicom_seg(folder / "segs", {"liver": 1, "one": 2, "two": 3}, like=like)
+    read, _ = read_dicom_seg(folder / "segs", {"one": 2, "two": 3}, like=like, drop_others=True)
+    assert int(read.sum()) == 0, "what is left out may be there twice"
+
+
+def test_the_segments_of_a_class_are_those_that_are_named(study):
+    folder, labels = study
+    read, _ = read_dicom_seg(folder / "seg.dcm", {"liver": 1}, names={"spleen": "liver"}, drop_others=True)
+    assert np.array_equal(read.numpy()[0] == 1, labels[:, :, 3:8] == 2)
+
+
 def test_a_radiograph_has_a_label_map_without_a_place(tmp_path):
     labels = np.zeros((12, 10), dtype=np.uint8)
     labels[2:5, 3:7], labels[6:9, 3:7] = 1, 2
@@ -149,6 +184,14 @@ BROKEN = {
     "cut short": (lambda f: f.write_bytes(f.read_bytes()[:-40]), r"seg\.dcm cannot be (decoded|read)"),
     "no DICOM": (lambda f: f.write_bytes(b"hello"), r"seg\.dcm cannot be read as DICOM"),
     "no segmentation": (lambda f: rewrite(f, lambda d: setattr(d, "Modality", "SR")), r"holds no DICOM segmentation"),
+    "unnamed": (
+        lambda f: rewrite(f, lambda d: delattr(d.SegmentSequence[0], "SegmentLabel")),
+        r"seg\.dcm (has a segment without a name|cannot be read)",
+    ),
+    "no series": (
+        lambda f: rewrite(f, lambda d: delattr(d.ReferencedSeriesSequence[0], "SeriesInstanceUID")),
+        r"seg\.dcm cannot be read as a DICOM segmentation \(.*SeriesInstanceUID",
+    ),
     "nameless": (lambda f: rewrite(f, lambda d: setattr(d.SegmentSequence[0], "SegmentLabel", "")), "without a name"),
 }
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from monai.transforms import LoadImage
 
-from monai_segdiff.data.dicom_series import is_dicom, read_ct_series
+from monai_segdiff.data.dicom_series import is_dicom, read_ct_series, read_dicom_series
 
 HU = (np.arange(6 * 5 * 4).reshape(6, 5, 4) * 10 - 1000).astype(np.float32)  # columns, rows, slices; even numbers
 
@@ -81,6 +81,48 @@ def test_several_series_are_named(tmp_path, write_series):
         read(tmp_path / "s")
 
 
+def test_how_slices_are_shown_says_nothing_about_their_unit(tmp_path, write_series):
+    for modality in ("CT", "MR"):
+        write_series(tmp_path / modality, HU, Modality=modality, PhotometricInterpretation="MONOCHROME1")
+        assert torch.equal(read_dicom_series(tmp_path / modality).as_tensor()[0], torch.from_numpy(HU))
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_radiographs_shown_white_where_low_are_turned_around(tmp_path, write_series, signed):
+    shown = {"PhotometricInterpretation": "MONOCHROME1", "PixelRepresentation": signed, "Modality": "CR"}
+    write_series(tmp_path / "s", HU[:, :, :1], **shown, RescaleSlope=3.0, RescaleIntercept=7.0)
+    stored = (HU[:, :, 0] + 1024) / 2
+    lowest, highest = (-(2**15), 2**15 - 1) if signed else (0, 2**16 - 1)
+    # The same range of rescaled values, from its other end.
+    expected = (3 * lowest + 7) + (3 * highest + 7) - (3 * stored + 7)
+    assert np.allclose(read_dicom_series(tmp_path / "s").numpy()[0], expected)
+
+
+def test_real_world_values_are_those_of_the_stored_ones(tmp_path, write_series):
+    mapping = pydicom.Dataset()
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 0.5, 7.0
+    for shown in ("MONOCHROME1", "MONOCHROME2"):
+        folder = tmp_path / shown
+        write_series(
+            folder,
+            HU[:, :, :1],
+            Modality="DX",
+            PhotometricInterpretation=shown,
+            RealWorldValueMappingSequence=[mapping],
+        )
+        assert np.allclose(read_dicom_series(folder).numpy()[0], 0.5 * (HU[:, :, 0] + 1024) / 2 + 7)
+
+
+def _beside_the_others(files: list[Path]) -> None:
+    position = list(pydicom.dcmread(files[1]).ImagePositionPatient)
+    edit(files[1], ImagePositionPatient=[position[0] + 40, *position[1:]])
+
+
+def _short_orientation(files: list[Path]) -> None:
+    for file in files:
+        edit(file, ImageOrientationPatient=[1, 0, 0, 0, 1])
+
+
 def _same_place(files: list[Path]) -> None:
     edit(files[2], ImagePositionPatient=list(pydicom.dcmread(files[1]).ImagePositionPatient))
 
@@ -90,6 +132,10 @@ BROKEN: dict[str, tuple[Callable[[list[Path]], object], str]] = {
     "same place": (_same_place, r"IM99 and .*IM98 lie at the same position|IM98 and .*IM99 lie at the same position"),
     "another size": (lambda files: edit(files[3], PixelSpacing=[1.0, 1.0]), r"IM97 has PixelSpacing"),
     "no position": (lambda files: edit(files[3], ImagePositionPatient=None), r"IM97 has no ImagePositionPatient"),
+    "short position": (lambda files: edit(files[3], ImagePositionPatient=[1, 2]), r"IM97 has ImagePositionPatient \[1"),
+    "short orientation": (_short_orientation, r"IM\d+ has ImageOrientationPatient \[1.*not 6 numbers"),
+    "no size": (lambda files: edit(files[3], PixelSpacing=[0, 0]), r"IM97 has PixelSpacing \[0.*no size"),
+    "beside the others": (_beside_the_others, r"IM99 does not lie in a row with the other slices \(off by 40 mm\)"),
     "no HU": (lambda files: edit(files[3], RescaleSlope=None), r"IM97 has no RescaleSlope"),
     "not CT": (lambda files: [edit(file, Modality="MR") for file in files], r"no CT images, but 4 MR"),
     "multi-frame": (lambda files: edit(files[0], NumberOfFrames=2), r"IM100 is a multi-frame object"),
@@ -107,6 +153,16 @@ def test_doubtful_series_are_refused_by_file(kind, tmp_path, write_series):
     with pytest.raises(ValueError, match=message) as caught:
         read(tmp_path / "s")
     assert str(tmp_path / "s") in str(caught.value)
+
+
+def test_a_decoder_that_is_missing_is_named(tmp_path, write_series):
+    files = write_series(tmp_path / "s", HU)
+    dataset = pydicom.dcmread(files[0])
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.70"  # JPEG lossless
+    dataset.PixelData = pydicom.encaps.encapsulate([dataset.PixelData])
+    dataset.save_as(files[0])
+    with pytest.raises(ValueError, match=r"IM100 cannot be decoded .*pip install pylibjpeg-libjpeg"):
+        read(tmp_path / "s")
 
 
 def test_without_pydicom_the_extra_is_named(tmp_path, write_series, monkeypatch):

@@ -90,6 +90,33 @@ def test_segments_that_no_class_has_are_named(studies, tmp_path, capsys):
     assert read_dataset(tmp_path / "out").classes == {"liver": 1}
 
 
+def test_a_segment_that_occurs_nowhere_is_an_error(studies, tmp_path, capsys):
+    command = ["prepare", str(studies), str(tmp_path / "out"), "--size", "16", "--fractions", "0.5", "0", "0.5"]
+    assert main([*command, "--segments", "liver=Livre", "--drop-other-labels"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "no segment is named 'Livre'" in error
+    assert "'Left Kidney', 'Liver', 'Right Kidney'" in error
+
+
+def _without(keyword: str, folder: Path) -> None:
+    for file in folder.rglob("*.dcm"):
+        dataset = pydicom.dcmread(file)
+        setattr(dataset, keyword, "")
+        dataset.save_as(file)
+
+
+def test_two_series_of_a_folder_are_one_patients(tmp_path):
+    """Also where the files do not say whose they are, or only some of them."""
+    for name in ("john", "mary"):
+        for series in ("first", "second"):
+            write_study(tmp_path / name / series, patient=name)
+    _without("PatientID", tmp_path / "john")
+    _without("PatientID", tmp_path / "mary" / "first")
+    found = find_studies(tmp_path)
+    assert [study.name for study in found] == ["john_1", "john_2", "mary_1", "mary_2"]
+    assert [study.patient for study in found] == ["john", "john", "mary_1", "mary_1"]
+
+
 def test_structure_sets_and_several_series_of_a_study(tmp_path):
     for number in range(2):
         folder = tmp_path / "studies" / f"p{number}"
@@ -127,6 +154,31 @@ def test_radiographs_lie_as_pictures_do(tmp_path):
             assert np.array_equal(nib.load(case.label).get_fdata(), labels), "to the right and up, as it was"
 
 
+def test_findings_of_a_table_reach_the_data_set_and_make_another_one(tmp_path):
+    image = np.arange(16 * 16, dtype=np.float32).reshape(16, 16)
+    for number in range(4):
+        write_dicom_pair(
+            image + number, image > 100, np.diag([2.0, 2, 1, 1]), {"a": 1}, tmp_path / "xrays" / f"x{number}", "DX",
+            info=SyntheticInfo(patient_id=f"P{number}"),
+        )  # fmt: skip
+    table = tmp_path / "findings.csv"
+    table.write_text("id,Edema,Pneumonia\nx0,1,0\nx1,0,1\nx2,0,0\nx3,,\n")
+    options = {
+        "size": 16, "fractions": (0.5, 0, 0.5), "findings": ["Edema", "Pneumonia"], "findings_table": table,
+        "progress": False,
+    }  # fmt: skip
+
+    def found() -> dict[str, tuple[str, ...] | None]:
+        dataset = prepare_dataset(tmp_path / "xrays", tmp_path / "out", **options)
+        return {case.patient: case.findings for cases in dataset.splits.values() for case in cases}
+
+    assert found() == {"x0": ("Edema",), "x1": ("Pneumonia",), "x2": (), "x3": None}
+    assert found() == {"x0": ("Edema",), "x1": ("Pneumonia",), "x2": (), "x3": None}, "the same again"
+    table.write_text("id,Edema,Pneumonia\nx0,0,1\nx1,0,1\nx2,0,0\nx3,,\n")
+    with pytest.raises(FileExistsError, match="out"):
+        found()
+
+
 def _no_images(folder: Path) -> None:
     shutil.rmtree(folder / "image")
 
@@ -137,6 +189,12 @@ def _no_labels(folder: Path) -> None:
 
 def _another_study(folder: Path) -> None:
     shutil.copy(folder.parent / "case 1/seg/seg.dcm", folder / "seg/seg.dcm")
+
+
+def _no_series_uid(folder: Path) -> None:
+    dataset = pydicom.dcmread(folder / "seg/seg.dcm")
+    del dataset.ReferencedSeriesSequence[0].SeriesInstanceUID
+    dataset.save_as(folder / "seg/seg.dcm")
 
 
 def _cut_short(folder: Path) -> None:
@@ -160,6 +218,7 @@ BROKEN = {
     "no images": (_no_images, r"case 0 holds no CT, MR, CR or DX images"),
     "no labels": (_no_labels, r"case 0 holds images, but no segmentation \(SEG\)"),
     "another study's labels": (_another_study, r"case 0/seg/seg\.dcm refers to the series .* not among those beside"),
+    "no reference": (_no_series_uid, r"case 0/seg/seg\.dcm cannot be read as a DICOM segmentation"),
     "cut short": (_cut_short, r"case 0/image/IM0002\.dcm cannot be decoded"),
     "missing slice": (_missing_slice, r"case 0/image/IM000\d\.dcm and .*are 6 mm apart"),
     "two scans": (_two_scans, r"case 0/.* lie at the same position"),

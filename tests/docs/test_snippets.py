@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import monai.bundle
 import nibabel as nib
@@ -23,7 +24,16 @@ from PIL import Image
 
 from monai_segdiff import bundle_path
 from monai_segdiff.__main__ import _parser, main
-from monai_segdiff.data import BreastPhantom, ChestPhantom, CTPhantom, read_dataset
+from monai_segdiff.data import (
+    BreastPhantom,
+    ChestPhantom,
+    CTPhantom,
+    SyntheticInfo,
+    read_dataset,
+    read_dicom_seg,
+    read_dicom_series,
+    write_dicom_pair,
+)
 
 from .pages import ROOT, blocks, commands, page_id, pages
 
@@ -43,6 +53,7 @@ OTHER_COMMANDS = {
     "curl",
     "export",
     "monailabel",
+    "monai-deploy",
     "git",
     "mkdir",
     "tensorboard",
@@ -182,6 +193,21 @@ def _generative(folder: Path) -> None:
     (folder / "old/unet.yaml").write_text(json.dumps(config))
 
 
+def _dicom(folder: Path) -> None:
+    """Six studies of CT, and a scan, with the segments that `docs/dicom.md` supposes."""
+    pytest.importorskip("highdicom")
+    size = (128, 128, 3)
+    classes = {"Liver": 3, "Left Kidney": 5, "Right Kidney": 6}
+    for number, name in enumerate(["scan", *(f"studies/p{number:03d}" for number in range(1, 7))]):
+        phantom = CTPhantom(number)
+        hu, labels = phantom.render(size)
+        kidneys, left = labels == 5, np.arange(size[0])[:, None, None] < size[0] // 2
+        labels = np.where(labels == 3, 3, 0) + kidneys * np.where(left, 5, 6)
+        info = SyntheticInfo(patient_id=f"P{number}")
+        _, seg = write_dicom_pair(hu, labels, phantom.affine(size), classes, folder / name, "CT", info=info)
+        seg.rename(folder / name / "seg.dcm")
+
+
 def _data_page(folder: Path) -> None:
     _xrays(folder)
     _legs(folder)
@@ -231,6 +257,31 @@ def test_commands_of_the_page_on_converting_run(tmp_path: Path, monkeypatch: pyt
         assert words[:3] == ["python", "-m", "monai_segdiff"]
         assert main(words[3:]) == 0
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"autoencoder.pt", "train.yaml", "unet.pt"}
+
+
+def test_commands_of_the_page_on_dicom_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_bundle: Callable[..., Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _dicom(tmp_path)
+    on_page = [block for block in blocks(ROOT / "docs/dicom.md") if block.language == "bash"]
+    lines = [words for block in on_page for line in commands(block) if (words := shlex.split(line))[2] != "pip"]
+    assert [words[3] for words in lines] == ["prepare", "generate", "generate"]
+    assert main(lines[0][3:]) == 0
+    assert read_dataset("prepared").classes == {"liver": 1, "kidneys": 2}
+    bundle = make_bundle(tmp_path)
+    bundle.root = bundle.root.rename(tmp_path / "my_ct")
+    bundle.run(dataset_dir=str(tmp_path / "prepared"), image_size=[128, 128])
+    for words in lines[1:]:
+        assert main(words[3:]) == 0
+        output = Path(words[words.index("--output") + 1])
+        for record in json.loads((output / "manifest.json").read_text())["samples"]:
+            assert (output / record["dicom_seg"]).is_file()
+            image = read_dicom_series(output / record["dicom_series"])
+            labels, classes = read_dicom_seg(output / record["dicom_seg"], like=image)
+            assert list(classes) == ["liver", "kidneys"]
+            assert int((labels > 0).sum()) == int((np.asarray(nib.load(output / record["label"]).dataobj) > 0).sum())
+    assert {path.name for path in Path("from_scan/dicom").iterdir()} == {f"seg_slice{n:03d}_000" for n in range(3)}
 
 
 def test_ct_org_set_up_can_be_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,8 +443,13 @@ def _check_benchmark(words: list[str]) -> None:
         assert not word.startswith("--") or f'"{word}"' in source, f"{words[0]} has no option {word}"
 
 
+def _check_deploy(words: list[str]) -> None:
+    assert words[::2] == ["-i", "-o", "-m"]  # MONAI Deploy's own, which has an environment of its own
+
+
 MODULES: dict[str, Callable[[list[str]], None]] = {
     "monai_segdiff": _check_verb,
+    "monai_segdiff.integrations.deploy": _check_deploy,
     "benchmarks": _check_benchmark,
     "pip": _check_pip,
     "sphinx": _check_sphinx,

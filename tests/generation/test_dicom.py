@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -15,10 +19,10 @@ import pydicom
 import pytest
 
 from monai_segdiff.__main__ import main
-from monai_segdiff.data import read_dicom_seg, read_dicom_series
-from monai_segdiff.generation import default_modality
+from monai_segdiff.data import read_dicom_seg, read_dicom_series, write_dicom_pair
+from monai_segdiff.generation import DicomOutput, collect_masks, default_modality, generate_dataset
 
-pytest.importorskip("highdicom")
+highdicom = pytest.importorskip("highdicom")
 
 KILLED = """
 import os, signal, sys
@@ -59,6 +63,18 @@ def error_of(capsys) -> str:
 
 def uids(folder: Path) -> list[str]:
     return [pydicom.dcmread(file).SOPInstanceUID for file in sorted(folder.rglob("*.dcm"))]
+
+
+def all_uids(folder: Path) -> set[str]:
+    """UIDs of studies, series, frames of reference and objects."""
+    found = [pydicom.dcmread(file) for file in folder.rglob("*.dcm")]
+    assert found
+    keywords = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
+    return {str(dataset[keyword].value) for dataset in found for keyword in keywords}
+
+
+def patient_ids(folder: Path) -> list[str]:
+    return [str(pydicom.dcmread(file).PatientID) for file in sorted(folder.rglob("seg.dcm"))]
 
 
 def test_each_pair_is_a_study_beside_the_data_set(trained_bundle, masks, tmp_path):
@@ -133,6 +149,41 @@ def test_killed_between_series_and_segmentation_it_goes_on(trained_bundle, masks
     assert uids(output) == uids(whole)
 
 
+def test_other_images_are_other_objects(trained_bundle, masks, tmp_path):
+    """What differs in anything that shapes an image, or in whose it is, shares no UID."""
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    for file in masks.iterdir():
+        shutil.copy(file, renamed / f"x{file.name}")
+    images = trained_bundle.phantoms / "imagesTr"
+    runs: dict[str, set[str]] = {}
+    for name, given, more in (
+        ("plain", masks, []),
+        ("renamed", renamed, []),
+        ("twice", masks, ["--per-mask=2"]),
+        ("dropped", masks, ["--drop-class", "liver"]),
+        ("like", masks, [f"--like={images}", "--similarity=0.5"]),
+        ("more like", masks, [f"--like={images}", "--similarity=0.9"]),
+    ):
+        assert generate(trained_bundle, given, tmp_path / "out" / name, "--format", "dicom", *more) == 0
+        runs[name] = all_uids(tmp_path / "out" / name)
+    for one, other in itertools.combinations(runs, 2):
+        assert not runs[one] & runs[other], f"{one} and {other}"
+
+
+def test_a_patients_name_does_not_make_the_id(load, masks, tmp_path):
+    cases = collect_masks(masks)
+    names = {"own": ["p1", "p2"], "others": ["Doe^John", "Roe^Jane"], "one": ["Doe^John"] * 2}
+    for name, patients in names.items():
+        given = [replace(case, patient=patient) for case, patient in zip(cases, patients, strict=True)]
+        generate_dataset(load(), given, tmp_path / name, per_mask=2, dicom=DicomOutput("CT"), progress=False)
+    ids = {name: patient_ids(tmp_path / name) for name in names}
+    assert ids["own"] == ids["others"], "it is a number, which tells nothing of the name"
+    assert [int(one.split("-")[1]) for one in ids["own"]] == [1, 1, 2, 2]
+    assert [int(one.split("-")[1]) for one in ids["one"]] == [1, 1, 1, 1], "a patient has one, whatever the masks"
+    assert not all_uids(tmp_path / "own") & all_uids(tmp_path / "others"), "whose it is makes it another object"
+
+
 def test_modality_is_the_bundles_or_the_users(trained_bundle, masks, tmp_path, capsys):
     assert [default_modality(name) for name in ("ct_organ", "breast_mri", "knee_drr", "chest_xray")] == [
         "CT",
@@ -170,6 +221,96 @@ def test_segmentations_that_do_not_fit_are_named(trained_bundle, masks, tmp_path
     assert f"{images} holds no DICOM segmentation" in error_of(capsys)
     assert generate(trained_bundle, large, large.parent, "--format", "dicom") == 2
     assert "lies in" in error_of(capsys)
+
+
+def test_segments_are_given_classes_as_for_prepare(trained_bundle, tmp_path, capsys):
+    labels = np.zeros((16, 16), dtype=np.uint8)
+    labels[2:6, 2:9], labels[8:12, 2:5], labels[8:12, 7:10], labels[13:15, 2:6] = 1, 2, 3, 4
+    affine = np.diag([2.0, 2.0, 2.5, 1.0])
+    names = {"Leber": 1, "Left Kidney": 2, "Right Kidney": 3, "antenna": 4}
+    _, seg = write_dicom_pair(100.0 * labels, labels, affine, names, tmp_path / "scan", "CT")
+    assert generate(trained_bundle, seg, tmp_path / "s") == 2
+    error = error_of(capsys)
+    for option in ("--segments", "--drop-other-labels"):
+        assert option in error
+    segments = ["--segments", "liver=Leber", "kidneys=Left Kidney,Right Kidney"]
+    assert generate(trained_bundle, seg, tmp_path / "s", *segments, "--drop-other-labels") == 0
+    written = np.asarray(nib.load(tmp_path / "s" / samples(tmp_path / "s")[0]["label"]).dataobj)
+    classes = json.loads((tmp_path / "s" / "dataset.json").read_text())["labels"]
+    ids = {name: int(index) for index, name in classes.items()}
+    assert {int(value): int((written == value).sum()) for value in np.unique(written) if value} == {
+        ids["liver"]: 28,
+        ids["kidneys"]: 24,
+    }
+
+
+def test_segments_that_overlap_are_decided_by_precedence(trained_bundle, tmp_path, capsys):
+    labels = np.zeros((16, 16), dtype=np.uint8)
+    labels[2:10, 2:10] = 1
+    affine = np.diag([2.0, 2.0, 2.5, 1.0])
+    files, seg = write_dicom_pair(100.0 * labels, labels, affine, {"liver": 1, "spleen": 2}, tmp_path / "scan", "CT")
+    both = pydicom.dcmread(seg)
+    frames = np.stack([labels.T, np.roll(labels.T, 4, axis=1)])
+    images = [pydicom.dcmread(file) for file in files]
+    again = highdicom.seg.Segmentation(
+        images, frames.transpose(1, 2, 0)[None], "BINARY",
+        [highdicom.seg.SegmentDescription.from_dataset(item) for item in both.SegmentSequence],
+        both.SeriesInstanceUID, 2, both.SOPInstanceUID, 1, "m", "m", "1", "1",
+    )  # fmt: skip
+    again.save_as(tmp_path / "overlap.dcm")
+    assert generate(trained_bundle, tmp_path / "overlap.dcm", tmp_path / "s") == 2
+    assert "--precedence" in error_of(capsys)
+    order = ["--precedence", "spleen", "liver"]
+    assert generate(trained_bundle, tmp_path / "overlap.dcm", tmp_path / "s", *order) == 0
+    written = np.asarray(nib.load(tmp_path / "s" / samples(tmp_path / "s")[0]["label"]).dataobj)
+    assert sorted(int((written == value).sum()) for value in np.unique(written) if value) == [32, 64]
+    assert generate(trained_bundle, trained_bundle.phantoms, tmp_path / "t", *order) == 2
+    assert "say what segments of masks in DICOM are" in error_of(capsys)
+
+
+def test_nothing_of_a_patient_reaches_what_is_written(trained_bundle, tmp_path, write_label_seg):
+    """But for the file's own name and the UIDs that the objects refer to."""
+    seg = write_label_seg(tmp_path / "scan.dcm", {"liver": 1})
+    dataset = pydicom.dcmread(seg)
+    dataset.PatientName, dataset.PatientID, dataset.OtherPatientIDs = "Doe^John", "PID4711", ["OPID4712"]
+    dataset.PatientComments, dataset.StudyDescription, dataset.AccessionNumber = "CMT4713", "DSC4714", "ACC4715"
+    dataset.ReferringPhysicianName, dataset.InstitutionName, dataset.StudyDate = "Roe^Jane", "INST4716", "20071231"
+    dataset.OtherPatientNames = "Doe^Johnny"
+    dataset.private_block(0x0011, "PRIV4717", create=True).add_new(1, "LO", "PRV4718")
+    dataset.save_as(seg)
+    told = [b"Doe", b"John", b"Roe", b"20071231", *(f"{n}".encode() for n in range(4711, 4719))]
+    assert all(value in seg.read_bytes() for value in told)
+    output = tmp_path / "s"
+    assert generate(trained_bundle, seg, output, "--format", "dicom", "--per-mask", "2") == 0
+    files = [file for file in output.rglob("*") if file.is_file()]
+    assert {file.suffix for file in files} == {".dcm", ".json", ".gz"}
+    for file in files:
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        if file.suffix == ".dcm":  # but for digits in UIDs and weights' hashes
+            elements = [e for e in pydicom.dcmread(file).iterall() if e.VR not in ("UI", "OB", "OW")]
+            content = "\n".join(str(e.value) for e in elements).encode()
+        else:
+            content = re.sub(rb"[0-9a-f]{64}", b"", content)
+        for value in told:
+            assert value not in content, f"{value!r} in {file}"
+    assert dataset.SOPInstanceUID in {
+        item.ReferencedSOPInstanceUID for item in pydicom.dcmread(next(output.rglob("IM0001.dcm"))).SourceImageSequence
+    }
+
+
+def test_a_run_of_dicom_masks_that_was_killed_goes_on(trained_bundle, tmp_path, write_label_seg):
+    """The label maps are made of the segmentations anew, and are the same."""
+    seg = write_label_seg(tmp_path / "scan.dcm", {"Liver": 1}, shape=(16, 16, 4))
+    whole, output = tmp_path / "whole", tmp_path / "s"
+    assert generate(trained_bundle, seg, whole, "--format", "dicom", "--batch-size", "1") == 0
+    arguments = [f"--bundle={trained_bundle.root}", f"--masks={seg}", f"--output={output}", "--format=dicom"]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, "generate", *arguments, "--batch-size=1"], capture_output=True, timeout=300
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert len(list((output / "dicom").glob("*/seg/seg.dcm"))) == 1
+    assert generate(trained_bundle, seg, output, "--format", "dicom", "--batch-size", "1") == 0
+    assert uids(output) == uids(whole)
 
 
 def test_slices_of_a_volume_are_masks_of_a_slice_generator(trained_bundle, tmp_path, write_label_seg):

@@ -1,0 +1,150 @@
+"""The application that MONAI Label serves."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.train import TrainTask
+
+from monai_segdiff._version import __version__
+from monai_segdiff.integrations.label.batch import GeneratePairs
+from monai_segdiff.integrations.label.datastore import StudyDatastore
+from monai_segdiff.integrations.label.dicom import as_nifti, dicom_folder
+from monai_segdiff.integrations.label.errors import RequestError
+from monai_segdiff.integrations.label.guard import protect_server
+from monai_segdiff.integrations.label.infer import GenerateImage
+from monai_segdiff.integrations.label.pairs import PairGenerator
+from monai_segdiff.integrations.label.segmenter import TrainSegmenter
+from monai_segdiff.integrations.label.studies import find_case
+from monai_segdiff.integrations.label.tuning import TuneGenerator, can_be_tuned
+
+__all__ = ["SegDiffApp"]
+
+logger = logging.getLogger(__name__)
+
+
+class SegDiffApp(MONAILabelApp):
+    """Synthetic images and pairs from the studies of a server, and trainings on them.
+
+    Configured by ``--conf``: ``bundle``, name or folder of a trained bundle; ``max_upload_mb``, largest request (256);
+    ``dicom_folder``, a folder of DICOM files that are served instead of the studies folder, which then is a cache.
+
+    Args:
+        app_dir: the application's folder.
+        studies: the studies' folder, or the address of a DICOMweb server.
+        conf: the configuration.
+
+    Raises:
+        ValueError: if no bundle is named, or it cannot be used.
+        FileNotFoundError: if there is no such bundle, or it was not trained.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        if not conf.get("bundle"):
+            raise ValueError("no bundle is named: start with --conf bundle, and the name or folder of a trained one")
+        self.work = Path(app_dir) / "model"
+        self.pairs = PairGenerator(conf["bundle"], self.work)
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=conf,
+            name="monai_segdiff",
+            description=f"synthetic images that obey a label map, by {self.pairs.name}; not for diagnostic use",
+            version=__version__,
+            labels=list(self.pairs.generator.classes),
+        )
+
+    def init_datastore(self) -> Any:
+        """A folder of studies, one of DICOM files, or what MONAI Label makes of an address."""
+        if self.conf.get("dicom_folder"):
+            return dicom_folder(self.conf["dicom_folder"], self.studies)
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return StudyDatastore(
+            self.studies,
+            extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def _download_dcmqi_tools(self) -> None:
+        """Nothing is downloaded: no label map is written as DICOM here."""
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """The generator, under its bundle's name."""
+        return {self.pairs.name: GenerateImage(self.pairs)}
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """The segmenter, and the generator where its bundle has one training."""
+        trainers: dict[str, TrainTask] = {"segmenter": TrainSegmenter(self.pairs, self.work / "segmenter")}
+        if can_be_tuned(self.pairs.bundle):
+            trainers[self.pairs.name] = TuneGenerator(self.pairs)
+        return trainers
+
+    def init_batch_infer(self) -> GeneratePairs:
+        """Pairs as new studies."""
+        return GeneratePairs(self.pairs, self.work)
+
+    def on_init_complete(self) -> None:
+        """Protect the server before it listens."""
+        protect_server(self)
+        super().on_init_complete()
+
+    def infer(self, request: Mapping[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Generate an image.
+
+        Args:
+            request: ``model``; ``image``, a study's id, or a label map that was sent; ``label``, a label map that was
+                sent; and parameters.
+            datastore: the studies; the server's by default.
+
+        Returns:
+            MONAI Label's result: ``file`` and ``params``.
+
+        Raises:
+            RequestError: if it is not possible.
+        """
+        task = self._infers.get(request.get("model"))
+        if task is None:
+            raise RequestError(f"there is no model {request.get('model')!r}: it is called {self.pairs.name!r}", 404)
+        image, label = str(request.get("image") or ""), request.get("label")
+        sent = [Path(file) for file in (image if Path(image).is_absolute() else None, label) if file]
+        try:
+            with tempfile.TemporaryDirectory(prefix="segdiff-") as folder:
+                file, facts = task({**request, **self._sources(image, label, datastore, Path(folder))})
+        except Exception:
+            # MONAI Label removes what was sent after it has answered, and forgets it after an error.
+            self._forget(sent)
+            raise
+        return {"label": file, "tag": "final", "file": file, "params": facts}
+
+    def _sources(self, image: str, label: str | None, datastore: Any, folder: Path) -> dict[str, Any]:
+        """Files of label map and image, and what the client calls the study."""
+        if Path(image).is_absolute():  # ids are plain names
+            return {"label": self._sent(label or image), "image": None, "shown": "the label map that was sent"}
+        case = find_case(datastore or self.datastore(), image, needs_label=not label)
+        found = self._sent(label) if label else as_nifti(case, folder)
+        return {"label": str(found), "image": str(case.image), "shown": case.id}
+
+    def _sent(self, file: str) -> str:
+        """A file that was sent lies where MONAI Label puts those, and nowhere else."""
+        places = [Path(tempfile.gettempdir()), Path(getattr(self._sessions, "store_path", tempfile.gettempdir()))]
+        if not any(place.resolve() in Path(file).resolve().parents for place in places):
+            raise RequestError("files are sent with the request, and not named by their path on the server")
+        return file
+
+    def _forget(self, files: list[Path]) -> None:
+        for file in files:
+            if Path(tempfile.gettempdir()).resolve() in file.resolve().parents:
+                file.unlink(missing_ok=True)
+
+    def infer_wsi(self, request: Mapping[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Not for slides."""
+        raise RequestError("this application knows no whole slides: POST /infer with the model's name")

@@ -1,0 +1,45 @@
+"""Requests that cannot be served, with the status that the client gets."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["RequestError", "check_name"]
+
+_LONGEST = 200  # characters; MONAI Label adds extensions, and file systems end at 255 bytes
+_REFUSED = re.compile(r"[/\\\x00-\x1f\x7f]")
+
+
+class RequestError(ValueError):
+    """A request that is the client's to mend.
+
+    Args:
+        message: what is wrong, and what to do.
+        status: HTTP status, 4xx.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def check_name(name: object, what: str) -> str:
+    """Refuse what would be more than the name of a file in its folder.
+
+    Args:
+        name: an id, tag or file name as the client gave it.
+        what: what it names, for the message.
+
+    Returns:
+        The name.
+
+    Raises:
+        RequestError: if it is empty, too long, begins with a dot, or holds a separator or control character.
+    """
+    if not isinstance(name, str) or not name or name != name.strip():
+        raise RequestError(f"{what} must be a name without blanks around it, got {name!r}")
+    if len(name.encode()) > _LONGEST or name.startswith(".") or _REFUSED.search(name):
+        raise RequestError(
+            f"{what} {name[:80]!r} is no plain name: leave out slashes and leading dots, {_LONGEST} bytes at most"
+        )
+    return name

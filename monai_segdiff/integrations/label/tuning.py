@@ -1,0 +1,171 @@
+"""Fine-tuning the generator on the studies at hand, by the bundle's own training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from monailabel.interfaces.tasks.train import TrainTask
+
+from monai_segdiff.data import Case
+from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.generation.folder import copy_file
+from monai_segdiff.integrations.label.errors import RequestError
+from monai_segdiff.integrations.label.headers import check_size
+from monai_segdiff.integrations.label.pairs import PairGenerator
+from monai_segdiff.integrations.label.parameters import TrainingParameters
+from monai_segdiff.integrations.label.studies import real_cases
+from monai_segdiff.integrations.label.training_data import split_studies, write_studies
+
+__all__ = ["TuneGenerator", "can_be_tuned"]
+
+_IMAGES, _EPOCHS = 2000, 10
+_LEARNING_RATE = 5e-5
+_LAST_LINES = 5
+
+
+def can_be_tuned(bundle: Path) -> bool:
+    """Whether a bundle has one training, which starts from a label map and an image.
+
+    Args:
+        bundle: its folder.
+    """
+    return (bundle / "configs" / "train.yaml").is_file()
+
+
+class TuneGenerator(TrainTask):
+    """Go on training the generator, from its weights, with the real studies.
+
+    The bundle's ``train.yaml`` runs in a process of its own, with the card of the weights and an overlay that names
+    data, weights and length. A training that was killed goes on where it was when it is asked for again; one with other
+    studies or parameters begins anew. The result is used for all further images, until it is removed.
+
+    Args:
+        pairs: what generates; its folder holds data set, checkpoints, weights and figures.
+    """
+
+    def __init__(self, pairs: PairGenerator) -> None:
+        super().__init__("fine-tune the generator on the real studies")
+        self.pairs = pairs
+        self.work = pairs.work
+
+    def config(self) -> dict[str, Any]:
+        """Parameters with their defaults; ``images`` is the length in images seen."""
+        return {"images": _IMAGES, "seed": 0, "held_out": 0.25, "learning_rate": _LEARNING_RATE}
+
+    def stats(self) -> dict[str, Any]:
+        """What the last training was."""
+        file = self.work / "figures.json"
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+    def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
+        """Fine-tune.
+
+        Args:
+            request: as :class:`~monai_segdiff.integrations.label.parameters.TrainingParameters` says.
+            datastore: the studies.
+
+        Returns:
+            Number of studies and images seen, and the hash of the new weights.
+
+        Raises:
+            RequestError: if there are too few studies, or one does not fit the generator.
+            RuntimeError: if the training fails, with its last words.
+        """
+        parameters = TrainingParameters.read(request)
+        cases = real_cases(datastore)
+        for case in cases:
+            self._check(case)
+        splits = split_studies(cases, parameters.held_out, parameters.seed, "validation")
+        weights = self.pairs.weights
+        run = self.work / f"run-{self._digest(cases, parameters, weights)}"
+        for other in self.work.glob("run-*"):
+            if other != run:
+                shutil.rmtree(other)
+        start = run / "start.pt"
+        if not start.is_file():  # the training may replace what it starts from
+            copy_file(weights, start)
+        _train(self._configuration(run, start, splits, parameters))
+        for ending in (".yaml", ".pt"):  # the weights last: with them the new ones begin to be used
+            copy_file((run / "models" / "model.pt").with_suffix(ending), self.pairs.tuned.with_suffix(ending))
+        shutil.rmtree(run)
+        found = {
+            "studies": {name: len(members) for name, members in splits.items()},
+            "images": parameters.images or _IMAGES,
+            "weights_sha256": self.pairs.weights_hash(),
+        }
+        with atomic_file(self.work / "figures.json") as temporary:
+            temporary.write_text(json.dumps(found, indent=1))
+        return found
+
+    def _check(self, case: Case) -> None:
+        try:
+            assert case.label is not None
+            check_size(case.label, self.pairs.generator.image_size)
+        except RequestError as error:
+            raise RequestError(f"study {case.id!r}: {error}") from error
+
+    def _digest(self, cases: Sequence[Case], parameters: TrainingParameters, weights: Path) -> str:
+        digest = hashlib.sha256(repr((parameters, weights.stat().st_mtime_ns)).encode())
+        for case in cases:
+            for file in (case.image, case.label):
+                assert file is not None
+                digest.update(case.id.encode() + hashlib.sha256(file.read_bytes()).digest())
+        return digest.hexdigest()[:16]
+
+    def _configuration(
+        self, run: Path, start: Path, splits: dict[str, list[Case]], parameters: TrainingParameters
+    ) -> list[Path]:
+        images = parameters.images or _IMAGES
+        data = write_studies(run / "data", splits, self.pairs.generator)
+        values = {
+            "bundle_root": str(self.pairs.bundle),
+            "ckpt_dir": str(run / "models"),
+            "output_dir": str(run / "eval"),
+            "dataset_dir": str(data),
+            "network": f"$monai_segdiff.networks.load_weights(@network_def.to(@device), {str(start)!r})",
+            "seed": parameters.seed,
+            "learning_rate": parameters.learning_rate or _LEARNING_RATE,
+            "max_images": images,
+            "images_per_epoch": f"$max(@batch_size, {images // _EPOCHS})",
+            # A short training must not end before the learning rate is up, or the average follows.
+            "warmup_steps": "$max(1, @total_steps // 10)",
+            "ema_momentum": "$max(0.0005, min(1.0, 10 / @total_steps))",
+            "val_interval": _EPOCHS,
+            "preview_interval": _EPOCHS,
+        }
+        overlay = run / "tune.yaml"
+        with atomic_file(overlay) as temporary:
+            temporary.write_text(yaml.safe_dump(values))
+        card = self.pairs.weights.with_suffix(".yaml")
+        return [self.pairs.bundle / "configs" / "train.yaml", *([card] if card.is_file() else []), overlay]
+
+
+def _train(files: Sequence[Path]) -> None:
+    """Run a bundle's training in a process of its own, which it configures as it likes."""
+    command = [sys.executable, "-m", "monai.bundle", "run", "training"]
+    command += ["--config_file", str([str(file) for file in files])]
+    command += ["--logging_file", str(files[0].with_name("logging.conf"))]
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                last.append(line.strip())
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        raise RuntimeError(f"the training ended with code {process.returncode}: {' | '.join(filter(None, last))}")

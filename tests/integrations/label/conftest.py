@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monai_segdiff.data import read_dataset
+from monai_segdiff.integrations import make_label_app
+
+# MONAI Label has an environment of its own, which `make test-label` makes; elsewhere what does without it is tested.
+HAS_LABEL = importlib.util.find_spec("monailabel") is not None
+WITHOUT_LABEL = {"test_folder.py", "test_headers.py", "test_pairs.py", "test_parameters.py"}
+collect_ignore = (
+    [] if HAS_LABEL else [f.name for f in Path(__file__).parent.glob("test_*.py") if f.name not in WITHOUT_LABEL]
+)
+
+
+def pytest_report_header() -> str | None:
+    return None if HAS_LABEL else "MONAI Label is not installed: make test-label runs the tests of its application"
+
+
+@pytest.fixture(scope="session")
+def app_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_label_app(tmp_path_factory.mktemp("app") / "label_app")
+
+
+@pytest.fixture
+def make_studies(trained_bundle: Any, tmp_path: Path) -> Callable[..., Path]:
+    """A folder of studies with finished label maps, one slice a patient."""
+
+    def make(number: int = 4, folder: str = "studies") -> Path:
+        return fill_studies(tmp_path / folder, trained_bundle, number)
+
+    return make
+
+
+def fill_studies(root: Path, bundle: Any, number: int) -> Path:
+    (root / "labels" / "final").mkdir(parents=True)
+    cases = [case for cases in read_dataset(bundle.phantoms).splits.values() for case in cases]
+    patients: dict[str, Any] = {}
+    for case in cases:
+        patients.setdefault(case.patient, case)
+    for case in list(patients.values())[:number]:
+        shutil.copy(case.image, root / f"{case.id}.nii.gz")
+        shutil.copy(case.label, root / "labels" / "final" / f"{case.id}.nii.gz")
+    return root
+
+
+@pytest.fixture
+def serve(trained_bundle: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Start the real server; it is stopped in the end."""
+    from .server import Server
+
+    started: list[Any] = []
+
+    def start(studies: Path, *, app: Path | None = None, bundle: Path | None = None, **conf: Any) -> Any:
+        folder = make_label_app(tmp_path / "label_app") if app is None else app
+        server = Server(folder, studies, {"bundle": bundle or trained_bundle.root, **conf})
+        started.append(server)
+        return server.start()
+
+    yield start
+    for server in started:
+        server.stop()

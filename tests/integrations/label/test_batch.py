@@ -1,0 +1,189 @@
+"""Batches of pairs: what is written, what is not written twice, and what a kill leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import requests
+
+from monai_segdiff.integrations.label.batch import pair_id, pair_seed
+
+from .server import PATIENCE, pixels
+
+SLOW = {"num_steps": 400, "seed": 7}
+
+
+def made_images(studies: Path) -> list[Path]:
+    """Images of synthetic studies; what is being written is none yet."""
+    return sorted(file for file in studies.glob("*_synthetic_*.nii.gz") if not file.name.startswith("."))
+
+
+def pair_files(studies: Path) -> dict[str, tuple[bytes, bytes]]:
+    """Image and label map of each synthetic study that has an image."""
+    found = {}
+    for image in made_images(studies):
+        label = studies / "labels" / "final" / image.name
+        found[image.name.removesuffix(".nii.gz")] = (image.read_bytes(), label.read_bytes())
+    return found
+
+
+def real_studies(studies: Path) -> list[str]:
+    return sorted(p.name.removesuffix(".nii.gz") for p in studies.glob("*.nii.gz") if "_synthetic_" not in p.name)
+
+
+def test_pairs_are_new_finished_studies_with_their_marks(
+    serve: Callable[..., Any], make_studies: Callable[..., Path]
+) -> None:
+    studies = make_studies(2)
+    server = serve(studies)
+    sources = real_studies(studies)
+    result = server.post("/batch/infer/ct_organ", {"number": 2, "seed": 7}, run_sync="true")
+    wanted = [pair_id(source, 7, k) for source in sources for k in (0, 1)]
+    assert result == {"made": wanted, "present": [], "failed": {}}
+    assert server.get("/datastore/") == {"total": 6, "completed": 6, "label_tags": {"final": 6}}
+    objects = server.get("/datastore/", output="all")["objects"]
+    for source in sources:
+        for k in (0, 1):
+            study = objects[pair_id(source, 7, k)]
+            for info in (study["image"]["info"], study["labels"]["final"]["info"]):
+                assert (info["synthetic"], info["source"], info["seed"]) == (True, source, pair_seed(source, 7, k))
+            label = studies / "labels" / "final" / f"{pair_id(source, 7, k)}.nii.gz"
+            original = studies / "labels" / "final" / f"{source}.nii.gz"
+            assert label.read_bytes() == original.read_bytes()
+            np.testing.assert_array_equal(nib.load(studies / label.name).affine, nib.load(original).affine)
+        assert "synthetic" not in objects[source]["image"]["info"]
+    # The record is enough to make the image again.
+    again = server.infer("ct_organ", image=sources[0], params={"seed": pair_seed(sources[0], 7, 1)})
+    np.testing.assert_array_equal(pixels(again.content), pixels(pair_files(studies)[pair_id(sources[0], 7, 1)][0]))
+
+
+def test_synthetic_studies_are_no_sources(serve: Callable[..., Any], make_studies: Callable[..., Path]) -> None:
+    studies = make_studies(2)
+    server = serve(studies)
+    source = real_studies(studies)[0]
+    server.post("/batch/infer/ct_organ", {"number": 1}, run_sync="true")
+    made = pair_id(source, 0, 0)
+    refused = server.infer("ct_organ", image=made)
+    assert refused.status_code == 400
+    assert source in refused.text
+    answer = requests.post(f"{server.url}/batch/infer/ct_organ?run_sync=true", json={"images": [made]}, timeout=60)
+    assert answer.status_code == 400
+    # Neither a client's word nor the loss of the list makes it a real one.
+    changed = requests.put(
+        f"{server.url}/datastore/image/info", params={"image": made}, data={"info": '{"synthetic": false}'}, timeout=60
+    )
+    assert changed.ok
+    server.stop()
+    (studies / "datastore_v2.json").unlink()
+    server.start()
+    second = server.post("/batch/infer/ct_organ", {"number": 1, "seed": 1}, run_sync="true")
+    assert second["made"] == [pair_id(name, 1, 0) for name in real_studies(studies)]
+    assert server.get("/datastore/", output="all")["objects"][made]["image"]["info"]["synthetic"] is True
+
+
+def test_a_batch_is_not_made_twice_and_not_otherwise(
+    serve: Callable[..., Any], make_studies: Callable[..., Path]
+) -> None:
+    studies = make_studies(2)
+    server = serve(studies)
+    first = server.post("/batch/infer/ct_organ", {"number": 1}, run_sync="true")
+    before = pair_files(studies)
+    again = server.post("/batch/infer/ct_organ", {"number": 2}, run_sync="true")
+    assert again["present"] == first["made"]
+    assert len(again["made"]) == 2
+    assert {name: pair_files(studies)[name] for name in before} == before
+    answer = requests.post(f"{server.url}/batch/infer/ct_organ?run_sync=true", json={"num_steps": 3}, timeout=60)
+    assert answer.status_code == 400
+    assert "made otherwise" in answer.text
+
+
+def test_dropped_classes_are_not_in_the_label_maps(
+    serve: Callable[..., Any], make_studies: Callable[..., Path]
+) -> None:
+    studies = make_studies(2)
+    server = serve(studies)
+    result = server.post("/batch/infer/ct_organ", {"drop_classes": ["lungs"], "max_images": 1}, run_sync="true")
+    source = real_studies(studies)[0]
+    assert result["made"] == [pair_id(source, 0, 0)]
+    final = studies / "labels" / "final"
+    ids, original = (np.unique(nib.load(final / f"{name}.nii.gz").dataobj) for name in (result["made"][0], source))
+    assert 2 not in ids
+    assert set(ids) == set(original) - {2}
+
+
+def test_studies_that_do_not_fit_are_named_and_the_others_made(
+    serve: Callable[..., Any], make_studies: Callable[..., Path]
+) -> None:
+    studies = make_studies(2)
+    for file in (studies / "wrong.nii.gz", studies / "labels" / "final" / "wrong.nii.gz"):
+        nib.save(nib.Nifti1Image(np.zeros((20, 20), np.uint8), np.eye(4)), file)
+    result = serve(studies).post("/batch/infer/ct_organ", {}, run_sync="true")
+    assert len(result["made"]) == 2
+    assert list(result["failed"]) == ["wrong"]
+    assert "20x20" in result["failed"]["wrong"]
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_killed_batch_leaves_no_half_pair_and_goes_on(
+    serve: Callable[..., Any], make_studies: Callable[..., Path], after: int
+) -> None:
+    studies = make_studies(3)
+    server = serve(studies)
+    server.post("/batch/infer/ct_organ", {"number": 3, **SLOW})
+    until = time.monotonic() + PATIENCE
+    while len(made_images(studies)) < after:
+        assert time.monotonic() < until, server.log.read_text()[-2000:]
+        time.sleep(0.002)
+    _kill_all(server.process.pid)
+    killed = pair_files(studies)  # every image has its label map, or this raises
+    assert after <= len(killed) < 9
+    for name in killed:
+        assert json.loads((studies / "synthetic" / f"{name}.json").read_text())["synthetic"] is True
+    server.start()
+    listed = server.get("/datastore/", output="all")["objects"]
+    assert {name for name in listed if "_synthetic_" in name} == set(killed)
+    assert all(listed[name]["image"]["info"]["synthetic"] for name in killed)
+    server.post("/batch/infer/ct_organ", {"number": 3, **SLOW})
+    assert server.finished("/batch/infer")["status"] == "DONE"
+    finished = pair_files(studies)
+    assert sorted(finished) == sorted(pair_id(source, 7, k) for source in real_studies(studies) for k in range(3))
+    assert {name: finished[name] for name in killed} == killed
+    assert not list(studies.rglob(".tmp-*"))
+    status = server.get("/datastore/")
+    assert (status["total"], status["completed"]) == (12, 12)
+
+
+def test_a_batch_whose_server_is_killed_ends(serve: Callable[..., Any], make_studies: Callable[..., Path]) -> None:
+    studies = make_studies(3)
+    server = serve(studies)
+    server.post("/batch/infer/ct_organ", {"number": 100, **SLOW})
+    until = time.monotonic() + PATIENCE
+    while not made_images(studies):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    children = _children(server.process.pid)
+    server.stop(signal.SIGKILL)
+    while any(Path(f"/proc/{child}/stat").exists() for child in children):
+        assert time.monotonic() < until + 60
+        time.sleep(0.1)
+    assert 1 <= len(pair_files(studies)) < 300
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task")
+    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+
+
+def _kill_all(pid: int) -> None:
+    for one in [pid, *_children(pid)]:
+        os.kill(one, signal.SIGKILL)
+    os.waitpid(pid, 0)

@@ -1,0 +1,110 @@
+"""What a request is answered with, without a server."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monai_segdiff.data import Case, load_image, read_dataset
+from monai_segdiff.generation import generate_dataset, load_generator
+from monai_segdiff.integrations.label.errors import RequestError
+from monai_segdiff.integrations.label.pairs import PairGenerator
+from monai_segdiff.integrations.label.parameters import ImageParameters
+
+
+@pytest.fixture(scope="module")
+def pairs(trained_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> PairGenerator:
+    return PairGenerator(trained_bundle.root, tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(scope="module")
+def cases(trained_bundle: Any) -> list[Case]:
+    return read_dataset(trained_bundle.phantoms).splits["training"]
+
+
+def test_the_image_is_that_of_generate(
+    pairs: PairGenerator, cases: list[Case], trained_bundle: Any, tmp_path: Path
+) -> None:
+    parameters = ImageParameters(seed=4, num_steps=3, guidance=2.0, drop_classes=("liver",), similarity=0.5)
+    pair = pairs.make(cases[0], parameters, tmp_path / "pair")
+    from monai_segdiff.generation import Similarity
+
+    generator = load_generator(trained_bundle.root, overrides={"seed": 4, "num_steps": 3, "guidance_weight": 2.0})
+    generate_dataset(
+        generator, cases[:1], tmp_path / "set", drop_classes=["liver"], similarity=Similarity(0.5), progress=False
+    )
+    for mine, folder in ((pair.image, "imagesTr"), (pair.label, "labelsTr")):
+        theirs = next((tmp_path / "set" / folder).iterdir())
+        np.testing.assert_array_equal(load_image(mine).numpy(), load_image(theirs).numpy())
+    assert pair.facts["generator"]["weights_sha256"] == generator.weights_sha256
+    assert pair.facts == pairs.facts(parameters)
+
+
+def test_requests_at_once_do_not_mix(pairs: PairGenerator, cases: list[Case], tmp_path: Path) -> None:
+    wanted = [
+        (case, ImageParameters(seed=seed, num_steps=steps))
+        for case in cases[:2]
+        for seed in (1, 2)
+        for steps in (2, 3, 4)
+    ]
+
+    def image(number: int, round_: int) -> np.ndarray:
+        case, parameters = wanted[number]
+        return load_image(pairs.make(case, parameters, tmp_path / f"{round_}-{number}").image).numpy()
+
+    alone = [image(number, 0) for number in range(len(wanted))]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda number: image(number, 1), reversed(range(len(wanted)))))[::-1]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len({one.tobytes() for one in alone}) == len(wanted)
+
+
+def test_messages_name_the_study_and_no_file(pairs: PairGenerator, cases: list[Case], tmp_path: Path) -> None:
+    import nibabel as nib
+
+    file = tmp_path / "secret.nii.gz"
+    nib.save(nib.Nifti1Image(np.full((16, 16), 99, np.uint8), np.eye(4)), file)
+    with pytest.raises(RequestError, match="99") as found:
+        pairs.make(Case("secret", None, file, "a"), ImageParameters(), tmp_path / "pair", "p001")
+    assert "p001" in str(found.value)
+    assert "secret" not in str(found.value)
+
+
+def test_weights_that_were_tuned_come_first(trained_bundle: Any, cases: list[Case], tmp_path: Path) -> None:
+    import torch
+
+    pairs = PairGenerator(trained_bundle.root, tmp_path / "work")
+    before = load_image(pairs.make(cases[0], ImageParameters(), tmp_path / "a").image).numpy()
+    weights = torch.load(trained_bundle.weights, weights_only=True)
+    pairs.tuned.parent.mkdir(parents=True)
+    shutil.copy(trained_bundle.weights.with_suffix(".yaml"), pairs.tuned.with_suffix(".yaml"))
+    torch.save({name: value * 1.1 for name, value in weights.items()}, pairs.tuned)
+    after = load_image(pairs.make(cases[0], ImageParameters(), tmp_path / "b").image).numpy()
+    assert np.abs(after - before).max() > 0
+
+
+def test_weights_that_are_no_tensors_are_refused(trained_bundle: Any, tmp_path: Path) -> None:
+    import pickle
+
+    bundle = tmp_path / "evil"
+    shutil.copytree(trained_bundle.root, bundle, ignore=shutil.ignore_patterns("phantoms*", "eval"))
+    (bundle / "models" / "model.pt").write_bytes(pickle.dumps(_Evil(str(tmp_path / "proof"))))
+    with pytest.raises(ValueError, match="not a readable file of weights"):
+        PairGenerator(bundle, tmp_path / "work")
+    assert not (tmp_path / "proof").exists()
+
+
+class _Evil:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return Path.touch, (Path(self.file),)

@@ -84,8 +84,11 @@ def _resize(image: NDArray[np.float32], shape: Sequence[int], mode: str) -> NDAr
 
 
 def _import_itk() -> ModuleType:
+    needed = "N4 bias field correction needs ITK's filters: pip install 'monai-segdiff[n4]'"
     try:
         import itk
     except ImportError as error:
-        raise ImportError("N4 bias field correction needs ITK: pip install 'monai-segdiff[n4]'") from error
+        raise ImportError(needed) from error
+    if not hasattr(itk, "N4BiasFieldCorrectionImageFilter"):  # ITK comes in parts
+        raise ImportError(needed)
     return itk

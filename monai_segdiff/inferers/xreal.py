@@ -155,8 +155,8 @@ class XRealInferer(Inferer):
 
         Raises:
             ValueError: for masks with a gray level that was not trained, an unknown finding, a region that is empty, of
-                another size, outside of 0 and 1 or too small for a latent, or one of finding and region without the
-                other; the message names the sample.
+                another size or outside of 0 and 1, or one of finding and region without the other; the message names
+                the sample.
         """
         network = local_module(network)
         masks = mask_values(inputs, None if self.levels is None else (self.background, *self.levels))

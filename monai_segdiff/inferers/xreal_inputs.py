@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -147,7 +148,7 @@ def edit_regions(regions: torch.Tensor | None, edited: Sequence[bool], shape: Se
 
 
 def free_latents(regions: torch.Tensor, latent_size: Sequence[int], samples: Sequence[int]) -> torch.Tensor:
-    """Bring regions to the latents, by the mean over the pixels of each block.
+    """Bring regions to the latents, by the mean over the pixels of each block; warn where hardly anything can appear.
 
     Args:
         regions: 0 to 1, (n, 1, *spatial).
@@ -156,17 +157,15 @@ def free_latents(regions: torch.Tensor, latent_size: Sequence[int], samples: Seq
 
     Returns:
         How free each latent is, (n, 1, *latent_size), 0 to 1.
-
-    Raises:
-        ValueError: where a region takes less than a quarter of any latent: nothing could appear there.
     """
     free = torch.nn.functional.interpolate(regions, tuple(latent_size), mode="area").clamp(0.0, 1.0)
     for sample, most in zip(samples, free.flatten(1).amax(dim=1).tolist(), strict=True):
         if most < _LEAST_FREE:
             block = "x".join(str(pixels // cells) for pixels, cells in zip(regions.shape[2:], latent_size, strict=True))
-            raise ValueError(
+            warnings.warn(
                 f"the region of sample {sample} takes at most {most:.0%} of the {block} pixels of a latent, too little "
-                "for anything to appear: make it larger."
+                "for much to appear: make it larger.",
+                stacklevel=2,
             )
     return free
 

@@ -65,7 +65,9 @@ def test_a_header_that_goes_on_for_long_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"x" * 50, b"x" * 5000, gzip.compress(b"x" * 100), gzip.compress(bytes(600))[:30]]
+    "content",
+    [b"", b"x" * 50, b"x" * 5000, gzip.compress(b"x" * 100), gzip.compress(bytes(600))[:30]],
+    ids=["empty", "short", "long", "compressed", "cut off"],  # gzip writes the time: names would differ
 )
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".png"])
 def test_what_is_none_is_refused(content: bytes, ending: str, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from monai_segdiff.data.dicom_series import MODALITIES
 from monai_segdiff.generation import TrainedGenerator, load_generator
 from monai_segdiff.generation.generator import default_weights
-from monai_segdiff.integrations.deploy.options import MODALITIES
 
 __all__ = ["bundle_modality", "find_bundle", "load_bundle"]
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import yaml
 
-__all__ = ["MODALITIES", "PREFIX", "GenerationOptions", "read_options"]
+from monai_segdiff.data.dicom_series import MODALITIES
+
+__all__ = ["PREFIX", "GenerationOptions", "read_options"]
 
 PREFIX = "SEGDIFF_"
-MODALITIES = ("CT", "MR", "CR", "DX")
 _LARGEST_SEED = 2**63 - 1
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_segdiff.bundle import bundle_path
-from monai_segdiff.data import Case, load_image
+from monai_segdiff.data import Case, load_image, write_like
 from monai_segdiff.errors import root_cause
 from monai_segdiff.generation import Similarity, generate_dataset, load_generator
 from monai_segdiff.generation.folder import base_header
@@ -20,6 +20,7 @@ from monai_segdiff.generation.generator import TrainedGenerator, default_weights
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.headers import check_size
 from monai_segdiff.integrations.label.parameters import ImageParameters
+from monai_segdiff.integrations.label.slices import as_slice
 from monai_segdiff.networks import weights_hash
 
 __all__ = ["Pair", "PairGenerator"]
@@ -81,7 +82,7 @@ class PairGenerator:
         Args:
             case: its label map, and its image where a similarity is asked for.
             parameters: how.
-            folder: an empty folder for the result.
+            folder: a new folder for the result.
             shown: what the client calls the study; its id by default.
 
         Raises:
@@ -95,11 +96,18 @@ class PairGenerator:
                 check_size(case.label, self.generator.image_size)
                 load_image(case.label)  # tells a file that is cut short from errors that are ours
                 generator = self._load(parameters)
-                generate_dataset(generator, [case], folder, batch_size=1, progress=False, **_shaping(parameters))
+                flat = replace(case, label=as_slice(case.label, len(generator.image_size), folder / "slice"))
+                generate_dataset(
+                    generator, [flat], folder / "set", batch_size=1, progress=False, **_shaping(parameters)
+                )
             except (ValueError, FileNotFoundError, RuntimeError) as error:
                 raise _for_client(error, {self.bundle: self.name, **_names(case, shown)}) from error
-        image = next((folder / "imagesTr").iterdir())
-        return Pair(image, folder / "labelsTr" / image.name, _facts(generator, parameters))
+        image = next((folder / "set" / "imagesTr").iterdir())
+        label = folder / "set" / "labelsTr" / image.name
+        if flat.label != case.label:  # back to the axes that the study has
+            image = write_like(load_image(image).numpy(), case.label, folder / "image" / image.name)
+            label = write_like(load_image(label).numpy(), case.label, folder / "label" / label.name)
+        return Pair(image, label, _facts(generator, parameters))
 
     def facts(self, parameters: ImageParameters) -> dict[str, Any]:
         """What a record says of a pair that is made with these parameters.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.headers import check_size
 from monai_segdiff.integrations.label.pairs import PairGenerator
 from monai_segdiff.integrations.label.parameters import TrainingParameters
+from monai_segdiff.integrations.label.slices import as_slice
 from monai_segdiff.integrations.label.studies import real_cases
 from monai_segdiff.integrations.label.training_data import split_studies, write_studies
 
@@ -126,7 +128,9 @@ class TuneGenerator(TrainTask):
         self, run: Path, start: Path, splits: dict[str, list[Case]], parameters: TrainingParameters
     ) -> list[Path]:
         images = parameters.images or _IMAGES
-        data = write_studies(run / "data", splits, self.pairs.generator)
+        dims = len(self.pairs.generator.image_size)
+        slices = {name: [_sliced(case, dims, run / "slices") for case in members] for name, members in splits.items()}
+        data = write_studies(run / "data", slices, self.pairs.generator)
         values = {
             "bundle_root": str(self.pairs.bundle),
             "ckpt_dir": str(run / "models"),
@@ -148,6 +152,14 @@ class TuneGenerator(TrainTask):
             temporary.write_text(yaml.safe_dump(values))
         card = self.pairs.weights.with_suffix(".yaml")
         return [self.pairs.bundle / "configs" / "train.yaml", *([card] if card.is_file() else []), overlay]
+
+
+def _sliced(case: Case, dims: int, folder: Path) -> Case:
+    """A study with the axes that the bundle's training takes."""
+    assert case.image is not None
+    assert case.label is not None
+    image, label = as_slice(case.image, dims, folder / "images"), as_slice(case.label, dims, folder / "labels")
+    return replace(case, image=image, label=label)
 
 
 def _train(files: Sequence[Path]) -> None:

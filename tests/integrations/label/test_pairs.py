@@ -65,6 +65,25 @@ def test_requests_at_once_do_not_mix(pairs: PairGenerator, cases: list[Case], tm
     assert len({one.tobytes() for one in alone}) == len(wanted)
 
 
+def test_a_slice_that_is_stored_as_a_volume_gives_such_an_image(
+    pairs: PairGenerator, cases: list[Case], tmp_path: Path
+) -> None:
+    import nibabel as nib
+
+    stored = nib.load(cases[0].label)
+    array, affine = np.asarray(stored.dataobj).reshape(16, 16, 1), np.diag([2.0, 3.0, 4.0, 1.0])
+    file = tmp_path / f"{cases[0].id}.nii.gz"
+    nib.save(nib.Nifti1Image(array, affine), file)
+    parameters = ImageParameters(seed=2, drop_classes=("liver",))
+    pair = pairs.make(Case(cases[0].id, None, file, "a"), parameters, tmp_path / "volume")
+    flat = pairs.make(cases[0], parameters, tmp_path / "flat")
+    for volume, plane in ((pair.image, flat.image), (pair.label, flat.label)):
+        found = nib.load(volume)
+        assert found.shape == (16, 16, 1)
+        np.testing.assert_array_equal(found.affine, affine)
+        np.testing.assert_array_equal(found.get_fdata()[..., 0], nib.load(plane).get_fdata())
+
+
 def test_messages_name_the_study_and_no_file(pairs: PairGenerator, cases: list[Case], tmp_path: Path) -> None:
     import nibabel as nib
 

@@ -74,6 +74,16 @@ def test_a_mask_without_any_given_class_has_no_dice() -> None:
     assert GivenDice(Subset(("vessel",), CLASSES), PARENTS)(batch([3, 0], [1, 0])).isnan().all()
 
 
+def check_the_halves_of_controlnet_make_up_one_budget(work: Path) -> None:
+    markers = {name: work / "trained" / f"{name}_0" / "trained.json" for name in ("one_hot", "controlnet")}
+    seconds = {name: json.loads(file.read_text())["facts"]["seconds"] for name, file in markers.items()}
+    assert seconds["one_hot"] == pytest.approx(2, abs=1)
+    assert seconds["controlnet"] == pytest.approx(2, abs=1.5)
+    models = work / "trained" / "controlnet_0" / "models"
+    frozen, joined = (torch.load(models / n / "model.pt", weights_only=True) for n in ("unconditional", "controlnet"))
+    assert all(torch.equal(joined[name], value) for name, value in frozen.items())
+
+
 def test_rivals_from_the_command_line_in_lanes(work: Path, own_logging, monkeypatch: pytest.MonkeyPatch) -> None:
     output = ["--output", str(work / "out" / "rivals")]
     with own_logging():
@@ -97,17 +107,7 @@ def test_rivals_from_the_command_line_in_lanes(work: Path, own_logging, monkeypa
     assert rows["controlnet"]["parameters"] > rows["one_hot"]["parameters"]
     assert "| concatenation, one-hot with known flags [one_hot] |" in page
     assert Image.open(work / "out" / "rivals.png").width >= 4 * 96
-
-
-def test_the_halves_of_controlnet_make_up_one_budget(work: Path) -> None:
-    """Runs after the trainings above."""
-    markers = {name: work / "trained" / f"{name}_0" / "trained.json" for name in ("one_hot", "controlnet")}
-    seconds = {name: json.loads(file.read_text())["facts"]["seconds"] for name, file in markers.items()}
-    assert seconds["one_hot"] == pytest.approx(2, abs=1)
-    assert seconds["controlnet"] == pytest.approx(2, abs=1.5)
-    models = work / "trained" / "controlnet_0" / "models"
-    frozen, joined = (torch.load(models / n / "model.pt", weights_only=True) for n in ("unconditional", "controlnet"))
-    assert all(torch.equal(joined[name], value) for name, value in frozen.items())
+    check_the_halves_of_controlnet_make_up_one_budget(work)
 
 
 def test_incomplete_masks_from_the_command_line(work: Path, own_logging) -> None:

@@ -143,7 +143,7 @@ class TuneGenerator(TrainTask):
             "images_per_epoch": f"$max(@batch_size, {images // _EPOCHS})",
             # A short training must not end before the learning rate is up, or the average follows.
             "warmup_steps": "$max(1, @total_steps // 10)",
-            "ema_momentum": "$max(0.0005, min(1.0, 10 / @total_steps))",
+            "ema_momentum": "$max(0.0005, min(0.5, 10 / @total_steps))",
             "val_interval": _EPOCHS,
             "preview_interval": _EPOCHS,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ BUNDLES = ["trained_bundle", "trained_breast", "trained_knee", "trained_chest"]
 def stock_app(tmp_path: Path, app_folder: Path) -> Path:
     """As `monailabel apps --download` makes it."""
     tool = Path(sys.executable).with_name("monailabel")
-    environment = {"PYTHONPATH": str(app_folder / "compat"), "PATH": ""}
+    environment = {"PYTHONPATH": str(app_folder / "compat"), "PATH": f"{tool.parent}:{os.environ['PATH']}"}
     command = [str(tool), "apps", "--download", "--name", "monaibundle", "--output", str(tmp_path / "apps")]
     subprocess.run(command, check=True, env=environment, capture_output=True)
     app = tmp_path / "apps" / "monaibundle"

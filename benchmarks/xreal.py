@@ -16,7 +16,7 @@ import torch
 from benchmarks.common import Cell, Column, Results, Table, arguments, say
 from benchmarks.quality import COLUMNS, Judge, Sampled, sample
 from benchmarks.xreal_pathology import CLASSIFIER, EDITS, NONE, Edits, classifier_row, draw_edits, edit_rows
-from benchmarks.xreal_trainings import RIVALS, XREAL, facts_of_all, train_all
+from benchmarks.xreal_trainings import LONGER, RIVALS, XREAL, facts_of_all, train_all, train_longer
 from monai_segdiff.data import Case, SegmentationDataset, make_chest_phantoms
 from monai_segdiff.evaluation import train_finding_classifier
 from monai_segdiff.evaluation.measure import Measurements
@@ -96,9 +96,9 @@ def _generator(name: str, args: argparse.Namespace) -> TrainedGenerator:
     if name == "image_space":
         return load_generator(args.work / "ct_organ", overrides=values)
     if name == "latent_mask":
-        return load_generator(args.work / "chest_xray", overrides={**values, "conditioning": "mask"})
+        return load_generator(args.work / args.chest, overrides={**values, "conditioning": "mask"})
     steps = _STEPS[name]
-    return load_generator(args.work / "chest_xray", overrides={**values, "num_steps": steps})
+    return load_generator(args.work / args.chest, overrides={**values, "num_steps": steps})
 
 
 def _anatomy(args: argparse.Namespace, dataset: SegmentationDataset, judge: Judge) -> None:
@@ -110,7 +110,7 @@ def _anatomy(args: argparse.Namespace, dataset: SegmentationDataset, judge: Judg
     made: list[list[Case]] = []
     for name in args.methods:
         chosen = masks[: args.few_masks] if name == "xreal_20" else masks
-        sampled = sample(_generator(name, args), chosen, args.work / "images" / name, batch_size=args.batch_size)
+        sampled = sample(_generator(name, args), chosen, args.images / name, batch_size=args.batch_size)
         measured = judge.measure(sampled.cases, name)
         cells, lungs = anatomy_row(sampled, measured, judge, reference)
         reference = lungs if name == "xreal" else reference
@@ -161,7 +161,7 @@ def _pathology(args: argparse.Namespace, dataset: SegmentationDataset, judge: Ju
         generator = _generator(method, args)
         edits = {
             name: draw_edits(
-                generator, name, cases, args.work / "images" / f"{name}_{steps}", judge, dataset, args.batch_size, LUNGS
+                generator, name, cases, args.images / f"{name}_{steps}", judge, dataset, args.batch_size, LUNGS
             )
             for name, cases in masks.items()
         }
@@ -232,12 +232,19 @@ def _results(
     rows: dict[str, str],
     notes: Sequence[str],
 ) -> Results:
-    trained = {name: f"{facts.images:,d} images in {facts.seconds:.0f} s" for name, facts in facts_of_all(args.work)}
+    trained = {
+        name: f"{facts.images:,d} images in {facts.seconds:.0f} s"
+        for name, facts in facts_of_all(args.work, args.chest)
+    }
     return Results(
         args.output.with_name(f"{args.output.name}_{stage}"),
         f"Chest X-rays by latent diffusion: {stage}",
-        "Chest phantoms, split by patient, one image each. XReal's networks are trained with `cpu_demo.yaml`; each "
-        "rival has the processor time of those that it replaces.",
+        "Chest phantoms, split by patient, one image each. XReal's networks are trained with `cpu_demo.yaml`; "
+        + (
+            "the training of the diffusion model went on after that."
+            if args.longer
+            else "each rival has the processor time of those that it replaces."
+        ),
         {
             "data": f"{dataset.name}, {args.patients} patients, {args.size}x{args.size}",
             "trained": trained,
@@ -258,6 +265,9 @@ def _parser() -> argparse.ArgumentParser:
     names = [part.name for part in (*XREAL, *RIVALS)]
     parser.add_argument("--stage", nargs="+", choices=("data", "train", *_STAGES), required=True, help="what to do")
     parser.add_argument("--trainings", nargs="+", choices=names, default=names, help="train: which")
+    parser.add_argument(
+        "--longer", type=int, help="go on with XReal's diffusion training up to so many images, or measure what did"
+    )
     parser.add_argument("--methods", nargs="+", choices=tuple(_LABELS), default=list(_LABELS), help="anatomy: which")
     parser.add_argument("--work", type=Path, default=Path("runs") / "xreal", help="folder for everything")
     parser.add_argument("--patients", type=int, default=1600, help="number of phantoms")
@@ -277,7 +287,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset = make_chest_phantoms(
         args.work / f"phantoms_{args.size}", args.patients, args.size, seed=args.seed, fractions=(0.7, 0.1, 0.2)
     )
-    if "train" in args.stage:
+    args.chest = LONGER if args.longer else "chest_xray"
+    args.images = args.work / ("images_longer" if args.longer else "images")
+    if args.longer and "train" in args.stage:
+        facts = train_longer(args.work, dataset, args.size, args.longer)
+        say(f"diffusion: {facts.images:,d} images")
+    elif "train" in args.stage:
         for name, facts in train_all(args.work, dataset, args.size, args.trainings).items():
             say(f"{name}: {facts.images:,d} images in {facts.seconds:.0f} processor seconds")
     if set(_STAGES) & set(args.stage):

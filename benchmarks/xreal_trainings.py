@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,9 +14,9 @@ from benchmarks.bundles import TIME_LIMIT, TrainingFacts, train_bundle
 from benchmarks.common import say
 from monai_segdiff import copy_bundle
 from monai_segdiff.data import SegmentationDataset
-from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.data.atomic import atomic_file, atomic_folder
 
-__all__ = ["RIVALS", "XREAL", "Part", "facts_of_all", "train_all", "train_part"]
+__all__ = ["LONGER", "RIVALS", "XREAL", "Part", "facts_of_all", "train_all", "train_longer", "train_part"]
 
 _PACE_SECONDS = 20  # over which the pace of a rival is measured
 
@@ -49,6 +50,7 @@ LATENT_MASK = Part(
 )
 IMAGE_SPACE = Part("image_space", "ct_organ", "train.yaml", ".")
 RIVALS = (LATENT_MASK, IMAGE_SPACE)
+LONGER = "chest_xray_longer"  # folder of the copy whose diffusion training goes on
 
 
 def train_part(part: Part, work: Path, dataset: SegmentationDataset, size: int, **overrides: Any) -> TrainingFacts:
@@ -107,6 +109,35 @@ def train_all(work: Path, dataset: SegmentationDataset, size: int, names: Sequen
     return done
 
 
+def train_longer(work: Path, dataset: SegmentationDataset, size: int, images: int) -> TrainingFacts:
+    """Go on with the diffusion training of a copy of XReal's networks; one that was stopped goes on where it was.
+
+    Args:
+        work: folder of the copies of the bundles.
+        dataset: to train on.
+        size: pixels per axis.
+        images: length of the whole training in images seen.
+
+    Returns:
+        What was done; its seconds are of the processor, at the pace of the last run.
+    """
+    folder = work / LONGER
+    record = folder / "diffusion.json"
+    if record.is_file() and (facts := TrainingFacts(**json.loads(record.read_text()))).images >= images:
+        return facts
+    if not folder.is_dir():
+        with atomic_folder(folder) as temporary:
+            shutil.copytree(work / "chest_xray", temporary, dirs_exist_ok=True)
+    values = {"dataset_dir": str(dataset.root), "image_size": [size, size], "diffusion_training#max_images": images}
+    say(f"going on with the diffusion training up to {images:,d} images")
+    started = time.process_time()
+    facts = train_bundle(folder, XREAL[2].overlays, values, XREAL[2].config)
+    share = (facts.iterations - facts.resumed_at) / facts.iterations
+    facts = TrainingFacts(facts.iterations, facts.images, round((time.process_time() - started) / share, 1))
+    _note(record, asdict(facts))
+    return facts
+
+
 def _images(part: Part, work: Path, dataset: SegmentationDataset, size: int, seconds: float) -> int:
     """How many images a training sees in so many seconds of the processor."""
     file = work / f"{part.name}_pace.json"
@@ -133,15 +164,16 @@ def _note(file: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=1))
 
 
-def facts_of_all(work: Path) -> list[tuple[str, TrainingFacts]]:
+def facts_of_all(work: Path, chest: str = "chest_xray") -> list[tuple[str, TrainingFacts]]:
     """What was done, of all trainings that are finished.
 
     Args:
         work: folder of the copies of the bundles.
+        chest: folder in it of the copy of `chest_xray`.
     """
     found = []
     for part in (*XREAL, *RIVALS):
-        record = work / part.bundle / f"{part.name}.json"
+        record = work / (chest if part.bundle == "chest_xray" else part.bundle) / f"{part.name}.json"
         if record.is_file():
             found.append((part.name, TrainingFacts(**json.loads(record.read_text()))))
     return found

@@ -9,20 +9,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from benchmarks.breast import Trained, Variant, data_settings, held_out_masks, parser, run_stages
+from benchmarks.bundles import train_bundle
 from benchmarks.common import Cell, Column, Results, Table, chosen_device, say
 from benchmarks.quality import Judge, sample
 from benchmarks.seeds import over_seeds, value_of
 from benchmarks.subsets import GivenDice, Subset, subsets
+from monai_segdiff import copy_bundle
 from monai_segdiff.data import Case, SegmentationDataset
 from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.evaluation.measure import Measurements
 from monai_segdiff.evaluation.pictures import upright
-from monai_segdiff.generation import load_generator
+from monai_segdiff.generation import TrainedGenerator, load_generator
 from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid
 from monai_segdiff.metrics import bootstrap_mean
 
@@ -40,8 +43,9 @@ TRAININGS = {
 }
 _GUIDANCE = 2.0
 _LABELS = {name: variant.label for name, variant in TRAININGS.items()}
-_LABELS["guided"] = f"the same, sampled with guidance {_GUIDANCE:g}, twice the evaluations"
-_FIRST = {"guided": "default"}  # whose network it is
+_LABELS["longer"] = "the default, trained for longer until its learning rate is zero"
+_FIRST = {"guided": "default", "longer_guided": "longer"}  # whose network it is
+_LABELS |= {name: f"{_LABELS[own]}, sampled with guidance {_GUIDANCE:g}" for name, own in _FIRST.items()}
 _FILL = {"background": "background"}  # what a dropped class becomes, where it is not the class around it
 
 _COLUMNS = {
@@ -61,7 +65,8 @@ _OVERVIEW = {
 }
 _TEXT = (
     "Trainings of equal time: the bundle's default, and four by concatenation that differ in how classes are removed "
-    "from training masks. Each then generates "
+    "from training masks; where asked for, the default once more as users train it. Guidance takes twice the "
+    "evaluations. Each then generates "
     "for the same held-out masks with every subset of classes given. A dropped class becomes what it became in "
     "training, and its known flag goes off where the training had flags. Dice on given classes: the segmenter's "
     "reading of the image, with the dropped classes merged into the ones around them, against the mask with the same "
@@ -188,24 +193,39 @@ def _with_guidance(finished: Sequence[Trained], args: argparse.Namespace) -> Ite
     for trained in finished:
         yield trained
         for name in [guided for guided, own in _FIRST.items() if own == trained.name]:
-            device = f"$torch.device('{chosen_device(args.device)}')"
-            values = {"conditioning": TRAININGS[trained.name].conditioning, "seed": trained.seed, "device": device}
             yield replace(
-                trained,
-                name=name,
-                generator=load_generator(trained.folder, overrides=values | {"guidance_weight": _GUIDANCE}),
+                trained, name=name, generator=_default_generator(trained.folder, trained.seed, args, _GUIDANCE)
             )
+
+
+def _default_generator(
+    folder: Path, seed: int, args: argparse.Namespace, guidance_weight: float = 1.0
+) -> TrainedGenerator:
+    device = f"$torch.device('{chosen_device(args.device)}')"
+    values = {"seed": seed, "device": device, "guidance_weight": guidance_weight}
+    return load_generator(folder, overrides=values)
+
+
+def _longer(args: argparse.Namespace, dataset: SegmentationDataset) -> Trained:
+    """The bundle's training as it is, of so many images; one that was stopped goes on where it was."""
+    folder = args.work / "trained" / "longer"
+    copy_bundle("breast_mri", folder)
+    values = {"dataset_dir": str(dataset.root), "image_size": [args.size, args.size], "max_images": args.longer}
+    facts = train_bundle(folder, [args.config], values)
+    return Trained("longer", args.seed, folder, facts, _default_generator(folder, args.seed, args))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     command_line = parser("Masks that hold only some of their classes.", "incomplete", TRAININGS, "trainings")
     command_line.add_argument("--masks", type=int, default=64, help="number of held-out masks")
+    command_line.add_argument("--longer", type=int, help="train the default once more, for so many images")
     args = command_line.parse_args(argv)
     opened = run_stages(args, TRAININGS)
     if opened is None:
         return
     dataset, judge, finished = opened
+    finished += [_longer(args, dataset)] if args.longer else []
     masks = held_out_masks(dataset, args.masks)
     rows: dict[str, list[dict[str, dict[str, Cell]]]] = {}
     made: dict[str, dict[str, list[Case]]] = {}

@@ -15,7 +15,8 @@ __all__ = ["Findings", "edit_prompts", "edit_regions", "free_latents", "mask_val
 
 Findings: TypeAlias = str | Sequence[str] | Sequence[str | Sequence[str] | None] | torch.Tensor
 
-_LEAST_FREE = 0.25  # of a latent; one that is less free than that hardly changes
+_LEAST_INSIDE = 0.25  # share of a latent's pixels in the region; in one that has less hardly anything changes
+_FREE_INSIDE = 0.5  # share from which a latent is free
 _SAME_LEVEL = 1e-4  # gray levels that went through files and float32 differ less, levels of two classes more
 
 
@@ -148,7 +149,10 @@ def edit_regions(regions: torch.Tensor | None, edited: Sequence[bool], shape: Se
 
 
 def free_latents(regions: torch.Tensor, latent_size: Sequence[int], samples: Sequence[int]) -> torch.Tensor:
-    """Bring regions to the latents, by the mean over the pixels of each block; warn where hardly anything can appear.
+    """Bring regions to the latents; warn where hardly anything can appear.
+
+    A latent of whose block of pixels at least half lies in the region is free, one with less in proportion to it. By the
+    share alone, a region of a few latents would have hardly one that is free, and a finding half-drawn would fade.
 
     Args:
         regions: 0 to 1, (n, 1, *spatial).
@@ -158,16 +162,16 @@ def free_latents(regions: torch.Tensor, latent_size: Sequence[int], samples: Seq
     Returns:
         How free each latent is, (n, 1, *latent_size), 0 to 1.
     """
-    free = torch.nn.functional.interpolate(regions, tuple(latent_size), mode="area").clamp(0.0, 1.0)
-    for sample, most in zip(samples, free.flatten(1).amax(dim=1).tolist(), strict=True):
-        if most < _LEAST_FREE:
+    inside = torch.nn.functional.interpolate(regions, tuple(latent_size), mode="area").clamp(0.0, 1.0)
+    for sample, most in zip(samples, inside.flatten(1).amax(dim=1).tolist(), strict=True):
+        if most < _LEAST_INSIDE:
             block = "x".join(str(pixels // cells) for pixels, cells in zip(regions.shape[2:], latent_size, strict=True))
             warnings.warn(
                 f"the region of sample {sample} takes at most {most:.0%} of the {block} pixels of a latent, too little "
                 "for much to appear: make it larger.",
                 stacklevel=2,
             )
-    return free
+    return (inside / _FREE_INSIDE).clamp(max=1.0)
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -11,6 +11,7 @@ from networks.autoencoders import BlockAutoencoder, small_autoencoder
 
 from monai_segdiff.diffusion import SAMPLERS, SampleNoise, mix_seed
 from monai_segdiff.inferers import XRealInferer
+from monai_segdiff.inferers.xreal_inputs import free_latents
 from monai_segdiff.networks import FindingUNet, LatentSpace
 from monai_segdiff.transforms import EncodeFindings
 
@@ -156,10 +157,16 @@ def test_the_findings_change_their_region_and_nothing_else():
     inferer = xreal(num_steps=30, guidance_weight=1.0)
     images = inferer(masks(), network(), findings=["opacity"], regions=regions)
     touched = torch.nn.functional.interpolate((means(regions.float()) > 0).float(), scale_factor=2) == 1
-    within = torch.nn.functional.interpolate((means(regions.float()) == 1).float(), scale_factor=2) == 1
+    within = torch.nn.functional.interpolate((means(regions.float()) >= 0.5).float(), scale_factor=2) == 1
     assert torch.equal(images[~touched], inferer.anatomy[~touched])
     assert float(images[within].mean()) == pytest.approx(2 * 0.25, abs=0.06), "opacity beside a 0 token"
     assert float(inferer.anatomy[within].mean()) == pytest.approx(-0.2, abs=0.06)
+
+
+def test_a_latent_is_free_from_half_of_its_block_in_the_region():
+    region = torch.zeros(1, 1, 4, 8)
+    region[..., 0, 2] = region[..., :2, 4] = region[..., :, 6:] = 1  # of blocks of 2 x 2: a quarter, a half, all
+    assert free_latents(region, (2, 4), [0]).tolist() == [[[[0.0, 0.5, 1.0, 1.0], [0.0, 0.0, 0.0, 1.0]]]]
 
 
 def test_the_guided_findings_are_pushed_away_from_unknown():

@@ -40,8 +40,8 @@ class XRealInferer(Inferer):
     2. *Pathology.* That image is encoded. A run under the findings, guided against the null prompt, is held to it at
        every step outside the region: z_t <- q(z_t | z) (1 - r) + r z_t.
 
-    m is averaged over the block of pixels of each latent. r is 1 where at least half of the block lies in the region, and
-    falls to 0 with the share of it that does, so at the border some pixels outside change, too.
+    m is averaged over the block of pixels of each latent. r is 1 where at least half of the block lies in the region,
+    and falls to 0 with the share of it that does, so at the border some pixels outside change, too.
 
     A sample depends on the seed and its index, not on the others of its batch, whose prompts may differ. Samples
     without findings end after the first run.

@@ -151,8 +151,8 @@ def edit_regions(regions: torch.Tensor | None, edited: Sequence[bool], shape: Se
 def free_latents(regions: torch.Tensor, latent_size: Sequence[int], samples: Sequence[int]) -> torch.Tensor:
     """Bring regions to the latents; warn where hardly anything can appear.
 
-    A latent of whose block of pixels at least half lies in the region is free, one with less in proportion to it. By the
-    share alone, a region of a few latents would have hardly one that is free, and a finding half-drawn would fade.
+    A latent of whose block of pixels at least half lies in the region is free, one with less in proportion to it. By
+    the share alone, a region of a few latents would have hardly one that is free, and what is drawn would fade.
 
     Args:
         regions: 0 to 1, (n, 1, *spatial).

@@ -97,8 +97,8 @@ def _generator(name: str, args: argparse.Namespace) -> TrainedGenerator:
         return load_generator(args.work / "ct_organ", overrides=values)
     if name == "latent_mask":
         return load_generator(args.work / args.chest, overrides={**values, "conditioning": "mask"})
-    steps = _STEPS[name]
-    return load_generator(args.work / args.chest, overrides={**values, "num_steps": steps})
+    values |= {"num_steps": _STEPS[name]} | ({"guidance_weight": args.guidance} if args.guidance else {})
+    return load_generator(args.work / args.chest, overrides=values)
 
 
 def _anatomy(args: argparse.Namespace, dataset: SegmentationDataset, judge: Judge) -> None:
@@ -248,6 +248,7 @@ def _results(
         {
             "data": f"{dataset.name}, {args.patients} patients, {args.size}x{args.size}",
             "trained": trained,
+            "guidance": args.guidance or "the bundle's",
             "masks": args.masks,
             "few masks": args.few_masks,
             "seed": args.seed,
@@ -268,6 +269,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--longer", type=int, help="go on with XReal's diffusion training up to so many images, or measure what did"
     )
+    parser.add_argument("--guidance", type=float, help="guidance on the finding (default: the bundle's)")
     parser.add_argument("--methods", nargs="+", choices=tuple(_LABELS), default=list(_LABELS), help="anatomy: which")
     parser.add_argument("--work", type=Path, default=Path("runs") / "xreal", help="folder for everything")
     parser.add_argument("--patients", type=int, default=1600, help="number of phantoms")
@@ -288,7 +290,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.work / f"phantoms_{args.size}", args.patients, args.size, seed=args.seed, fractions=(0.7, 0.1, 0.2)
     )
     args.chest = LONGER if args.longer else "chest_xray"
-    args.images = args.work / ("images_longer" if args.longer else "images")
+    parts = ["images", "longer" if args.longer else "", f"guidance_{args.guidance:g}" if args.guidance else ""]
+    args.images = args.work / "_".join(filter(None, parts))
     if args.longer and "train" in args.stage:
         facts = train_longer(args.work, dataset, args.size, args.longer)
         say(f"diffusion: {facts.images:,d} images")

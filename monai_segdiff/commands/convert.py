@@ -14,44 +14,43 @@ if TYPE_CHECKING:
 
 __all__ = ["add_convert"]
 
+_SHOWN = 8
+
 
 def convert(args: argparse.Namespace) -> int:
     """Convert weights and configurations of monai-generative."""
     import torch
 
-    from monai_segdiff.conversion import NETWORKS, convert_config, fitting_network
+    from monai_segdiff.conversion import convert_config
     from monai_segdiff.data.atomic import atomic_file
 
     _check_paths(args)
-    found, weights = _convert_weights(args)
+    weights = _convert_weights(args) if args.checkpoint else None
     config = convert_config(args.config) if args.config else None
-    fits = None
+    text = comparison = ""
     if config is not None:
         _check_config(config, args)
-        try:
-            fits = fitting_network(config.data, weights)
-        except ValueError as error:
-            raise ValueError(f"{args.checkpoint} with {args.config}: {error}") from error
-    part = f", in its part {found.part}" if found.part else ""
-    print(f"{args.checkpoint}: {NETWORKS[weights.network]}{part}, {len(found.weights)} tensors")
-    with atomic_file(args.output) as temporary:
-        torch.save(weights.weights, temporary)
-    _print_weights(weights, args.output)
+        text = config.text_for(args.new_config)
+        if weights is not None:
+            comparison = _compare(config, weights[1], args)
+    if weights is not None:
+        with atomic_file(args.output) as temporary:
+            torch.save(weights[1].weights, temporary)
+        _print_weights(*weights, args)
     if config is not None:
         with atomic_file(args.new_config) as temporary:
-            temporary.write_text(config.text_for(args.new_config), encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
         _print_config(config, args.new_config)
-        reason = "no network of this class in it, or running the configuration would be needed to know its options"
-        print(
-            f"{args.new_config}: "
-            + (f"its {fits} takes these weights" if fits else f"not compared with the weights: {reason}")
-        )
+    if comparison:
+        print(f"{args.new_config}: {comparison}")
     return 0
 
 
 def _check_paths(args: argparse.Namespace) -> None:
     if (args.config is None) != (args.new_config is None):
         raise ValueError("--config OLD and --new-config NEW belong together: give both or none")
+    if args.output is None and (args.checkpoint or not args.config):
+        raise ValueError("give CHECKPOINT and OUTPUT, or --config OLD and --new-config NEW, or all four")
     sources = [Path(path).resolve() for path in (args.checkpoint, args.config) if path]
     for path in (Path(path) for path in (args.output, args.new_config) if path):
         if path.resolve() in sources:
@@ -60,7 +59,7 @@ def _check_paths(args: argparse.Namespace) -> None:
             raise ValueError(f"{path} is a folder: give the name of a file")
         if path.exists() and not args.overwrite:
             raise ValueError(f"{path} exists: choose another name, or replace it with --overwrite")
-    if args.new_config and Path(args.output).resolve() == Path(args.new_config).resolve():
+    if args.output and args.new_config and Path(args.output).resolve() == Path(args.new_config).resolve():
         raise ValueError(f"weights and configuration cannot both be {args.output}")
 
 
@@ -84,7 +83,33 @@ def _check_config(config: ConvertedConfig, args: argparse.Namespace) -> None:
         )
 
 
-def _print_weights(weights: ConvertedWeights, output: str) -> None:
+def _compare(config: ConvertedConfig, weights: ConvertedWeights, args: argparse.Namespace) -> str:
+    from monai_segdiff.conversion import fitting_network
+
+    try:
+        fits = fitting_network(config.data, weights)
+    except ValueError as error:
+        if args.partial:
+            return str(error)
+        raise ValueError(
+            f"{args.checkpoint} with {args.config}: {error}. Where another file changes these options, convert with "
+            "--partial."
+        ) from error
+    reason = "no network of this class in it, or running the configuration would be needed to know its options"
+    return f"its {fits} takes these weights" if fits else f"not compared with the weights: {reason}"
+
+
+def _print_weights(found: FoundWeights, weights: ConvertedWeights, args: argparse.Namespace) -> None:
+    from monai_segdiff.conversion import NETWORKS
+
+    name = NETWORKS[weights.network]
+    part = f", in its part {found.part}" if found.part else ""
+    print(f"{args.checkpoint}: {name}{part}, {len(found.weights)} tensors")
+    if found.left_out:
+        more = ", ..." if len(found.left_out) > _SHOWN else ""
+        print(f"  left out: {', '.join(found.left_out[:_SHOWN])}{more}")
+    if found.part or found.left_out:
+        print("  the output is a plain state dict: take away what looks into the wrapper, such as torch.load(...)[...]")
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for old, new in weights.renamed.items():
         groups[_difference(old, new)].append(f"{old} -> {new}")
@@ -96,7 +121,7 @@ def _print_weights(weights: ConvertedWeights, output: str) -> None:
         print(f"  {len(weights.added)} added, an identity and zeros in their place, such as {weights.added[0]}")
     if weights.network == "autoencoder":
         print("  not for use_convtranspose, which does not show in the weights: MONAI's layer is another there")
-    print(f"{output}: {len(weights.weights)} tensors for monai.networks.nets.{_class_of(weights)}")
+    print(f"{args.output}: {len(weights.weights)} tensors for monai.networks.nets.{name}")
 
 
 def _difference(old: str, new: str) -> tuple[str, ...]:
@@ -104,12 +129,6 @@ def _difference(old: str, new: str) -> tuple[str, ...]:
     before, after = old.split("."), new.split(".")
     taken = [word for word in before if word not in after]
     return (*taken, "", *(word for word in after if word not in before))
-
-
-def _class_of(weights: ConvertedWeights) -> str:
-    from monai_segdiff.conversion import NETWORKS
-
-    return NETWORKS[weights.network]
 
 
 def _print_config(config: ConvertedConfig, output: str) -> None:
@@ -131,11 +150,11 @@ def add_convert(verbs: Any) -> None:
         "convert",
         "Convert a checkpoint of monai-generative 0.2.3 to the names that MONAI's own classes have: "
         "DiffusionModelUNet, SPADEDiffusionModelUNet, ControlNet and AutoencoderKL. MONAI's network then gives the "
-        "outputs of the original. With --config also the configuration of its bundle. Which network it is shows from "
-        "the names; nothing in either file is run.",
+        "outputs of the original. With --config also the configuration of its bundle, or it alone. Which network it is "
+        "shows from the names; nothing in either file is run.",
     )
-    p.add_argument("checkpoint", help="file that torch.save wrote: a state dict, wrapped or not")
-    p.add_argument("output", help="file for the new state dict")
+    p.add_argument("checkpoint", nargs="?", help="file that torch.save wrote: a state dict, wrapped or not")
+    p.add_argument("output", nargs="?", help="file for the new state dict")
     p.add_argument(
         "--network",
         choices=("unet", "spade", "controlnet", "autoencoder"),
@@ -147,6 +166,8 @@ def add_convert(verbs: Any) -> None:
     p.add_argument("--config", metavar="OLD", help="JSON or YAML configuration of the old bundle, to be converted, too")
     p.add_argument("--new-config", metavar="NEW", help="file for the new configuration")
     p.add_argument(
-        "--partial", action="store_true", help="leave in the configuration what cannot be converted, and list it"
+        "--partial",
+        action="store_true",
+        help="leave in the configuration what cannot be converted or does not fit the weights, and say so",
     )
     p.add_argument("--overwrite", action="store_true", help="replace files that exist")

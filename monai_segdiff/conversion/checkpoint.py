@@ -28,11 +28,13 @@ class FoundWeights:
             state dict.
         network: which of :data:`~monai_segdiff.conversion.NETWORKS` they are of.
         weights: the state dict, without the prefix.
+        left_out: what else the checkpoint holds, by the keys that lead to it.
     """
 
     part: str
     network: str
     weights: dict[str, torch.Tensor]
+    left_out: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Any:
@@ -60,10 +62,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
             "loading it could run code, which is refused. Where you trust it, save the weights alone, in the "
             "environment that it comes from: torch.save(network.state_dict(), 'weights.pt')."
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # Text whose first byte is one of pickle's operations fails in the midst of unpickling.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"{name} is not a readable checkpoint (it may be cut short, or a TorchScript archive): {reason}"
+            f"{name} is not a readable checkpoint (it may be cut short, a TorchScript archive, or no checkpoint): "
+            f"{reason}"
         ) from error
 
 
@@ -98,7 +102,7 @@ def find_weights(content: Any, network: str | None = None, part: str | None = No
     asked = f" in its part {part!r}" if part is not None else ""
     raise ValueError(
         f"it holds no weights of {', '.join(NETWORKS.values())}{asked}, but {_described(content)}: only these four "
-        "networks can be converted."
+        "networks can be converted, each as a whole."
     )
 
 
@@ -109,7 +113,19 @@ def _networks(content: Any) -> Iterator[FoundWeights]:
             network = network_of(weights)
             if network is not None:
                 part = ".".join([*path, *filter(None, [prefix.rstrip(".")])])
-                yield FoundWeights(part, network, weights)
+                yield FoundWeights(part, network, weights, tuple(_left_out(content, path, prefix)))
+
+
+def _left_out(content: Any, path: tuple[str, ...], prefix: str) -> Iterator[str]:
+    """What stands beside a part, level by level."""
+    for depth, step in enumerate(path):
+        yield from (".".join([*path[:depth], str(key)]) for key in content if str(key) != step)
+        content = next(value for key, value in content.items() if str(key) == step)
+    others: dict[str, None] = {}  # a set in order
+    for key in (str(key) for key in content if not str(key).startswith(prefix)):
+        shared = len(os.path.commonprefix([key.split("."), prefix.split(".")]))
+        others[".".join([*path, *key.split(".")[: shared + 1]])] = None
+    yield from others
 
 
 def _state_dicts(content: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, torch.Tensor]]]:

@@ -7,25 +7,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from monai_segdiff.conversion.classes import CLASSES
+from monai_segdiff.conversion.classes import CLASSES, notes_on
+from monai_segdiff.conversion.modules import PACKAGE, new_module
 
-__all__ = ["Expression", "new_module", "rewrite_expression"]
+__all__ = ["Expression", "renames_of", "rewrite_expression"]
 
-PACKAGE = "generative"
-#: Where the old package's modules are in MONAI. The package itself stands for `import generative`.
-MODULES = {
-    "": "monai",
-    "networks": "monai.networks",
-    "networks.nets": "monai.networks.nets",
-    "networks.blocks": "monai.networks.blocks",
-    "networks.layers": "monai.networks.layers",
-    "networks.schedulers": "monai.networks.schedulers",
-    "inferers": "monai.inferers",
-    "losses": "monai.losses",
-    "metrics": "monai.metrics",
-    "engines": "monai.engines",
-    "utils": "monai.utils",
-}
 _REFERENCE = re.compile(r"@\w+(?:(?:#|::)\w+)*")
 
 
@@ -46,11 +32,6 @@ class Expression:
     notes: list[str] = field(default_factory=list)
     unpacked: list[tuple[str, str]] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
-
-
-def new_module(old: str) -> str | None:
-    """Where a module of monai-generative is in MONAI; None if that is not known."""
-    return MODULES.get(old.removeprefix(PACKAGE).lstrip("."))
 
 
 def rewrite_expression(text: str, aliases: dict[str, str]) -> Expression:
@@ -89,8 +70,14 @@ def rewrite_expression(text: str, aliases: dict[str, str]) -> Expression:
             edits += _import(node, source, done)
         elif isinstance(node, ast.Call):
             edits += _call(node, source, names, references, done)
+    direct = {id(node) for node in _direct(tree)}
     for node in _longest_names(tree):
         edits += _name(node, source, names, done)
+        name = (_full_name(node, names) or "").rpartition(".")[2]
+        if id(node) not in direct and name in CLASSES and _differs(name):
+            done.problems.append(
+                f"{name} is handed on rather than called: rename its options by hand ({renames_of(name)})"
+            )
     for first, last, new in sorted(set(edits), reverse=True):
         done.text = done.text[: start + first] + new + done.text[start + last :]
     return done
@@ -154,17 +141,25 @@ def _call(
     if called is None or name not in CLASSES:
         return
     new = CLASSES[name]
-    done.notes += [new.note] if new.note else []
+    on = {keyword.arg for keyword in node.keywords if keyword.arg and not _is_off(keyword.value)}
+    schedules = [keyword.value for keyword in node.keywords if keyword.arg == "schedule"]
+    done.notes += notes_on(name, on, next((str(one.value) for one in schedules if isinstance(one, ast.Constant)), ""))
+    unknown = any(isinstance(argument, ast.Starred) for argument in node.args)
+    if new.positional is not None and node.args and (unknown or len(node.args) > new.positional):
+        done.problems.append(
+            f"{name}'s arguments after number {new.positional} have another order in MONAI: give them by their names"
+        )
     for keyword in node.keywords:
         if keyword.arg is None:
             unpacked = keyword.value.id if isinstance(keyword.value, ast.Name) else ""
             if unpacked in references:
                 done.unpacked.append((name, references[unpacked]))
-            elif new.renamed or new.missing or new.refused:
-                done.problems.append(f"{name} takes options from an expression: rename them by hand ({_renames(name)})")
+            elif _differs(name):
+                done.problems.append(
+                    f"{name} takes options from an expression: rename them by hand ({renames_of(name)})"
+                )
             continue
-        off = isinstance(keyword.value, ast.Constant) and not keyword.value.value
-        remedy = new.missing.get(keyword.arg) or (None if off else new.refused.get(keyword.arg))
+        remedy = new.missing.get(keyword.arg) or (new.refused.get(keyword.arg) if keyword.arg in on else None)
         if remedy:
             done.problems.append(f"{name}'s option {keyword.arg} cannot be converted: {remedy}")
         elif keyword.arg in new.renamed:
@@ -187,6 +182,23 @@ def _name(node: ast.expr, source: _Source, names: dict[str, str], done: Expressi
         yield *source.span(node), new + rest
 
 
+def _direct(tree: ast.AST) -> Iterator[ast.AST]:
+    """What is called where it stands, and the classes that an instance is compared with."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield node.func
+            if isinstance(node.func, ast.Name) and node.func.id in ("isinstance", "issubclass"):
+                yield from (inner for argument in node.args[1:] for inner in ast.walk(argument))
+
+
+def _is_off(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and not node.value
+
+
+def _differs(name: str) -> bool:
+    return bool(CLASSES[name].renamed or CLASSES[name].missing)
+
+
 def _longest_names(tree: ast.AST) -> Iterator[ast.expr]:
     """Dotted names, each as a whole."""
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
@@ -205,5 +217,6 @@ def _full_name(node: ast.expr, names: dict[str, str]) -> str | None:
     return ".".join([names[node.id], *reversed(parts)])
 
 
-def _renames(name: str) -> str:
+def renames_of(name: str) -> str:
+    """The options of a class that have other names in MONAI, in words."""
     return ", ".join(f"{old} to {new}" for old, new in CLASSES[name].renamed.items()) or "those that MONAI lacks"

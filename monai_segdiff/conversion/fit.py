@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
+from monai.bundle.utils import merge_kv
 from monai.networks import nets
 
 from monai_segdiff.conversion.weights import NETWORKS, ConvertedWeights
@@ -26,14 +30,19 @@ def fitting_network(config: Mapping[str, Any], converted: ConvertedWeights) -> s
         converted: the weights.
 
     Returns:
-        The id of the first network that takes all of them; None if there is no network of their class whose options
-        are known.
+        The id of the first network that takes all of them; None if there is none of their class, or none of those
+        whose options are known takes them and there are others.
 
     Raises:
-        ValueError: where there are such networks, and none takes the weights.
+        ValueError: where the options of all such networks are known, and none takes the weights.
     """
     name = NETWORKS[converted.network]
     reasons = []
+    unknown = False
+    try:
+        config = _overridden(config)
+    except (LookupError, TypeError, ValueError):  # keys that only go with what another file gives
+        return None
     for key, component in _components(config, ()):
         target = component["_target_"]
         if not isinstance(target, str) or target.rpartition(".")[2] != name:
@@ -41,12 +50,13 @@ def fitting_network(config: Mapping[str, Any], converted: ConvertedWeights) -> s
         try:
             options = {option: _literal(value, config) for option, value in component.items() if option[:1] != "_"}
         except _NotKnownError:
+            unknown = True
             continue
         reason = _misfit(name, options, converted)
         if reason is None:
             return key
         reasons.append(f"{key}: {reason}")
-    if reasons:
+    if reasons and not unknown:
         raise ValueError(f"the weights do not fit the configuration's {name}: {'; '.join(reasons)}")
     return None
 
@@ -56,13 +66,37 @@ def _misfit(name: str, options: dict[str, Any], converted: ConvertedWeights) -> 
         with torch.device("meta"):
             network = getattr(nets, name)(**options)
     except Exception as error:  # options that nobody foresaw: an index out of range, a division by zero
-        return f"MONAI refuses its options ({type(error).__name__}: {error})"
+        return f"MONAI refuses its options ({type(error).__name__}: {error}){_remedy(options, str(error))}"
     try:
         network.load_state_dict(converted.weights, strict=True, assign=True)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]]
         return " ".join(line if len(line) < 300 else f"{line[:300]} ..." for line in lines[:3])
     return None
+
+
+def _remedy(options: Mapping[str, Any], reason: str) -> str:
+    """monai-generative rounded the number of attention heads down, where MONAI wants it to come out even."""
+    channels, given = options.get("channels"), options.get("num_head_channels", 8)
+    if "divisible by num_head_channels" not in reason or not isinstance(channels, (list, tuple)):
+        return ""
+    each = given if isinstance(given, (list, tuple)) else [given] * len(channels)
+    even = [
+        width // heads if size > 0 and (heads := width // size) and width % heads == 0 else size
+        for width, size in zip(channels, each, strict=False)
+    ]
+    return f": with num_head_channels {even} the network is that of monai-generative"
+
+
+def _overridden(config: Mapping[str, Any]) -> Any:
+    """The configuration after its keys such as ``network#channels``, as MONAI applies them when it reads the file."""
+    parser = ConfigParser(config={})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a merge into what another file gives
+        for key, value in config.items():
+            if isinstance(key, str):
+                merge_kv(parser, key, deepcopy(value))
+    return parser.get()
 
 
 def _components(content: Any, key: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:

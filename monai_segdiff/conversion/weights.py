@@ -26,6 +26,7 @@ _PARTS = {
     "controlnet": (_UNET - {"up_blocks", "out"}) | _CONTROL,
     "autoencoder": {"encoder", "decoder", "quant_conv_mu", "quant_conv_log_sigma", "post_quant_conv"},
 }
+_OPTIONAL = {"class_embedding"}
 # Besides these, the keys of both are the same. Where a block has `proj_attn`, its attention is renamed as a whole.
 _RENAMES = (
     (re.compile(r"^(.+\.attn[12])\.to_out\.0\.(weight|bias)$"), r"\1.out_proj.\2"),
@@ -65,16 +66,17 @@ def network_of(weights: Mapping[str, torch.Tensor]) -> str | None:
         weights: a state dict, old or new names.
 
     Returns:
-        One of :data:`NETWORKS`, or None if it is none of them.
+        One of :data:`NETWORKS`, or None if it is none of them, or only a part of one.
     """
+    parts = {key.split(".")[0] for key in weights}
     spade = any(".mlp_gamma." in key for key in weights)
-    if "quant_conv_mu.conv.weight" in weights:
-        return None if spade else "autoencoder"
-    if "time_embed.0.weight" not in weights:
-        return None
-    if "controlnet_mid_block.conv.weight" in weights:
-        return "controlnet"
-    return "spade" if spade else "unet"
+    if "quant_conv_mu" in parts:
+        network = "" if spade else "autoencoder"
+    elif "controlnet_mid_block" in parts:
+        network = "controlnet"
+    else:
+        network = "spade" if spade else "unet"
+    return network if network and _PARTS[network] - _OPTIONAL <= parts else None
 
 
 def convert_weights(weights: Mapping[str, torch.Tensor], network: str | None = None) -> ConvertedWeights:
@@ -95,15 +97,16 @@ def convert_weights(weights: Mapping[str, torch.Tensor], network: str | None = N
         ValueError: where the weights are of no such network or of another than the one given, hold more than one
             network, or have MONAI's names already.
     """
-    network = check_asked(network, network_of(weights))
-    if network not in NETWORKS:
+    found = network_of(weights)
+    check_asked(network, found)
+    if found is None:
         shown = ", ".join(list(weights)[:_SHOWN])
         raise ValueError(
             f"these are not the weights of one of {', '.join(NETWORKS.values())}, but hold {shown}, ...: only these "
-            "four networks can be converted."
+            "four networks can be converted, each as a whole."
         )
-    _check_names(weights, network)
-    blocks = {found[1] for key in weights if (found := _ATTENTION.match(key))}
+    _check_names(weights, found)
+    blocks = {match[1] for key in weights if (match := _ATTENTION.match(key))}
     new: dict[str, torch.Tensor] = {}
     renamed: dict[str, str] = {}
     dropped: list[str] = []
@@ -122,11 +125,11 @@ def convert_weights(weights: Mapping[str, torch.Tensor], network: str | None = N
         new[f"{block}.attn.out_proj.weight"] = torch.eye(channels, dtype=like.dtype, device=like.device)
         new[f"{block}.attn.out_proj.bias"] = torch.zeros(channels, dtype=like.dtype, device=like.device)
         added += [f"{block}.attn.out_proj.weight", f"{block}.attn.out_proj.bias"]
-    return ConvertedWeights(network, new, renamed, tuple(dropped), tuple(added))
+    return ConvertedWeights(found, new, renamed, tuple(dropped), tuple(added))
 
 
-def check_asked(asked: str | None, found: str | None) -> str | None:
-    """The network whose weights they are: the one that their names tell, else the one asked for.
+def check_asked(asked: str | None, found: str | None) -> None:
+    """Check that the weights are of the network asked for.
 
     Args:
         asked: one of :data:`NETWORKS`, or None.
@@ -140,7 +143,6 @@ def check_asked(asked: str | None, found: str | None) -> str | None:
             f"the weights are none of {NETWORKS[asked]}'s, but of {NETWORKS[found]}: leave the network out, or say "
             f"{found}"
         )
-    return found or asked
 
 
 def _new_name(key: str, attention_blocks: set[str]) -> str:

@@ -17,6 +17,7 @@ from monai.networks import nets
 
 from monai_segdiff.__main__ import main
 from monai_segdiff.conversion import CLASSES, NETWORKS, convert_options, convert_weights
+from monai_segdiff.conversion.modules import MODULES
 
 from .cases import CASES, draw_weights, outputs
 
@@ -70,6 +71,41 @@ def test_flash_attention_with_dropout_drops_at_inference_which_a_note_says():
     kind, options, old, new = _both("unet dropout", use_flash_attention=True)
     new.load_state_dict(convert_weights(old.state_dict()).weights, strict=True)
     assert _difference(kind, options, old, new) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("upcast", [False, True])
+def test_half_precision_fails_with_upcast_attention_which_a_note_says(upcast):
+    kind, options = CASES["unet cross-attention"]
+    options = {**options, "upcast_attention": upcast}
+    old = generative.DiffusionModelUNet(**options)
+    draw_weights(old)
+    new = nets.DiffusionModelUNet(**convert_options(NETWORKS[kind], options))
+    new.load_state_dict(convert_weights(old.state_dict()).weights, strict=True)
+    generator = torch.Generator().manual_seed(0)
+    image, context = (torch.randn(*shape, generator=generator).bfloat16() for shape in ((1, 2, 16, 16), (1, 3, 6)))
+
+    def predicted(network):
+        with torch.no_grad():
+            return network.bfloat16().eval()(image, torch.tensor([3]), context).float()
+
+    expected = predicted(old)
+    if upcast:
+        with pytest.raises(RuntimeError, match="same dtype"):
+            predicted(new)
+    else:
+        assert (predicted(new) - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_heads_that_do_not_come_out_even_can_be_given_so_that_they_do():
+    kind, options = CASES["unet 2D"]
+    options = {**options, "num_channels": [8, 12, 12], "num_head_channels": 8}
+    old = generative.DiffusionModelUNet(**options)
+    draw_weights(old)
+    with pytest.raises(ValueError, match="must be divisible by num_head_channels"):
+        nets.DiffusionModelUNet(**convert_options(NETWORKS[kind], options))
+    new = nets.DiffusionModelUNet(**convert_options(NETWORKS[kind], {**options, "num_head_channels": [8, 12, 12]}))
+    new.load_state_dict(convert_weights(old.state_dict()).weights, strict=True)
+    assert _difference(kind, options, old, new) <= TOLERANCE
 
 
 def test_a_transposed_convolution_has_no_counterpart():
@@ -128,6 +164,30 @@ def test_monai_takes_every_option_of_the_old_class(name):
     assert set(renamed) | set(missing) <= set(old[name])
     assert all(option not in taken for option in [*renamed, *missing])
     assert {renamed.get(option, option) for option in old[name] if option not in missing} <= set(taken)
+    if isinstance(new, type):
+        pairs = [(renamed.get(first, first), second) for first, second in zip(old[name], taken, strict=False)]
+        same = next((index for index, (first, second) in enumerate(pairs) if first != second), len(pairs))
+        assert CLASSES[name].positional == (None if same == len(old[name]) else same)
+
+
+def test_monai_has_the_modules_by_the_same_path():
+    for module in sorted(MODULES):
+        importlib.import_module(f"monai.{module}".rstrip("."))
+    homes = _old_homes()
+    for name in CLASSES:
+        if homes.get(name) in MODULES:
+            assert hasattr(importlib.import_module(f"monai.{homes[name]}"), name)
+
+
+def _old_homes():
+    root = Path(generative.__file__).parents[2]
+    return {
+        node.name: ".".join(file.relative_to(root).with_suffix("").parts)
+        for file in root.rglob("*.py")
+        if "(" not in file.name
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef))
+    }
 
 
 def test_every_public_network_has_a_place():

@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 import yaml
+from monai.networks import nets
 from monai.networks.nets import AutoencoderKL
 
 from monai_segdiff.__main__ import main
-from monai_segdiff.conversion import convert_weights, fitting_network
+from monai_segdiff.conversion import NETWORKS, convert_options, convert_weights, fitting_network
 from monai_segdiff.networks import LatentSpace, load_autoencoder
 
 from .cases import CASES, monai_network, old_weights
@@ -77,6 +78,46 @@ def test_nothing_is_written_where_anything_fails(old, capsys):
     assert yaml.safe_load((old / "new.yaml").read_text())["other"] == config["other"]
 
 
+def test_nothing_is_written_where_json_cannot_hold_the_configuration(old, capsys):
+    (old / "old.yaml").write_text("day: 2020-01-02\n")
+    assert _run(old, "--config", old / "old.yaml", "--new-config", old / "new.json") == 2
+    assert "new.json cannot hold the configuration" in capsys.readouterr().err
+    assert {path.name for path in old.iterdir()} == {"old.pt", "old.json", "old.yaml"}
+
+
+def test_a_configuration_alone(old, capsys):
+    assert main(["convert", *map(str, _config(old))]) == 0
+    assert yaml.safe_load((old / "new.yaml").read_text())["net"]["_target_"] == "monai.networks.nets.AutoencoderKL"
+    assert {path.name for path in old.iterdir()} == {"old.pt", "old.json", "new.yaml"}
+    capsys.readouterr()
+    for arguments in ([], [str(old / "old.pt")], [str(old / "old.pt"), *map(str, _config(old))]):
+        assert main(["convert", *arguments, "--overwrite"]) == 2
+        assert "give CHECKPOINT and OUTPUT, or --config OLD and --new-config NEW" in capsys.readouterr().err
+
+
+def test_what_a_checkpoint_holds_besides_is_said_to_be_left_out(old, capsys):
+    content = torch.load(old / "old.pt", weights_only=True)
+    torch.save({"autoencoder": content["model"], "discriminator": {}, "optimizer": {"state": {}}}, old / "old.pt")
+    assert _run(old) == 0
+    out = capsys.readouterr().out
+    assert "  left out: discriminator, optimizer\n" in out
+    assert "  the output is a plain state dict" in out
+    assert torch.is_tensor(next(iter(torch.load(old / "new.pt", weights_only=True).values())))
+
+
+def test_what_does_not_fit_is_converted_in_part(old, capsys):
+    config = json.loads((old / "old.json").read_text())
+    config["net"]["use_convtranspose"] = True
+    (old / "old.json").write_text(json.dumps(config))
+    assert _run(old, *_config(old)) == 2
+    assert "net#use_convtranspose: AutoencoderKL's option" in capsys.readouterr().err
+    assert _run(old, *_config(old), "--partial") == 0
+    assert (
+        f"{old / 'new.yaml'}: the weights do not fit the configuration's AutoencoderKL: net: "
+        in capsys.readouterr().out
+    )
+
+
 def test_weights_of_another_size_than_the_configuration_says_are_refused(old, capsys):
     config = (old / "old.json").read_text().replace('"latent_channels": 3', '"latent_channels": 4')
     (old / "old.json").write_text(config)
@@ -86,6 +127,7 @@ def test_weights_of_another_size_than_the_configuration_says_are_refused(old, ca
         f"{old / 'old.pt'} with {old / 'old.json'}: the weights do not fit the configuration's AutoencoderKL: " in err
     )
     assert "net: size mismatch for encoder.blocks" in err
+    assert "Where another file changes these options, convert with --partial." in err
     assert not (old / "new.pt").exists()
 
 
@@ -106,6 +148,41 @@ def test_options_that_need_the_configuration_to_run_are_not_compared():
     odd["channels"] = odd.pop("num_channels")
     with pytest.raises(ValueError, match=r"net: MONAI refuses its options \(ZeroDivisionError: "):
         fitting_network({"net": {**network, **odd}}, converted)
+
+
+def _described(**changes):
+    options = CASES[AUTOENCODER][1] | changes
+    return {"_target_": "monai.networks.nets.AutoencoderKL", **convert_options("AutoencoderKL", options)}
+
+
+def test_a_network_whose_options_are_not_known_may_be_the_one():
+    converted = convert_weights(old_weights(monai_network(AUTOENCODER)))
+    other, unknown = _described(latent_channels=4), _described(latent_channels="$1 + 2")
+    assert fitting_network({"a": other, "b": unknown}, converted) is None
+    with pytest.raises(ValueError, match=r"a: size mismatch"):
+        fitting_network({"a": other}, converted)
+
+
+def test_options_that_the_file_overrides_are_compared_as_overridden():
+    converted = convert_weights(old_weights(monai_network(AUTOENCODER)))
+    config = {"net": _described(latent_channels=4), "net#latent_channels": 3, True: 1}
+    assert fitting_network(config, converted) == "net"
+    assert config["net"]["latent_channels"] == 4
+    assert fitting_network({"net": _described(latent_channels=4), "+net": {"latent_channels": 3}}, converted) == "net"
+    assert fitting_network({"a": [1], "a#9#b": 1, "net": _described()}, converted) is None
+
+
+def test_heads_that_do_not_come_out_even_have_a_remedy():
+    kind, options = CASES["unet 2D"]
+    name = NETWORKS[kind]
+    given = convert_options(name, {**options, "num_channels": [8, 12, 16], "num_head_channels": 8})
+    network = getattr(nets, name)(**{**given, "num_head_channels": [8, 12, 8]})
+    converted = convert_weights(old_weights(network))
+    config = {"net": {"_target_": f"monai.networks.nets.{name}", **given}}
+    with pytest.raises(ValueError, match=r"with num_head_channels \[8, 12, 8\] the network is that of"):
+        fitting_network(config, converted)
+    config["net"]["num_head_channels"] = [8, 12, 8]
+    assert fitting_network(config, converted) == "net"
 
 
 @pytest.mark.parametrize("arguments", [["--config", "old.json"], ["--new-config", "new.yaml"]])

@@ -116,48 +116,17 @@ def test_a_converted_configuration_has_nothing_left_to_convert(tmp_path):
     assert again.text == done.text
 
 
-@pytest.mark.parametrize(
-    ("text", "where", "what"),
-    [
-        (
-            "a:\n  b:\n    _target_: generative.networks.blocks.SpatialRescaler\n",
-            ":3: a#b#_target_: ",
-            "no counterpart of ",
-        ),
-        ("a: $generative.networks.nets.Unheard(3)\n", ":1: a: ", "no counterpart of generative.networks.nets.Unheard"),
-        ("a: $from generative.data import Thing\n", ":1: a: ", "no counterpart of generative.data.Thing"),
-        ("a: $generative.networks.nets.VQVAE(**dict())\n", ":1: a: ", "rename them by hand (num_channels to channels)"),
-        ("a: $generative.networks.nets.VQVAE(**@b)\n", ":1: a: ", "the options b are not in this file"),
-        ("a: $generative.networks.nets.VQVAE(\n", ":1: a: ", "cannot be read as Python"),
-        (
-            "a:\n  _target_: generative.networks.nets.AutoencoderKL\n  use_convtranspose: true\n",
-            ":3: a#use_convtranspose: ",
-            "3 wide and MONAI's 2",
-        ),
-        (
-            "a:\n  _target_: generative.metrics.MMDMetric\n  y_transform: $torch.neg\n",
-            ":3: a#y_transform: ",
-            "give MONAI's one y_mapping",
-        ),
-        (
-            "a:\n  _target_: generative.networks.nets.VQVAE\n  num_channels: [4]\n  b: '@##a#num_channels'\n",
-            ":4: a#b: ",
-            "may be to a renamed option",
-        ),
-    ],
-)
-def test_what_cannot_be_converted_is_listed_with_its_place(tmp_path, text, where, what):
-    done = _convert(tmp_path, text)
-    (problem,) = done.problems
-    assert problem.startswith(f"{tmp_path / 'old.yaml'}{where}")
-    assert what in problem
+def test_overrides_of_components_of_the_file(tmp_path):
+    net = "net: {_target_: generative.networks.nets.VQVAE}\n"
+    overrides = "net#num_channels: [4]\n+net#num_channels: [8]\n+net: {num_channels: [8]}\nconv#out_channels: 3\n"
+    done = _convert(tmp_path, net + overrides)
+    assert done.problems == ()
+    assert done.text.splitlines()[1:] == overrides.replace("num_channels", "channels").splitlines()
 
 
-def test_dropout_that_would_stay_on_at_inference_is_noted(tmp_path):
-    unet = "a: {_target_: generative.networks.nets.DiffusionModelUNet, use_flash_attention: true, dropout_cattn: 0.1}"
-    (note,) = _convert(tmp_path, unet).notes
-    assert "set use_flash_attention to false" in note
-    assert _convert(tmp_path, unet.replace("0.1", "0.0")).notes == ()
+def test_a_byte_order_mark_is_no_content(tmp_path):
+    (tmp_path / "old.json").write_text('\ufeff{"a": 1}', encoding="utf-8")
+    assert convert_config(tmp_path / "old.json").data == {"a": 1}
 
 
 def test_json_stays_json_and_can_become_yaml(tmp_path):

@@ -63,22 +63,49 @@ def test_weights_of_other_networks_are_refused():
     assert network_of(spade) is None
 
 
+def test_a_part_of_a_network_is_none(tmp_path):
+    unet = old_weights(monai_network(SMALL))
+    encoder = {key: value for key, value in unet.items() if key.split(".")[0] not in ("middle_block", "up_blocks")}
+    for part in (encoder, {key: value for key, value in unet.items() if not key.startswith("up_blocks")}):
+        assert network_of(part) is None
+        with pytest.raises(ValueError, match=r"each as a whole"):
+            find_weights({"model": part})
+        with pytest.raises(ValueError, match=r"each as a whole"):
+            convert_weights(part, "unet")
+
+
 @pytest.mark.parametrize(
-    ("wrap", "part"),
+    ("wrap", "part", "left_out"),
     [
-        (lambda state: state, ""),
-        (lambda state: {"state_dict": state, "epoch": 3}, "state_dict"),
-        (lambda state: {"model": state, "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}}, "model"),
-        (lambda state: {"network": {f"module.{key}": value for key, value in state.items()}}, "network.module"),
-        (lambda state: {f"_orig_mod.{key}": value for key, value in state.items()}, "_orig_mod"),
-        (lambda state: {"a": {"state_dict": {f"unet.{k}": v for k, v in state.items()}}}, "a.state_dict.unet"),
+        (lambda state: state, "", ()),
+        (lambda state: {"state_dict": state, "epoch": 3}, "state_dict", ("epoch",)),
+        (
+            lambda state: {"model": state, "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}},
+            "model",
+            ("optimizer",),
+        ),
+        (lambda state: {"network": {f"module.{key}": value for key, value in state.items()}}, "network.module", ()),
+        (lambda state: {f"_orig_mod.{key}": value for key, value in state.items()}, "_orig_mod", ()),
+        (
+            lambda state: {"a": {"state_dict": {f"unet.{k}": v for k, v in state.items()}, 7: 1}, "b": 2},
+            "a.state_dict.unet",
+            ("b", "a.7"),
+        ),
+        (
+            lambda state: {
+                "net": {**{f"m.unet.{k}": v for k, v in state.items()}, "m.other.a.b": torch.ones(1)},
+            },
+            "net.m.unet",
+            ("net.m.other",),
+        ),
     ],
+    ids=["plain", "state_dict", "model", "module", "compiled", "nested", "beside"],
 )
-def test_weights_are_found_in_their_wrappers(tmp_path, wrap, part):
+def test_weights_are_found_in_their_wrappers(tmp_path, wrap, part, left_out):
     state = old_weights(monai_network(SMALL))
     torch.save(wrap(state), tmp_path / "old.pt")
     found = find_weights(read_checkpoint(tmp_path / "old.pt"))
-    assert (found.part, found.network) == (part, "unet")
+    assert (found.part, found.network, found.left_out) == (part, "unet", left_out)
     assert found.weights.keys() == state.keys()
     assert all(torch.equal(value, state[key]) for key, value in found.weights.items())
 
@@ -128,5 +155,9 @@ def test_files_that_are_no_checkpoints_are_named(tmp_path):
     (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ValueError, match=r"cut.pt"):
         read_checkpoint(tmp_path / "cut.pt")
+    for text in (b"unet:\n", b"bundle_root: .\n", b"(dp0\n", b"]", b"}"):
+        (tmp_path / "text.pt").write_bytes(text)
+        with pytest.raises(ValueError, match=r"text.pt "):
+            read_checkpoint(tmp_path / "text.pt")
     with pytest.raises(ValueError, match=r"holds no weights of DiffusionModelUNet, .* but a Tensor"):
         find_weights(torch.zeros(3))

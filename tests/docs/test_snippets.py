@@ -34,6 +34,7 @@ from monai_segdiff.data import (
     read_dicom_series,
     write_dicom_pair,
 )
+from monai_segdiff.integrations.label.stock import parser as stock_parser
 
 from .pages import ROOT, blocks, commands, page_id, pages
 
@@ -447,9 +448,14 @@ def _check_deploy(words: list[str]) -> None:
     assert words[::2] == ["-i", "-o", "-m"]  # MONAI Deploy's own, which has an environment of its own
 
 
+def _check_stock(words: list[str]) -> None:
+    stock_parser().parse_args(words)
+
+
 MODULES: dict[str, Callable[[list[str]], None]] = {
     "monai_segdiff": _check_verb,
     "monai_segdiff.integrations.deploy": _check_deploy,
+    "monai_segdiff.integrations.label.stock": _check_stock,
     "benchmarks": _check_benchmark,
     "pip": _check_pip,
     "sphinx": _check_sphinx,

@@ -6,7 +6,9 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import AppContext, Application
@@ -15,6 +17,7 @@ from monai.deploy.operators import DICOMDataLoaderOperator, DICOMSeriesSelectorO
 from monai_segdiff.integrations.deploy.bundles import bundle_modality, find_bundle, load_bundle
 from monai_segdiff.integrations.deploy.generator_operator import MaskToImageOperator
 from monai_segdiff.integrations.deploy.options import read_options
+from monai_segdiff.integrations.deploy.output import claim_output
 from monai_segdiff.integrations.deploy.segmentation_operator import DICOMSegToLabelMapOperator
 from monai_segdiff.integrations.deploy.writer_operator import SyntheticSeriesWriterOperator
 
@@ -33,20 +36,29 @@ class SegDiffApp(Application):
     ``app.yaml``, or in the file that ``HOLOSCAN_CONFIG_PATH`` names, and in environment variables, see `read_options`.
     """
 
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self._held = ExitStack()
+
+    def run(self) -> None:
+        """Run the application; meanwhile no other run writes its output."""
+        with self._held:
+            super().run()
+
     def compose(self) -> None:
         """Load the bundle and connect the operators.
 
         Raises:
             FileNotFoundError: if there is no bundle, or it has no weights.
             ValueError: if an option is not possible, or the input is no folder.
-            FileExistsError: if the output folder holds results already.
+            FileExistsError: if the output folder holds results already, or another run writes to it.
+            OSError: if the output folder cannot be written.
         """
         context: AppContext = Application.init_app_context(self.argv)
         folder, target = Path(context.input_path), Path(context.output_path) / _FOLDER
         if not folder.is_dir():
             raise ValueError(f"{folder} is no folder: name the folder that holds the DICOM segmentation with -i")
-        if target.exists():
-            raise FileExistsError(f"{target} holds the results of another run: name another folder with -o")
+        self._held.enter_context(claim_output(target))
         options = read_options(Path(os.environ.get("HOLOSCAN_CONFIG_PATH") or _CONFIG))
         bundle = find_bundle(Path(context.model_path))
         modality = bundle_modality(bundle, options.modality)

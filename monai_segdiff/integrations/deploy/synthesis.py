@@ -46,6 +46,8 @@ def read_labels(
     """
     ids = class_ids(generator.classes)
     segments = segment_labels(file)
+    if not segments:
+        raise ValueError(f"{file} names no segments, so a part of it is missing: copy it again")
     names = match_segments(segments, list(ids), options.names, options.drop_others, file)
     labels, _ = read_dicom_seg(file, ids, names=names, precedence=options.precedence, drop_others=options.drop_others)
     present = set(names.values())

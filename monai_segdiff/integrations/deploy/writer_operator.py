@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 class SyntheticSeriesWriterOperator(Operator):
     """Write a synthetic image series and the segmentation that it was made for as one study.
 
-    The folder appears with both or not at all; what a run that was killed has left beside it is removed.
+    The folder appears with both or not at all.
 
     Named inputs ``image``, ``Image`` from ``MaskToImageOperator``, and ``label_map``, ``Image`` from
     ``DICOMSegToLabelMapOperator``.
@@ -51,8 +50,6 @@ class SyntheticSeriesWriterOperator(Operator):
         """
         image, labels = op_input.receive("image"), op_input.receive("label_map")
         about = labels.metadata()
-        for leftover in self._folder.parent.glob(f".tmp-*-{self._folder.name}"):
-            shutil.rmtree(leftover, ignore_errors=True)
         files, seg = write_dicom_pair(
             image.asnumpy(),
             labels.asnumpy(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from monai_segdiff.integrations.label.pairs import PairGenerator
 from monai_segdiff.integrations.label.segmenter import TrainSegmenter
 from monai_segdiff.integrations.label.studies import find_case
 from monai_segdiff.integrations.label.tuning import TuneGenerator, can_be_tuned
+from monai_segdiff.integrations.label.uploads import current_folder
 
 __all__ = ["SegDiffApp"]
 
@@ -34,7 +36,8 @@ class SegDiffApp(MONAILabelApp):
     """Synthetic images and pairs from the studies of a server, and trainings on them.
 
     Configured by ``--conf``: ``bundle``, name or folder of a trained bundle; ``max_upload_mb``, largest request (256);
-    ``dicom_folder``, a folder of DICOM files that are served instead of the studies folder, which then is a cache.
+    ``origins``, pages of viewers elsewhere that may ask this server, separated by commas; ``dicom_folder``, a folder of
+    DICOM files that are served instead of the studies folder, which then is a cache.
 
     Args:
         app_dir: the application's folder.
@@ -115,14 +118,8 @@ class SegDiffApp(MONAILabelApp):
         if task is None:
             raise RequestError(f"there is no model {request.get('model')!r}: it is called {self.pairs.name!r}", 404)
         image, label = str(request.get("image") or ""), request.get("label")
-        sent = [Path(file) for file in (image if Path(image).is_absolute() else None, label) if file]
-        try:
-            with tempfile.TemporaryDirectory(prefix="segdiff-") as folder:
-                file, facts = task({**request, **self._sources(image, label, datastore, Path(folder))})
-        except Exception:
-            # MONAI Label removes what was sent after it has answered, and forgets it after an error.
-            self._forget(sent)
-            raise
+        with tempfile.TemporaryDirectory(prefix="segdiff-", dir=current_folder()) as folder:
+            file, facts = task({**request, **self._sources(image, label, datastore, Path(folder))})
         return {"label": file, "tag": "final", "file": file, "params": facts}
 
     def _sources(self, image: str, label: str | None, datastore: Any, folder: Path) -> dict[str, Any]:
@@ -130,20 +127,16 @@ class SegDiffApp(MONAILabelApp):
         if Path(image).is_absolute():  # ids are plain names
             return {"label": self._sent(label or image), "image": None, "shown": "the label map that was sent"}
         case = find_case(datastore or self.datastore(), image, needs_label=not label)
-        found = self._sent(label) if label else as_nifti(case, folder)
-        return {"label": str(found), "image": str(case.image), "shown": case.id}
+        case = as_nifti(replace(case, label=None) if label else case, folder, self.pairs.generator.classes)
+        found = self._sent(label) if label else str(case.label)
+        return {"label": found, "image": str(case.image), "shown": case.id}
 
     def _sent(self, file: str) -> str:
-        """A file that was sent lies where MONAI Label puts those, and nowhere else."""
-        places = [Path(tempfile.gettempdir()), Path(getattr(self._sessions, "store_path", tempfile.gettempdir()))]
-        if not any(place.resolve() in Path(file).resolve().parents for place in places):
+        """A file that was sent lies in the folder of its request, or in one of a session, and nowhere else."""
+        places = (current_folder(), getattr(self._sessions, "store_path", None))
+        if not any(place and Path(place).resolve() in Path(file).resolve().parents for place in places):
             raise RequestError("files are sent with the request, and not named by their path on the server")
         return file
-
-    def _forget(self, files: list[Path]) -> None:
-        for file in files:
-            if Path(tempfile.gettempdir()).resolve() in file.resolve().parents:
-                file.unlink(missing_ok=True)
 
     def infer_wsi(self, request: Mapping[str, Any], datastore: Any = None) -> dict[str, Any]:
         """Not for slides."""

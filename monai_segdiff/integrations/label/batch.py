@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from monailabel.interfaces.datastore import DefaultLabelTag
 from tqdm import tqdm
 
 from monai_segdiff.data import Case
@@ -20,10 +19,13 @@ from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.pairs import PairGenerator
 from monai_segdiff.integrations.label.parameters import BatchParameters
 from monai_segdiff.integrations.label.studies import real_cases
+from monai_segdiff.integrations.label.task_process import one_at_a_time, remember_server
 
 __all__ = ["GeneratePairs", "pair_id", "pair_seed"]
 
 logger = logging.getLogger(__name__)
+
+_FINAL = DefaultLabelTag.FINAL.value
 
 
 def pair_id(source: str, seed: int, number: int) -> str:
@@ -53,7 +55,7 @@ class GeneratePairs:
     """MONAI Label's batch task.
 
     Pairs that are there already, made by the same request, are not made again: a batch that was killed goes on when it
-    is asked for once more.
+    is asked for once more. All pairs of a batch are of one generator: where other weights come into use, it stops.
 
     Args:
         pairs: what generates.
@@ -63,6 +65,7 @@ class GeneratePairs:
     def __init__(self, pairs: PairGenerator, work: Path) -> None:
         self.pairs = pairs
         self.work = work
+        remember_server()
 
     def __call__(self, request: Mapping[str, Any], datastore: Any, infer: Callable[..., Any]) -> dict[str, Any]:
         """Run a batch.
@@ -76,32 +79,29 @@ class GeneratePairs:
             ``made`` and ``present``, lists of ids, and ``failed``, messages by study.
 
         Raises:
-            RequestError: if the request is not possible, or another batch is at work.
+            RequestError: if the request is not possible, another batch is at work, or the generator was fine-tuned
+                meanwhile.
         """
         parameters = BatchParameters.read(request)
         if not isinstance(datastore, StudyDatastore):
             raise RequestError("pairs are added to a folder of studies, not to a DICOM server: use the verb generate")
-        self.work.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(str(self.work / "batch.lock"), timeout=0):
-                return self._run(parameters, datastore)
-        except Timeout:
-            raise RequestError("another batch is at work: wait for it, or stop it", 429) from None
+        with one_at_a_time(self.work, "batch"):
+            return self._run(parameters, datastore)
 
     def _run(self, parameters: BatchParameters, datastore: StudyDatastore) -> dict[str, Any]:
         wanted = None if isinstance(parameters.images, str) else parameters.images
         cases = real_cases(datastore, wanted)[: parameters.max_images]
         numbers = [(case, number) for case in cases for number in range(parameters.number)]
         result: dict[str, Any] = {"made": [], "present": [], "failed": {}}
-        parent = os.getppid()
+        generator = self.pairs.facts(parameters.image)["generator"]
         for case, number in tqdm(numbers, desc="generating", unit="pair"):
-            if os.getppid() != parent:
-                raise RuntimeError("the server that this batch belongs to is gone: start it and ask again")
             if case.id in result["failed"]:
                 continue
             try:
-                made = self._pair(case, number, parameters, datastore)
+                made = self._pair(case, number, parameters, datastore, generator)
                 result["made" if made else "present"].append(pair_id(case.id, parameters.image.seed, number))
+            except _OtherGenerator:
+                raise
             except RequestError as error:
                 result["failed"][case.id] = str(error)
                 logger.warning(f"no pairs of {case.id}: {error}")
@@ -111,19 +111,42 @@ class GeneratePairs:
             raise RequestError(f"no pair could be made; of {study}: {message}")
         return result
 
-    def _pair(self, case: Case, number: int, parameters: BatchParameters, datastore: StudyDatastore) -> bool:
-        """Make a pair unless it is there."""
+    def _pair(
+        self,
+        case: Case,
+        number: int,
+        parameters: BatchParameters,
+        datastore: StudyDatastore,
+        generator: Mapping[str, Any],
+    ) -> bool:
+        """Make a pair unless it is there, image and label map."""
         base = parameters.image.seed
         name, seed = pair_id(case.id, base, number), pair_seed(case.id, base, number)
         image = replace(parameters.image, seed=seed)
         wanted = {"source": case.id, **self.pairs.facts(image)}
+        _check_generator(wanted, generator)
         if datastore.get_image_info(name):
             record = record_of(datastore, name) or {}
             if any(record.get(key) != value for key, value in wanted.items()):
                 raise RequestError(f"{name} was made otherwise: give the batch another seed, or remove that study")
-            return False
+            if datastore.get_label_info(name, _FINAL):
+                return False
         with tempfile.TemporaryDirectory(prefix="segdiff-") as folder:
             pair = self.pairs.make(case, image, Path(folder) / "pair")
+            _check_generator(pair.facts, generator)
             record = {**pair.facts, "source": case.id, "seed": seed, "patient": case.patient}
             datastore.add_pair(name, pair.image, pair.label, record)
         return True
+
+
+class _OtherGenerator(RequestError):
+    """The weights are not those that the batch began with."""
+
+
+def _check_generator(facts: Mapping[str, Any], generator: Mapping[str, Any]) -> None:
+    if facts["generator"] != generator:
+        raise _OtherGenerator(
+            "the generator was fine-tuned while this batch was at work, which stops here, as its pairs would be of two "
+            "generators: ask for another seed",
+            409,
+        )

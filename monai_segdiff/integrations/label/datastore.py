@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
+from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.interfaces.datastore import DefaultLabelTag
-from monailabel.interfaces.exception import ImageNotFoundException
+from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
-from monai_segdiff.data.atomic import atomic_file, remove_leftovers
 from monai_segdiff.generation.folder import copy_file
+from monai_segdiff.integrations.label.datastore_lock import LockedDatastore
 from monai_segdiff.integrations.label.errors import RequestError, check_name
+from monai_segdiff.integrations.label.headers import check_file
+from monai_segdiff.integrations.label.notes import read_notes, write_notes
 
 __all__ = ["RECORDS", "StudyDatastore", "is_synthetic", "record_of"]
 
@@ -35,10 +33,12 @@ def record_of(datastore: Any, image_id: str) -> dict[str, Any] | None:
     Args:
         datastore: where the study is.
         image_id: its id.
+
+    Raises:
+        RuntimeError: if the record is damaged; names its file.
     """
     folder = getattr(datastore, "records", None)
-    file = None if folder is None else folder / f"{image_id}.json"
-    return json.loads(file.read_text()) if file is not None and file.is_file() else None
+    return None if folder is None else read_notes(folder / f"{image_id}.json")
 
 
 def is_synthetic(datastore: Any, image_id: str) -> bool:
@@ -52,7 +52,7 @@ def is_synthetic(datastore: Any, image_id: str) -> bool:
     return record_of(datastore, image_id) is not None or info.get("synthetic") is True
 
 
-class StudyDatastore(LocalDatastore):
+class StudyDatastore(LockedDatastore):
     """MONAI Label's folder of studies, written atomically and by several processes at once.
 
     A pair is a label map, a record and an image, written in this order. A study begins to exist with its image, so one
@@ -66,20 +66,8 @@ class StudyDatastore(LocalDatastore):
     """
 
     def __init__(self, datastore_path: str, **options: Any) -> None:
-        self.root = Path(datastore_path)
-        self.records = self.root / RECORDS
-        self._own_lock, self._depth = threading.RLock(), 0
-        self.root.mkdir(parents=True, exist_ok=True)
-        self._file_lock = FileLock(str(self.root / ".pairs.lock"))
-        with self._exclusive():  # nobody is writing now
-            remove_leftovers(self.root)
-            super().__init__(datastore_path, **options)
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """One thread of one process."""
-        with self._own_lock, self._file_lock:
-            yield
+        self.records = Path(datastore_path) / RECORDS
+        super().__init__(datastore_path, **options)
 
     def add_image(self, image_id: str, image_filename: str, image_info: Mapping[str, Any] | None) -> str:
         """Add a real study.
@@ -93,13 +81,15 @@ class StudyDatastore(LocalDatastore):
             The id.
 
         Raises:
-            RequestError: if id or file are not possible, or the id is that of a synthetic study.
+            RequestError: if id or file are not possible, the file is damaged or too large once it is unpacked, or the
+                id is that of a synthetic study.
         """
         found, ending = self._to_id(os.path.basename(image_filename))
         image_id = check_name(image_id or found, "image")
         if record_of(self, image_id) is not None:
             raise RequestError(f"{image_id!r} is the id of a synthetic study: give another")
         self._check_ending(ending)
+        check_file(Path(image_filename), "image")
         with self._exclusive():
             self._init_from_datastore_file()
             copy_file(Path(image_filename), self.root / f"{image_id}{ending}")
@@ -125,13 +115,15 @@ class StudyDatastore(LocalDatastore):
 
         Raises:
             ImageNotFoundException: if there is no such study.
-            RequestError: if tag or file are not possible, or the study is synthetic: its label map is what it obeys.
+            RequestError: if tag or file are not possible, the file is damaged or too large once it is unpacked, or the
+                study is synthetic: its label map is what it obeys.
         """
         tag = check_name(getattr(label_tag, "value", label_tag), "tag")
         if record_of(self, check_name(image_id, "image")) is not None:
             raise RequestError(f"{image_id!r} is synthetic and keeps the label map that it was made from")
         _, ending = self._to_id(os.path.basename(label_filename))
         self._check_ending(ending)
+        check_file(Path(label_filename), "label map")
         with self._exclusive():
             self._init_from_datastore_file()
             study = self._datastore.objects.get(image_id)
@@ -158,8 +150,7 @@ class StudyDatastore(LocalDatastore):
         _, ending = self._to_id(image.name)
         with self._exclusive():
             copy_file(label, Path(self._datastore.label_path(_FINAL)) / f"{image_id}{ending}")
-            with atomic_file(self.records / f"{image_id}.json") as temporary:
-                temporary.write_text(json.dumps(record, indent=1))
+            write_notes(self.records / f"{image_id}.json", record)
             copy_file(image, self.root / f"{image_id}{ending}")
             self._reconcile_datastore()
 
@@ -176,11 +167,47 @@ class StudyDatastore(LocalDatastore):
             super().update_label_info(label_id, label_tag, {**info, **_mark(record_of(self, label_id))})
 
     def remove_image(self, image_id: str) -> None:
-        """Remove a study with its label maps, and its record if it has one."""
+        """Remove a study with its label maps, and its record if it has one; of a linked file the link.
+
+        Args:
+            image_id: its id.
+
+        Raises:
+            ImageNotFoundException: if there is no such study.
+        """
+        check_name(image_id, "image")
         with self._exclusive():
-            super().remove_image(check_name(image_id, "image"))
-            if (self.records / f"{image_id}.json").is_file():
-                (self.records / f"{image_id}.json").unlink()
+            self._init_from_datastore_file()
+            study = self._datastore.objects.get(image_id)
+            if study is None:
+                raise ImageNotFoundException(f"Image {image_id} not found")
+            # In the order in which a kill leaves no half study: the image first, the record last.
+            (self.root / f"{image_id}{study.image.ext}").unlink(missing_ok=True)
+            for tag, label in study.labels.items():
+                Path(self._datastore.label_path(tag), f"{image_id}{label.ext}").unlink(missing_ok=True)
+            (self.records / f"{image_id}.json").unlink(missing_ok=True)
+            self._reconcile_datastore()
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Remove a label map of a real study; of a linked file the link.
+
+        Args:
+            label_id: the study's id.
+            label_tag: "final" or another tag.
+
+        Raises:
+            LabelNotFoundException: if there is no such label map.
+            RequestError: if the study is synthetic: its label map is what it obeys.
+        """
+        tag = check_name(getattr(label_tag, "value", label_tag), "tag")
+        if record_of(self, check_name(label_id, "label")) is not None:
+            raise RequestError(f"{label_id!r} is synthetic and keeps the label map that it was made from")
+        with self._exclusive():
+            self._init_from_datastore_file()
+            label = self._datastore.label(label_id, tag)
+            if label is None:
+                raise LabelNotFoundException(f"Label: {label_id} Tag: {tag} not found")
+            Path(self._datastore.label_path(tag), f"{label_id}{label.ext}").unlink(missing_ok=True)
             self._reconcile_datastore()
 
     def _check_ending(self, ending: str) -> None:
@@ -203,13 +230,6 @@ class StudyDatastore(LocalDatastore):
             changed = True
         if changed:
             self._update_datastore_file()
-
-    def _update_datastore_file(self, lock: bool = True) -> None:
-        """As MONAI Label's, which writes in place; a kill would leave half a list, with which no server starts."""
-        content = json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str)
-        with self._exclusive(), atomic_file(self._datastore_config_path) as temporary:
-            temporary.write_text(content)
-        self._config_ts = os.stat(self._datastore_config_path).st_mtime
 
 
 def _mark(record: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 __all__ = ["RequestError", "check_name"]
 
 _LONGEST = 200  # characters; MONAI Label adds extensions, and file systems end at 255 bytes
-_REFUSED = re.compile(r"[/\\\x00-\x1f\x7f]")
+_REFUSED = re.compile(r"[/\\\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class RequestError(ValueError):
@@ -34,11 +34,13 @@ def check_name(name: object, what: str) -> str:
         The name.
 
     Raises:
-        RequestError: if it is empty, too long, begins with a dot, or holds a separator or control character.
+        RequestError: if it is empty, too long, begins with a dot, or holds a separator, a control
+            character or what is no Unicode.
     """
     if not isinstance(name, str) or not name or name != name.strip():
-        raise RequestError(f"{what} must be a name without blanks around it, got {name!r}")
-    if len(name.encode()) > _LONGEST or name.startswith(".") or _REFUSED.search(name):
+        raise RequestError(f"{what} must be a name without blanks around it, got {name!r:.80}")
+    # A lone surrogate is counted here and refused by the expression.
+    if len(name.encode(errors="replace")) > _LONGEST or name.startswith(".") or _REFUSED.search(name):
         raise RequestError(
             f"{what} {name[:80]!r} is no plain name: leave out slashes and leading dots, {_LONGEST} bytes at most"
         )

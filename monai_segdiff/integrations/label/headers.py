@@ -1,11 +1,13 @@
-"""The size of a label map, from its header: read before the data, which may be huge once it is unpacked."""
+"""The size of an image or label map, from its header: read before the data, which may be huge once it is unpacked."""
 
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 from PIL import Image
@@ -13,53 +15,122 @@ from PIL import Image
 from monai_segdiff.data import file_extension
 from monai_segdiff.integrations.label.errors import RequestError
 
-__all__ = ["LABEL_ENDINGS", "check_size"]
+__all__ = ["LABEL_ENDINGS", "check_file", "check_size"]
 
-#: Formats of label maps.
+#: Formats of images and label maps.
 LABEL_ENDINGS = (".nii.gz", ".nii", ".png")
 _HEADER = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _FARTHEST = 2**20  # where the data may begin, in bytes; extensions of the header lie before them
+_LARGEST_GB = 1  # of voxels
+_BLOCK = 2**20
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    OverflowError,
+    zlib.error,
+    nib.spatialimages.HeaderDataError,
+    Image.DecompressionBombError,
+)
 
 
-def check_size(file: Path, image_size: Sequence[int]) -> None:
-    """Refuse a label map that is none, or not of the size that a network was trained on.
+def check_size(file: Path, image_size: Sequence[int], what: str = "label map") -> None:
+    """Refuse a label map or image that is none, or not of the size that a network was trained on.
 
     Args:
-        file: the label map; one slice of 2D may be stored as a volume.
+        file: the file; one slice of 2D may be stored as a volume.
         image_size: of the network.
+        what: what it is, for the message.
 
     Raises:
         RequestError: saying what was expected, and how to get there.
     """
-    ending = file_extension(file)
-    if ending not in LABEL_ENDINGS:
-        raise RequestError(f"a label map must be one of {', '.join(LABEL_ENDINGS)}, not {ending or 'without ending'}")
+    ending = _ending(file, what)
     try:
-        size = _picture(file) if ending == ".png" else _nifti(file, gz=ending.endswith(".gz"))
-    except (OSError, EOFError, ValueError, SyntaxError, zlib.error, nib.spatialimages.HeaderDataError) as error:
-        raise RequestError(f"the label map cannot be read as {ending}: store it again") from error
+        size = _picture(file)[0] if ending == ".png" else _nifti(file)[0]
+    except _DAMAGE as error:
+        raise RequestError(f"the {what} cannot be read as {ending}: store it again") from error
     dims = len(image_size)
     if tuple(n for n in size[dims:] if n != 1) or tuple(size[:dims]) != tuple(image_size):
         wanted, found = ("x".join(map(str, sizes)) for sizes in (image_size, size))
         raise RequestError(
-            f"the label map has size {found}, this generator makes images of {wanted}: bring studies to that size with "
+            f"the {what} has size {found}, this generator makes images of {wanted}: bring studies to that size with "
             f"python -m monai_segdiff prepare --spatial-dims {dims} --size {' '.join(map(str, image_size))}"
         )
 
 
-def _picture(file: Path) -> tuple[int, ...]:
+def check_file(file: Path, what: str) -> None:
+    """Refuse a file that is no image, is cut short, or holds more than a study may.
+
+    The voxels are counted and not kept.
+
+    Args:
+        file: the file.
+        what: what it is, for the message.
+
+    Raises:
+        RequestError: saying what is wrong with it.
+    """
+    ending = _ending(file, what)
+    try:
+        size, start, voxel = _picture(file) if ending == ".png" else _nifti(file)
+        if not size or min(size) < 1:
+            raise ValueError("an axis without voxels")
+        needed = start + math.prod(size) * voxel
+        if needed > _LARGEST_GB * 2**30:
+            shown = "x".join(map(str, size))
+            raise RequestError(f"the {what} has size {shown}, and one may hold {_LARGEST_GB} GB of voxels: crop it")
+        if ending == ".png":
+            with Image.open(file, formats=["PNG"]) as picture:
+                picture.load()
+        else:
+            with _opened(file) as stream:
+                _count(stream, needed)
+    except RequestError:
+        raise
+    except _DAMAGE as error:
+        raise RequestError(f"the {what} cannot be read as {ending}: store it again") from error
+
+
+def _ending(file: Path, what: str) -> str:
+    ending = file_extension(file)
+    if ending not in LABEL_ENDINGS:
+        raise RequestError(
+            f"the {what} must be one of {', '.join(LABEL_ENDINGS)}, not {ending[:20] or 'without ending'}"
+        )
+    return ending
+
+
+def _opened(file: Path) -> BinaryIO:
+    return gzip.open(file) if file_extension(file).endswith(".gz") else open(file, "rb")  # type: ignore[return-value]
+
+
+def _count(stream: BinaryIO, needed: int) -> None:
+    while needed > 0:
+        block = stream.read(min(needed, _BLOCK))
+        if not block:
+            raise EOFError("cut short")
+        needed -= len(block)
+
+
+def _picture(file: Path) -> tuple[tuple[int, ...], int, int]:
+    """Size, start of the data and bytes of a voxel, 4 at most."""
     with Image.open(file, formats=["PNG"]) as picture:
-        return picture.size
+        return picture.size, 0, 4
 
 
-def _nifti(file: Path, gz: bool) -> tuple[int, ...]:
-    with gzip.open(file) if gz else open(file, "rb") as stream:
+def _nifti(file: Path) -> tuple[tuple[int, ...], int, int]:
+    """Size, start of the data in bytes, and bytes of a voxel."""
+    with _opened(file) as stream:
         block = stream.read(max(_HEADER))
     sizes = {int.from_bytes(block[:4], order) for order in ("little", "big")} & set(_HEADER)
     if not sizes:
         raise ValueError("no NIfTI header")
     bytes_read = sizes.pop()
     header = _HEADER[bytes_read](block[:bytes_read])
-    if float(header["vox_offset"]) > _FARTHEST:
+    start = float(header["vox_offset"])
+    if not 0 <= start <= _FARTHEST:
         raise ValueError("the data begin too far behind the header")
-    return tuple(int(n) for n in header.get_data_shape())
+    size = tuple(int(n) for n in header.get_data_shape())
+    return size, int(start), int(header.get_data_dtype().itemsize)

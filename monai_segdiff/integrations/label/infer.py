@@ -15,6 +15,7 @@ from monai_segdiff.data import Case, case_name, file_extension
 from monai_segdiff.data.layout import default_patient
 from monai_segdiff.integrations.label.pairs import PairGenerator
 from monai_segdiff.integrations.label.parameters import ImageParameters
+from monai_segdiff.integrations.label.uploads import current_folder
 
 __all__ = ["GenerateImage"]
 
@@ -57,7 +58,7 @@ class GenerateImage(InferTask):
                 client calls the study; and the parameters.
 
         Returns:
-            A temporary file with the image, which the caller removes, and what made it.
+            A temporary file with the image, which goes with the request or which the caller removes, and what made it.
 
         Raises:
             RequestError: if the label map or a parameter is not possible.
@@ -65,10 +66,11 @@ class GenerateImage(InferTask):
         label = Path(request["label"])
         image = Path(request["image"]) if request.get("image") else None
         case = Case(case_name(label), image, label, default_patient(request["shown"]))
-        folder = Path(tempfile.mkdtemp(prefix="segdiff-"))
+        folder = Path(tempfile.mkdtemp(prefix="segdiff-", dir=current_folder()))
         try:
             pair = self.pairs.make(case, ImageParameters.read(request), folder / "pair", request["shown"])
-            handle, result = tempfile.mkstemp(prefix="segdiff-", suffix=file_extension(pair.image))
+            ending = file_extension(pair.image)
+            handle, result = tempfile.mkstemp(prefix="segdiff-", suffix=ending, dir=current_folder())
             os.close(handle)
             shutil.move(pair.image, result)
         finally:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import Case, load_image, write_like
 from monai_segdiff.errors import root_cause
@@ -25,6 +27,7 @@ from monai_segdiff.networks import weights_hash
 
 __all__ = ["Pair", "PairGenerator"]
 
+_SAME_PLACE = 1e-2  # mm
 _KEPT = 2  # generators with other settings that stay loaded
 
 
@@ -94,6 +97,9 @@ class PairGenerator:
                 if case.label is None:
                     raise ValueError(f"{shown} has no label map")
                 check_size(case.label, self.generator.image_size)
+                if parameters.similarity > 0 and case.image is not None:
+                    check_size(case.image, self.generator.image_size, "image")
+                    _check_place(case)
                 load_image(case.label)  # tells a file that is cut short from errors that are ours
                 generator = self._load(parameters)
                 flat = replace(case, label=as_slice(case.label, len(generator.image_size), folder / "slice"))
@@ -147,6 +153,18 @@ def _seeded(generator: TrainedGenerator, seed: int) -> TrainedGenerator:
         inferer.seed = seed
     settings = {**generator.settings, "seed": seed} if "seed" in generator.settings else generator.settings
     return replace(generator, inferer=inferer, settings=settings)
+
+
+def _check_place(case: Case) -> None:
+    """Refuse a label map that does not lie on the image: one drawn in another orientation would be drawn to nothing."""
+    assert case.label is not None
+    assert case.image is not None
+    label, image = load_image(case.label).affine, load_image(case.image).affine
+    if not torch.allclose(label.float(), image.float(), atol=_SAME_PLACE):
+        raise RequestError(
+            "similarity needs a label map that lies on its image, and these have different axes or origins (affine): "
+            "store the label map on the image's grid, or leave similarity out"
+        )
 
 
 def _shaping(parameters: ImageParameters) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +15,14 @@ __all__ = ["BatchParameters", "ImageParameters", "TrainingParameters", "known_ke
 _LARGEST_SEED = 2**31 - 1
 _MOST_STEPS, _MOST_PAIRS, _MOST_IMAGES = 1000, 1000, 100_000_000
 
-#: What viewers and MONAI Label's own defaults send along, and what means nothing here.
+#: What viewers and MONAI Label's own defaults send along, and what means nothing here. It is not handed on: MONAI Label
+#: reads some of it itself.
 IGNORED = frozenset(
     {
         *("background", "cache_transforms", "cache_transforms_in_memory", "cache_transforms_ttl", "client_id"),
         *("device", "foreground", "gpus", "label_info", "label_tag", "largest_cc", "logging", "max_batch_size"),
-        *("max_workers", "multi_gpu", "restore_label_idx", "result_compress", "result_dtype", "save_label", "user"),
+        *("max_workers", "multi_gpu", "restore_label_idx", "result_compress", "result_dtype"),
+        *("result_extension", "save_label", "user"),
     }
 )
 
@@ -149,42 +152,48 @@ _KEYS = {
     "infer": _IMAGE_KEYS,
     "batch": (*_IMAGE_KEYS, "number", "images", "max_images"),
     "train": ("images", "seed", "seeds", "held_out", "learning_rate"),
+    "sample": ("client_id",),
 }
 _READERS: dict[str, Callable[[Mapping[str, Any]], object]] = {
     "infer": ImageParameters.read,
     "batch": BatchParameters.read,
     "train": TrainingParameters.read,
+    "sample": lambda request: check_name(request.get("client_id") or "unknown", "client_id"),
 }
 
 
-def known_keys(kind: str, parameters: object) -> None:
+def known_keys(kind: str, parameters: object) -> dict[str, Any]:
     """Refuse parameters of a client that mean nothing, or more than they may.
 
     MONAI Label merges them into its own request, where some name files: those must not come from outside.
 
     Args:
-        kind: "infer", "batch" or "train".
+        kind: "infer", "batch", "train", or "sample", the choice of the next study to draw.
         parameters: what the client sent, decoded.
+
+    Returns:
+        Those that mean something.
 
     Raises:
         RequestError: if it is no object, holds an unknown name, or a value is not possible.
     """
     if parameters is None:
-        return
+        return {}
     if not isinstance(parameters, Mapping):
         raise RequestError(f"the parameters must be a JSON object of names and values, got {parameters!r:.80}")
     unknown = [str(name) for name in parameters if name not in _KEYS[kind] and name not in IGNORED]
     if unknown:
         raise RequestError(f"unknown parameter {unknown[0][:80]!r}: the known ones are {', '.join(_KEYS[kind])}")
     _READERS[kind](parameters)
+    return {name: value for name, value in parameters.items() if name in _KEYS[kind]}
 
 
 def _whole(request: Mapping[str, Any], name: str, default: int | None, low: int, high: int) -> int | None:
     value = request.get(name)
     if value is None or value == "":
         return default
-    if isinstance(value, str) and value.strip().lstrip("-").isdigit():  # viewers send what stands in a text field
-        value = int(value) if len(value) < 20 else math.inf
+    if isinstance(value, str) and re.fullmatch("-?[0-9]{1,19}", value.strip()):  # viewers send what a text field holds
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise RequestError(f"{name} must be a whole number from {low} to {high}, got {value!r:.80}")
     return value

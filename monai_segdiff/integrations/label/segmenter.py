@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,18 @@ from typing import Any
 import torch
 from monailabel.interfaces.tasks.train import TrainTask
 
-from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.evaluation.inputs import Inputs, read_inputs
 from monai_segdiff.evaluation.origins import HELD_OUT, TRAINING
 from monai_segdiff.evaluation.report import Section
 from monai_segdiff.evaluation.utility import utility_section
 from monai_segdiff.integrations.label.errors import RequestError
+from monai_segdiff.integrations.label.notes import read_notes, write_notes
 from monai_segdiff.integrations.label.pairs import PairGenerator
 from monai_segdiff.integrations.label.parameters import TrainingParameters
+from monai_segdiff.integrations.label.seen import warn_of_seen
 from monai_segdiff.integrations.label.studies import real_cases, synthetic_cases
-from monai_segdiff.integrations.label.training_data import split_studies, write_studies
+from monai_segdiff.integrations.label.task_process import one_at_a_time, remember_server
+from monai_segdiff.integrations.label.training_data import check_studies, split_studies, write_studies
 from monai_segdiff.metrics import Estimate
 
 __all__ = ["TrainSegmenter"]
@@ -28,7 +29,8 @@ __all__ = ["TrainSegmenter"]
 class TrainSegmenter(TrainTask):
     """Segmenters trained on real studies, on synthetic ones and on both, and tested on real ones that are held out.
 
-    A pair whose source is held out is left out of the trainings, as are pairs whose label maps lack classes.
+    A pair whose source is held out is left out of the trainings, as are pairs whose label maps lack classes. Where a
+    pair is of a generator that was fine-tuned on patients that are tested on, the answer warns of it.
 
     Args:
         pairs: what generated the synthetic studies; its classes are learned.
@@ -39,6 +41,7 @@ class TrainSegmenter(TrainTask):
         super().__init__("segmenter on real studies, with and without synthetic ones; Dice on held-out real ones")
         self.pairs = pairs
         self.work = work
+        remember_server()
 
     def config(self) -> dict[str, Any]:
         """Parameters with their defaults; ``images`` is the length of each training in images seen."""
@@ -46,8 +49,7 @@ class TrainSegmenter(TrainTask):
 
     def stats(self) -> dict[str, Any]:
         """Figures of the last training."""
-        file = self.work / "figures.json"
-        return json.loads(file.read_text()) if file.is_file() else {}
+        return read_notes(self.work / "figures.json") or {}
 
     def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
         """Train and test.
@@ -60,25 +62,32 @@ class TrainSegmenter(TrainTask):
             ``dice``, ``interval`` and number of training ``images`` by kind, their differences, and remarks.
 
         Raises:
-            RequestError: if there are too few studies, or no synthetic ones.
+            RequestError: if there are too few studies, no synthetic ones, one of another size than the generator's, or
+                another training is at work.
         """
         parameters = TrainingParameters.read(request)
-        try:
-            found = _figures(self._section(parameters, datastore))
-        except (ValueError, FileNotFoundError) as error:  # of studies that do not fit each other
-            raise RequestError(str(error)) from error
-        with atomic_file(self.work / "figures.json") as temporary:
-            temporary.write_text(json.dumps(found, indent=1))
-        return found
+        with one_at_a_time(self.work, "training"):
+            try:
+                found = _figures(self._section(parameters, datastore))
+            except RequestError:
+                raise
+            except (ValueError, FileNotFoundError) as error:  # of studies that do not fit each other
+                raise RequestError(str(error)) from error
+            write_notes(self.work / "figures.json", found)
+            return found
 
     def _section(self, parameters: TrainingParameters, datastore: Any) -> Section:
-        inputs, origins = self._inputs(parameters, datastore)
+        inputs, origins, records = self._inputs(parameters, datastore)
         finite = torch.tensor([bool(inputs.synthetic_reader(case).image.isfinite().all()) for case in inputs.generated])
         cache = self.work / "segmenters"
-        return utility_section(inputs, finite, origins, parameters.seeds, parameters.images, parameters.seed, cache)
+        section = utility_section(inputs, finite, origins, parameters.seeds, parameters.images, parameters.seed, cache)
+        section.warnings += warn_of_seen(self.pairs.work / "seen.json", records, {c.patient for c in inputs.held_out})
+        return section
 
-    def _inputs(self, parameters: TrainingParameters, datastore: Any) -> tuple[Inputs, list[str]]:
-        splits = split_studies(real_cases(datastore), parameters.held_out, parameters.seed, "test")
+    def _inputs(self, parameters: TrainingParameters, datastore: Any) -> tuple[Inputs, list[str], list[dict[str, Any]]]:
+        """Both data sets, where each synthetic case comes from, and the records of all."""
+        real = real_cases(datastore)
+        splits = split_studies(real, parameters.held_out, parameters.seed, "test")
         whole = [
             (case, record)
             for case, record in synthetic_cases(datastore)
@@ -87,6 +96,7 @@ class TrainSegmenter(TrainTask):
         if not whole:
             raise RequestError("there are no synthetic studies with whole label maps: run a batch first")
         generator = self.pairs.generator
+        check_studies([*real, *(case for case, _ in whole)], generator.image_size)
         made = {"training": [case for case, _ in whole]}
         inputs = read_inputs(
             write_studies(self.work / "real", splits, generator),
@@ -94,7 +104,8 @@ class TrainSegmenter(TrainTask):
         )
         held_out = {case.id for case in inputs.held_out}
         source = {case.id: record["source"] for case, record in whole}
-        return inputs, [HELD_OUT if source[case.id] in held_out else TRAINING for case in inputs.generated]
+        origins = [HELD_OUT if source[case.id] in held_out else TRAINING for case in inputs.generated]
+        return inputs, origins, [record for _, record in whole]
 
 
 def _figures(section: Section) -> dict[str, Any]:

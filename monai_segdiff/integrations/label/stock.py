@@ -1,18 +1,27 @@
-"""Trained bundles for MONAI Label's own `monaibundle` application."""
+"""Trained bundles for MONAI Label's own `monaibundle` application.
+
+Command line: `python -m monai_segdiff.integrations.label.stock BUNDLE APP`.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from monai_segdiff.bundle import bundle_path
-from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.data.atomic import atomic_folder
+from monai_segdiff.generation import load_generator
 
-__all__ = ["add_stock_bundle"]
+__all__ = ["add_stock_bundle", "main", "parser"]
+
+_MADE_BY_RUNNING = shutil.ignore_patterns("eval", "phantoms*", "checkpoint*")
 
 
 def add_stock_bundle(bundle: str | os.PathLike[str], app: str | os.PathLike[str]) -> Path:
@@ -29,15 +38,58 @@ def add_stock_bundle(bundle: str | os.PathLike[str], app: str | os.PathLike[str]
         The copy; ``--conf models`` takes its name.
 
     Raises:
-        FileNotFoundError: if there is no such bundle, or it was not trained.
+        FileNotFoundError: if there is no such bundle, or it was not trained, or there is no such application.
+        FileExistsError: if the application has a model of that name.
+        ValueError: if the weights do not fit the bundle.
+        OSError: if the copy cannot be written; nothing is left of it then.
     """
     root = bundle_path(bundle)
-    card = root / "models" / "model.yaml"
-    if not card.is_file():
-        raise FileNotFoundError(f"no card at {card}: train the bundle first")
+    weights = root / "models" / "model.pt"
+    card = weights.with_suffix(".yaml")
+    for file in (weights, card):
+        if not file.is_file():
+            raise FileNotFoundError(f"there is no {file}: train the bundle first")
+    if not (Path(app) / "main.py").is_file():
+        raise FileNotFoundError(f"{app} is no application: make it by monailabel apps --download --name monaibundle")
     target = Path(app) / "model" / root.name
-    shutil.copytree(root, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("eval", "phantoms*", "checkpoint*"))
+    if target.exists():
+        raise FileExistsError(f"{target} exists: remove it to add the bundle anew")
+    load_generator(root, weights)
     merged = {**yaml.safe_load((root / "configs" / "inference.yaml").read_text()), **yaml.safe_load(card.read_text())}
-    with atomic_file(target / "configs" / "inference.json") as temporary:
-        temporary.write_text(json.dumps(merged, indent=1))
+    with atomic_folder(target) as temporary:
+        shutil.copytree(root, temporary, dirs_exist_ok=True, ignore=_MADE_BY_RUNNING)
+        (temporary / "configs" / "inference.json").write_text(json.dumps(merged, indent=1))
     return target
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's."""
+    found = argparse.ArgumentParser(
+        prog="python -m monai_segdiff.integrations.label.stock",
+        description="Copy a trained bundle into MONAI Label's application monaibundle.",
+    )
+    found.add_argument("bundle", help="name or folder of a trained bundle")
+    found.add_argument("app", help="the application's folder")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments; those of the process by default.
+
+    Returns:
+        The exit code: 0 if all is well, 2 if the bundle was refused.
+    """
+    given = parser().parse_args(argv)
+    try:
+        print(f"wrote {add_stock_bundle(given.bundle, given.app)}")
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

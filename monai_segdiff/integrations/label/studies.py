@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from monailabel.datastore.dicom import DICOMWebDatastore
-from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from monai_segdiff.data import Case
 from monai_segdiff.data.layout import default_patient
-from monai_segdiff.integrations.label.datastore import is_synthetic, record_of
-from monai_segdiff.integrations.label.dicom import says_synthetic
+from monai_segdiff.integrations.label.datastore import StudyDatastore, is_synthetic, record_of
+from monai_segdiff.integrations.label.dicom import series_case
 from monai_segdiff.integrations.label.errors import RequestError, check_name
 
 __all__ = ["find_case", "real_cases", "synthetic_cases"]
@@ -30,7 +29,7 @@ def find_case(datastore: Any, image_id: str, *, needs_label: bool = True) -> Cas
         needs_label: whether one without a finished label map is refused.
 
     Raises:
-        RequestError: if there is no such study, it has no finished label map, or it is synthetic itself.
+        RequestError: if there is no such study, it has no finished label map or several, or it is synthetic itself.
     """
     check_name(image_id, "image")
     if image_id not in datastore.list_images():
@@ -38,11 +37,14 @@ def find_case(datastore: Any, image_id: str, *, needs_label: bool = True) -> Cas
     if is_synthetic(datastore, image_id):
         source = (record_of(datastore, image_id) or {}).get("source", "another study")
         raise RequestError(f"{image_id!r} is synthetic and no source for others: take {source!r}, of which it was made")
-    case = _case(datastore, image_id)
-    if isinstance(datastore, DICOMWebDatastore) and says_synthetic(datastore, image_id):
-        raise RequestError(f"series {image_id} says of itself that it is synthetic: take one that was acquired")
+    if isinstance(datastore, DICOMWebDatastore):
+        case = series_case(datastore, image_id, needs_label=needs_label)
+        missing = "no segmentation (SEG) in its study refers to it"
+    else:
+        case = _case(datastore, image_id)
+        missing = "it has no finished label map (tag final)"
     if needs_label and case.label is None:
-        raise RequestError(f"study {image_id!r} has no finished label map (tag final): save one, or send one as label")
+        raise RequestError(f"there is no label map of {image_id!r}, as {missing}: save one, or send one as label")
     return case
 
 
@@ -54,8 +56,9 @@ def real_cases(datastore: Any, wanted: Sequence[str] | None = None) -> list[Case
         wanted: their ids; all by default.
 
     Raises:
-        RequestError: if there is none, or one that is wanted cannot be used.
+        RequestError: if there is none, one that is wanted cannot be used, or the studies are no folder.
     """
+    _check_folder(datastore)
     datastore.refresh()
     if wanted is not None:
         return [find_case(datastore, image_id) for image_id in sorted(set(wanted))]
@@ -71,7 +74,11 @@ def synthetic_cases(datastore: Any) -> list[tuple[Case, dict[str, Any]]]:
 
     Args:
         datastore: the studies.
+
+    Raises:
+        RequestError: if the studies are no folder.
     """
+    _check_folder(datastore)
     datastore.refresh()
     found = []
     for image_id in sorted(set(datastore.get_labeled_images())):
@@ -81,10 +88,15 @@ def synthetic_cases(datastore: Any) -> list[tuple[Case, dict[str, Any]]]:
     return found
 
 
+def _check_folder(datastore: Any) -> None:
+    if not isinstance(datastore, StudyDatastore):
+        raise RequestError(
+            "batches and trainings need a folder of studies, and this server stands before a DICOM archive: bring the "
+            "series into a data set with python -m monai_segdiff prepare, and use the verbs generate and evaluate"
+        )
+
+
 def _case(datastore: Any, image_id: str) -> Case:
-    image = Path(datastore.get_image_uri(image_id))
-    if isinstance(datastore, DICOMWebDatastore):
-        datastore.datalist()  # fetches the label maps, which then lie under the id of their image
-    label = LocalDatastore.get_label_uri(datastore, image_id, _FINAL)
+    image, label = datastore.get_image_uri(image_id), datastore.get_label_uri(image_id, _FINAL)
     patient = (datastore.get_image_info(image_id) or {}).get("patient") or default_patient(image_id)
-    return Case(image_id, image, Path(label) if label else None, str(patient))
+    return Case(image_id, Path(image), Path(label) if label else None, str(patient))

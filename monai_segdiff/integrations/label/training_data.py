@@ -9,8 +9,28 @@ from monai_segdiff.data import Case, SegmentationDataset, write_dataset
 from monai_segdiff.data.splits import split_cases
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.integrations.label.errors import RequestError
+from monai_segdiff.integrations.label.headers import check_size
 
-__all__ = ["split_studies", "write_studies"]
+__all__ = ["check_studies", "split_studies", "write_studies"]
+
+
+def check_studies(cases: Sequence[Case], image_size: Sequence[int]) -> None:
+    """Refuse studies of another size, by their headers: what a file says nothing of is not unpacked.
+
+    Args:
+        cases: studies with image and label map.
+        image_size: of the generator.
+
+    Raises:
+        RequestError: naming the study, and how to bring it to that size.
+    """
+    for case in cases:
+        for file, what in ((case.label, "label map"), (case.image, "image")):
+            assert file is not None
+            try:
+                check_size(file, image_size, what)
+            except RequestError as error:
+                raise RequestError(f"study {case.id!r}: {error}") from error
 
 
 def split_studies(cases: Sequence[Case], held_out: float, seed: int, split: str) -> dict[str, list[Case]]:

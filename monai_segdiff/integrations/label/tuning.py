@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -20,19 +19,26 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monai_segdiff.data import Case
 from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.generation.folder import copy_file
-from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.headers import check_size
+from monai_segdiff.integrations.label.notes import read_notes, write_notes
 from monai_segdiff.integrations.label.pairs import PairGenerator
 from monai_segdiff.integrations.label.parameters import TrainingParameters
+from monai_segdiff.integrations.label.seen import note_seen
 from monai_segdiff.integrations.label.slices import as_slice
 from monai_segdiff.integrations.label.studies import real_cases
-from monai_segdiff.integrations.label.training_data import split_studies, write_studies
+from monai_segdiff.integrations.label.task_process import one_at_a_time, remember_server
+from monai_segdiff.integrations.label.training_data import check_studies, split_studies, write_studies
+from monai_segdiff.networks import weights_hash
 
 __all__ = ["TuneGenerator", "can_be_tuned"]
 
 _IMAGES, _EPOCHS = 2000, 10
 _LEARNING_RATE = 5e-5
 _LAST_LINES = 5
+# The training ends with the process that runs it, which may be killed and say nothing.
+_WATCHED = (
+    "import runpy, sys; from monai_segdiff.integrations.label.task_process import end_with; "
+    "end_with(int(sys.argv.pop(1))); runpy.run_module('monai.bundle', run_name='__main__', alter_sys=True)"
+)
 
 
 def can_be_tuned(bundle: Path) -> bool:
@@ -59,6 +65,7 @@ class TuneGenerator(TrainTask):
         super().__init__("fine-tune the generator on the real studies")
         self.pairs = pairs
         self.work = pairs.work
+        remember_server()
 
     def config(self) -> dict[str, Any]:
         """Parameters with their defaults; ``images`` is the length in images seen."""
@@ -66,8 +73,7 @@ class TuneGenerator(TrainTask):
 
     def stats(self) -> dict[str, Any]:
         """What the last training was."""
-        file = self.work / "figures.json"
-        return json.loads(file.read_text()) if file.is_file() else {}
+        return read_notes(self.work / "figures.json") or {}
 
     def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
         """Fine-tune.
@@ -80,41 +86,38 @@ class TuneGenerator(TrainTask):
             Number of studies and images seen, and the hash of the new weights.
 
         Raises:
-            RequestError: if there are too few studies, or one does not fit the generator.
+            RequestError: if there are too few studies, one does not fit the generator, or another training is at work.
             RuntimeError: if the training fails, with its last words.
         """
         parameters = TrainingParameters.read(request)
+        with one_at_a_time(self.work, "training"):
+            return self._tune(parameters, datastore)
+
+    def _tune(self, parameters: TrainingParameters, datastore: Any) -> dict[str, Any]:
         cases = real_cases(datastore)
-        for case in cases:
-            self._check(case)
+        check_studies(cases, self.pairs.generator.image_size)
         splits = split_studies(cases, parameters.held_out, parameters.seed, "validation")
         weights = self.pairs.weights
         run = self.work / f"run-{self._digest(cases, parameters, weights)}"
         for other in self.work.glob("run-*"):
             if other != run:
                 shutil.rmtree(other)
-        start = run / "start.pt"
+        start, made = run / "start.pt", run / "models" / "model.pt"
         if not start.is_file():  # the training may replace what it starts from
             copy_file(weights, start)
         _train(self._configuration(run, start, splits, parameters))
+        seen = {case.patient for case in splits["training"]}
+        note_seen(self.work / "seen.json", weights_hash(made), seen, weights_hash(start))
         for ending in (".yaml", ".pt"):  # the weights last: with them the new ones begin to be used
-            copy_file((run / "models" / "model.pt").with_suffix(ending), self.pairs.tuned.with_suffix(ending))
+            copy_file(made.with_suffix(ending), self.pairs.tuned.with_suffix(ending))
         shutil.rmtree(run)
         found = {
             "studies": {name: len(members) for name, members in splits.items()},
             "images": parameters.images or _IMAGES,
             "weights_sha256": self.pairs.weights_hash(),
         }
-        with atomic_file(self.work / "figures.json") as temporary:
-            temporary.write_text(json.dumps(found, indent=1))
+        write_notes(self.work / "figures.json", found)
         return found
-
-    def _check(self, case: Case) -> None:
-        try:
-            assert case.label is not None
-            check_size(case.label, self.pairs.generator.image_size)
-        except RequestError as error:
-            raise RequestError(f"study {case.id!r}: {error}") from error
 
     def _digest(self, cases: Sequence[Case], parameters: TrainingParameters, weights: Path) -> str:
         digest = hashlib.sha256(repr((parameters, weights.stat().st_mtime_ns)).encode())
@@ -164,7 +167,7 @@ def _sliced(case: Case, dims: int, folder: Path) -> Case:
 
 def _train(files: Sequence[Path]) -> None:
     """Run a bundle's training in a process of its own, which it configures as it likes."""
-    command = [sys.executable, "-m", "monai.bundle", "run", "training"]
+    command = [sys.executable, "-c", _WATCHED, str(os.getpid()), "run", "training"]
     command += ["--config_file", str([str(file) for file in files])]
     command += ["--logging_file", str(files[0].with_name("logging.conf"))]
     last: deque[str] = deque(maxlen=_LAST_LINES)

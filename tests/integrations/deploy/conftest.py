@@ -5,14 +5,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from monai_segdiff.data import CT_PHANTOM_CLASSES, CTPhantom, prepare_dataset
+from monai_segdiff.data import (
+    CT_PHANTOM_CLASSES,
+    CTPhantom,
+    SyntheticInfo,
+    prepare_dataset,
+    write_dicom_seg,
+    write_dicom_series,
+)
 from monai_segdiff.data.nifti import save_nifti
 
 # MONAI Deploy has an environment of its own, which `make test-deploy` makes; elsewhere what does without it is tested.
 HAS_DEPLOY = importlib.util.find_spec("holoscan") is not None
-WITHOUT_DEPLOY = {"test_grid.py", "test_matching.py", "test_options.py", "test_package_files.py", "test_synthesis.py"}
+WITHOUT_DEPLOY = {
+    f"test_{subject}.py" for subject in ("grid", "matching", "options", "output", "package_files", "synthesis")
+}
 collect_ignore = (
     [] if HAS_DEPLOY else [f.name for f in Path(__file__).parent.glob("test_*.py") if f.name not in WITHOUT_DEPLOY]
 )
@@ -52,6 +62,18 @@ def liver_bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable
 def liver_bundle_3d(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., Any]) -> Any:
     """The same for volumes of 16x16x8."""
     return _trained_on_livers(tmp_path_factory.mktemp("liver3d"), make_bundle, [16, 16, 8])
+
+
+def write_study(folder: Path, *names: str) -> list[Path]:
+    """A SEG object ``seg.dcm`` with a segment for each name, one within the other, and the CT that it lies on."""
+    affine = np.array([[-2.0, 0, 0, 40], [0, -2.0, 0, 30], [0, 0, 5.0, -10], [0, 0, 0, 1.0]])
+    labels = np.zeros((40, 32, 5), dtype=np.uint8)
+    for number in range(len(names)):
+        labels[8 + number : 30 - number, 6 + number : 24 - number, 1:4] = number + 1
+    info = SyntheticInfo(patient_id="P1")
+    series = write_dicom_series(np.zeros(labels.shape), affine, folder / "ct", "CT", info=info)
+    classes = {name: number for number, name in enumerate(names, start=1)}
+    return [write_dicom_seg(labels, affine, classes, series, folder / "seg.dcm", info=info), *series]
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from monai_segdiff.generation import load_generator
 from monai_segdiff.integrations.deploy.app import run
 from monai_segdiff.integrations.deploy.synthesis import synthesize
 
+from .conftest import write_study
+
 Application = Callable[..., Path]
 
 
@@ -45,19 +47,28 @@ def app(tmp_path: Path, liver_bundle: Any) -> Application:
 
 
 @pytest.fixture
-def liver(dcmqi: Path) -> list[Path]:
-    """A liver, with the CT that it was drawn on."""
-    return [dcmqi / "liver.dcm", *sorted((dcmqi / "ct-3slice").iterdir())]
+def liver(tmp_path: Path) -> list[Path]:
+    """A segmentation of a liver in three of the five slices of the CT beside it."""
+    return write_study(tmp_path / "written", "Liver")
+
+
+@pytest.fixture(params=["written", pytest.param("real", marks=pytest.mark.data)])
+def any_liver(request: pytest.FixtureRequest) -> list[Path]:
+    """The same, and one that was drawn on a patient's CT."""
+    if request.param == "written":
+        return request.getfixturevalue("liver")
+    folder = request.getfixturevalue("dcmqi")
+    return [folder / "liver.dcm", *sorted((folder / "ct-3slice").iterdir())]
 
 
 def volume(file: Path) -> hd.Volume:
     return hd.seg.segread(file).get_volume(combine_segments=True)
 
 
-@pytest.mark.data
-def test_a_real_segmentation_gives_a_series_and_the_same_segmentation(
-    app: Application, liver: list[Path], liver_bundle: Any
+def test_a_segmentation_gives_a_series_and_the_same_segmentation(
+    app: Application, any_liver: list[Path], liver_bundle: Any
 ) -> None:
+    liver = any_liver
     out = app(*liver)
     images, file = sorted((out / "image").iterdir()), out / "seg" / "seg.dcm"
     assert len(images) == 3
@@ -83,7 +94,6 @@ def test_a_real_segmentation_gives_a_series_and_the_same_segmentation(
     assert expected.std() > step
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("reader", ["ITKReader", "PydicomReader"])
 def test_other_readers_see_the_series_on_the_segmentation(app: Application, liver: list[Path], reader: str) -> None:
     if reader == "ITKReader":
@@ -96,7 +106,6 @@ def test_other_readers_see_the_series_on_the_segmentation(app: Application, live
     np.testing.assert_allclose(np.asarray(theirs), np.asarray(read_dicom_series(out / "image")), atol=1e-3)
 
 
-@pytest.mark.data
 def test_what_is_written_is_marked_and_names_its_source(app: Application, liver: list[Path]) -> None:
     out = app(*liver)
     source = pydicom.dcmread(liver[0], stop_before_pixels=True)
@@ -109,7 +118,6 @@ def test_what_is_written_is_marked_and_names_its_source(app: Application, liver:
         assert "seed 0, num_steps 3" in written.DerivationDescription
 
 
-@pytest.mark.data
 def test_environment_variables_shape_the_image(
     app: Application, liver: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,18 +151,16 @@ def test_other_segmentations_under_other_names(
     np.testing.assert_allclose(np.asarray(image.affine)[:3, :3], np.asarray(labels.affine)[:3, :3], atol=1e-4)
 
 
-@pytest.mark.data
 def test_a_bundle_of_volumes(app: Application, liver: list[Path], liver_bundle_3d: Any) -> None:
     out = app(*liver, bundle=liver_bundle_3d.root)
     np.testing.assert_array_equal(volume(out / "seg" / "seg.dcm").array, volume(liver[0]).array)
     image = read_dicom_series(out / "image")
-    assert image.shape == (1, 512, 512, 3)
+    assert image.shape == (1, 40, 32, 3)
     np.testing.assert_allclose(np.asarray(image.affine), np.asarray(read_dicom_seg(liver[0])[0].affine), atol=1e-4)
 
 
-@pytest.mark.data
 def test_bad_input_is_refused_and_leaves_nothing(
-    app: Application, dcmqi: Path, liver: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app: Application, liver: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(kind: type[Exception], message: str, *files: Path, **how: Any) -> None:
         shutil.rmtree(tmp_path / "in", ignore_errors=True)
@@ -162,17 +168,20 @@ def test_bad_input_is_refused_and_leaves_nothing(
             app(*files, **how)
         assert not list((tmp_path / "out").glob("*"))
 
-    text, cut = tmp_path / "readme.txt", tmp_path / "cut.dcm"
+    text, cut, half = tmp_path / "readme.txt", tmp_path / "cut.dcm", tmp_path / "half.dcm"
     text.write_text("no DICOM")
-    cut.write_bytes(liver[0].read_bytes()[:8000])
+    content = liver[0].read_bytes()
+    cut.write_bytes(content[:-100])
+    half.write_bytes(content[: len(content) // 2])
     refused(ValueError, "in holds no DICOM segmentation")
     refused(ValueError, "in holds no DICOM segmentation", *liver[1:], text)
     refused(ValueError, r"cut\.dcm.*copy it again", cut)
-    others = dcmqi / "partial_overlaps.dcm"
-    refused(ValueError, r"partial_overlaps\.dcm has segments that are no class of the bundle: 'GREEN'", others)
-    refused(ValueError, r"in holds 2 DICOM segmentations, .*liver\.dcm.*: leave one", liver[0], others)
+    refused(ValueError, r"half\.dcm names no segments, so a part of it is missing: copy it again", half)
+    others = write_study(tmp_path / "others", "GREEN", "ORANGE")[0].rename(tmp_path / "others.dcm")
+    refused(ValueError, r"others\.dcm has segments that are no class of the bundle: 'GREEN', 'ORANGE'", others)
+    refused(ValueError, r"in holds 2 DICOM segmentations, .*others\.dcm.*seg\.dcm.*: leave one", liver[0], others)
     refused(FileNotFoundError, "has no weights", liver[0], bundle=copy_bundle("ct_organ", tmp_path / "untrained"))
-    refused(FileNotFoundError, "is no bundle and holds none", liver[0], bundle=dcmqi)
+    refused(FileNotFoundError, "is no bundle and holds none", liver[0], bundle=tmp_path / "others")
     monkeypatch.setenv("SEGDIFF_NAMES", "{GREEN: hepar}")
     refused(ValueError, "names maps segments to hepar", liver[0])
     monkeypatch.setenv("SEGDIFF_NAMES", "{GREEN: liver, ORANGE: liver}")
@@ -180,7 +189,6 @@ def test_bad_input_is_refused_and_leaves_nothing(
     refused(ValueError, "SEGDIFF_SEED: seed must be a whole number", liver[0])
 
 
-@pytest.mark.data
 def test_results_are_not_overwritten(app: Application, liver: list[Path], tmp_path: Path) -> None:
     (tmp_path / "out" / "synthetic").mkdir(parents=True)
     (tmp_path / "out" / "synthetic" / "keep").touch()
@@ -189,24 +197,32 @@ def test_results_are_not_overwritten(app: Application, liver: list[Path], tmp_pa
     assert [one.name for one in (tmp_path / "out" / "synthetic").iterdir()] == ["keep"]
 
 
-KILLED = """
-import os, signal, sys
+WAITING = """
+import sys
 import monai_segdiff.data.dicom_write_seg as writer
-writer.write_dicom_seg = lambda *args, **kw: os.kill(os.getpid(), signal.SIGKILL)
+def wait(*args, **kw):
+    print("writing", flush=True)
+    sys.stdin.readline()
+writer.write_dicom_seg = wait
 from monai_segdiff.integrations.deploy.app import run
 run(["app", *sys.argv[1:]])
 """
 
 
-@pytest.mark.data
-def test_a_run_killed_while_it_writes_leaves_no_half_study(
+def test_runs_with_one_output_and_a_run_killed_while_it_writes(
     app: Application, liver: list[Path], liver_bundle: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "in").mkdir()
     shutil.copy(liver[0], tmp_path / "in")
     arguments = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(liver_bundle.root)]
-    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True)
-    assert done.returncode == -9
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert any(line == "writing\n" for line in first.stdout)
+        with pytest.raises(FileExistsError, match=r"another run is writing .*synthetic"):
+            app(liver[0])
+        first.kill()
     assert len(list((tmp_path / "out").glob(".tmp-*/image/*.dcm"))) == 3  # it was killed between the two
     assert not (tmp_path / "out" / "synthetic").exists()
     out = app(liver[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -18,28 +17,28 @@ from holoscan_cli.__main__ import main as monai_deploy
 from holoscan_cli.packager.container_builder import BuilderBase
 from holoscan_cli.packager.parameters import PlatformBuildResults
 
-from monai_segdiff.data import read_dicom_seg, read_dicom_series, write_dicom_seg, write_dicom_series
+from monai_segdiff.data import read_dicom_seg, read_dicom_series
 
-ROOT = Path(__file__).parents[3]
-COMMANDS = [
-    line
-    for block in re.findall(
-        r"^```bash\n(.*?)^```$", (ROOT / "docs/monai_deploy.md").read_text(), re.MULTILINE | re.DOTALL
-    )
-    for line in block.splitlines()
-]
+from ..page import ROOT, check_install, page_commands
+from .conftest import write_study
+
+COMMANDS = page_commands("monai_deploy.md")
 RUN = "python -m monai_segdiff.integrations.deploy"
+INSTALL = 'python -m pip install "monai-segdiff[deploy]"'
+#: Commands that are not run here, and why.
+NOT_RUN = {
+    "make test-deploy": "runs these tests",
+    INSTALL: "downloads; that it is what these tests run in is checked instead",
+}
+RUNS = [command for command in COMMANDS if command.startswith((RUN, "SEGDIFF_SEED"))]
+PACKAGE = [command for command in COMMANDS if command not in NOT_RUN and command not in RUNS]
 
 
 @pytest.fixture
 def session(tmp_path: Path, liver_bundle: Any) -> Path:
     """What the page starts from: `study`, with a segmentation in it, and the trained bundle `my_ct`."""
     shutil.copytree(liver_bundle.root, tmp_path / "my_ct", ignore=shutil.ignore_patterns("eval"))
-    affine = np.diag([-2.0, -2.0, 5.0, 1.0])
-    labels = np.zeros((40, 32, 4), dtype=np.uint8)
-    labels[8:30, 6:24] = 1
-    series = write_dicom_series(np.zeros(labels.shape), affine, tmp_path / "study" / "ct", "CT")
-    write_dicom_seg(labels, affine, {"Liver": 1}, series, tmp_path / "study" / "seg.dcm")
+    write_study(tmp_path / "study", "Liver")
     return tmp_path
 
 
@@ -59,16 +58,16 @@ def check(folder: Path, study: Path) -> np.ndarray:
     return np.asarray(image)
 
 
-def test_every_command_of_the_page_is_tested() -> None:
-    tested = ("make test-deploy", "pip install", RUN, "SEGDIFF_SEED", "python -m pip", "mkdir", "cp", "monai-deploy")
-    assert all(command.startswith(tested) for command in COMMANDS)
-    assert len(COMMANDS) == len(tested)
+def test_every_command_of_the_page_is_run_or_accounted_for() -> None:
+    assert [*NOT_RUN, *RUNS, *PACKAGE] == COMMANDS
+    assert len(RUNS) == 2  # by test_runs
+    assert [command.split()[0] for command in PACKAGE] == ["python", "mkdir", "cp", "monai-deploy"]  # by the last test
+    check_install(INSTALL, "deploy")
 
 
 def test_runs(session: Path) -> None:
-    plain, shaped = (next(one for one in COMMANDS if one.startswith(start)) for start in (RUN, "SEGDIFF_SEED"))
-    shell(plain, session)
-    shell(shaped, session)
+    for command in RUNS:
+        shell(command, session)
     first, second = (check(session / name, session / "study") for name in ("result", "result_7"))
     assert not np.array_equal(first, second)
 
@@ -106,8 +105,7 @@ def test_what_would_be_packaged_runs(session: Path, monkeypatch: pytest.MonkeyPa
         result.succeeded = True
         return result
 
-    package = next(one for one in COMMANDS if one.startswith("monai-deploy package"))
-    install, *before = (one for one in COMMANDS if one.startswith(("python -m pip", "mkdir", "cp")))
+    install, *before, package = PACKAGE
     shell(install.replace("monai-segdiff", f"--no-build-isolation {ROOT}"), session)
     for command in before:
         shell(command, session)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ from monai_segdiff.integrations import make_label_app
 
 # MONAI Label has an environment of its own, which `make test-label` makes; elsewhere what does without it is tested.
 HAS_LABEL = importlib.util.find_spec("monailabel") is not None
-WITHOUT_LABEL = {"test_folder.py", "test_headers.py", "test_pairs.py", "test_parameters.py"}
+WITHOUT_LABEL = {
+    f"test_{name}.py"
+    for name in ("content", "folder", "headers", "network", "pairs", "parameters", "routes", "task_process", "uploads")
+}
 collect_ignore = (
     [] if HAS_LABEL else [f.name for f in Path(__file__).parent.glob("test_*.py") if f.name not in WITHOUT_LABEL]
 )
@@ -57,12 +60,37 @@ def serve(trained_bundle: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     started: list[Any] = []
 
-    def start(studies: Path, *, app: Path | None = None, bundle: Path | None = None, **conf: Any) -> Any:
+    def start(
+        studies: Path,
+        *options: str,
+        app: Path | None = None,
+        bundle: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        **conf: Any,
+    ) -> Any:
         folder = make_label_app(tmp_path / "label_app") if app is None else app
-        server = Server(folder, studies, {"bundle": bundle or trained_bundle.root, **conf})
+        conf = {"bundle": bundle or trained_bundle.root, **conf}
+        server = Server(folder, studies, conf, *options, environment=environment or {})
         started.append(server)
         return server.start()
 
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(trained_bundle: Any, app_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The real server with four studies, for tests that leave them as they are."""
+    from .server import Server
+
+    studies = fill_studies(tmp_path_factory.mktemp("server") / "studies", trained_bundle, 4)
+    found = Server(app_folder, studies, {"bundle": trained_bundle.root}).start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def study(server: Any) -> str:
+    """The first of its studies."""
+    return sorted(server.get("/datastore/", output="all")["objects"])[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import os
@@ -10,20 +11,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import psutil
 import requests
 
 PATIENCE = 900.0  # of a machine with other work
 
 
 class Server:
-    def __init__(self, app: Path, studies: Path, conf: Mapping[str, Any], *options: str) -> None:
+    def __init__(
+        self, app: Path, studies: Path, conf: Mapping[str, Any], *options: str, environment: Mapping[str, str] = {}
+    ) -> None:
         self.app, self.studies, self.conf, self.options = app, studies, conf, options
+        self.environment = environment
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -33,7 +38,12 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.environment.get('MONAI_LABEL_API_STR', '')}"
+
+    @property
+    def temporary(self) -> Path:
+        """Its folder for temporary files."""
+        return self.app / "tmp"
 
     def start(self) -> Server:
         with socket.socket() as free:
@@ -49,7 +59,10 @@ class Server:
             "MONAI_LABEL_SESSION_PATH": str(self.app / "sessions"),
             "MONAI_LABEL_TRACKING_ENABLED": "false",
             "OMP_NUM_THREADS": "1",
+            "TMPDIR": str(self.temporary),
+            **self.environment,
         }
+        self.temporary.mkdir(exist_ok=True)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         self._wait()
@@ -79,10 +92,39 @@ class Server:
 
     @property
     def megabytes(self) -> float:
-        """Memory that is resident."""
+        """Memory that is resident, with that of the tasks it started."""
+        return sum(resident(process) for process in [psutil.Process(self._pid), *self.tasks])
+
+    @property
+    def tasks(self) -> list[psutil.Process]:
+        """Processes that it started."""
+        return psutil.Process(self._pid).children(recursive=True)
+
+    @property
+    def _pid(self) -> int:
         assert self.process is not None
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+        return self.process.pid
+
+    def leaves(self, before: set[Path]) -> set[Path]:
+        """Temporary files that stay; those of a request go when its answer has been sent."""
+        until = time.monotonic() + 10
+        while (found := set(self.temporary.rglob("*")) - before) and time.monotonic() < until:
+            time.sleep(0.1)
+        return found
+
+    def raw(
+        self, method: str, path: str, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()
+    ) -> tuple[int, str]:
+        """A request as it is written here: no path is mended, and headers may come twice."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.putrequest(method, path, skip_host="Host" in dict(headers), skip_accept_encoding=True)
+        for name, value in (*headers, ("Content-Length", str(len(body)))):
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, text
 
     def get(self, path: str, **query: Any) -> Any:
         answer = requests.get(self.url + path, params=query, timeout=300)
@@ -112,6 +154,14 @@ class Server:
                 return task
             time.sleep(0.5)
         raise RuntimeError(f"{what} does not end")
+
+
+def resident(process: psutil.Process) -> float:
+    """Memory of a process in megabytes; none once it has ended."""
+    try:
+        return process.memory_info().rss / 2**20
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def pixels(content: bytes) -> np.ndarray:

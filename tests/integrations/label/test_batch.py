@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 import requests
 
-from monai_segdiff.integrations.label.batch import pair_id, pair_seed
+from monai_segdiff.integrations.label.batch import GeneratePairs, pair_id, pair_seed
+from monai_segdiff.integrations.label.datastore import StudyDatastore
+from monai_segdiff.integrations.label.errors import RequestError
+from monai_segdiff.integrations.label.pairs import PairGenerator
 
 from .server import PATIENCE, pixels
 
@@ -162,25 +165,85 @@ def test_a_killed_batch_leaves_no_half_pair_and_goes_on(
     assert (status["total"], status["completed"]) == (12, 12)
 
 
-def test_a_batch_whose_server_is_killed_ends(serve: Callable[..., Any], make_studies: Callable[..., Path]) -> None:
+def test_a_batch_whose_server_is_killed_makes_way_for_the_next(
+    serve: Callable[..., Any], make_studies: Callable[..., Path]
+) -> None:
     studies = make_studies(3)
     server = serve(studies)
+    source = real_studies(studies)[0]
     server.post("/batch/infer/ct_organ", {"number": 100, **SLOW})
     until = time.monotonic() + PATIENCE
-    while not made_images(studies):
+    while len(made_images(studies)) < 3:
+        assert server.infer("ct_organ", image=source).status_code == 200  # whatever the batch adds meanwhile
         assert time.monotonic() < until
-        time.sleep(0.01)
     children = _children(server.process.pid)
+    for child in children:  # as one that is in the middle of a long step
+        os.kill(child, signal.SIGSTOP)
     server.stop(signal.SIGKILL)
-    while any(Path(f"/proc/{child}/stat").exists() for child in children):
-        assert time.monotonic() < until + 60
-        time.sleep(0.1)
-    assert 1 <= len(pair_files(studies)) < 300
+    server.start()
+    server.post("/batch/infer/ct_organ", {"number": 1, **SLOW})
+    time.sleep(1)
+    for child in children:
+        os.kill(child, signal.SIGCONT)
+    assert server.finished("/batch/infer")["status"] == "DONE"
+    assert not any(_runs(child) for child in children)
+    assert {pair_id(name, 7, 0) for name in real_studies(studies)} <= set(pair_files(studies))
+
+
+@pytest.fixture
+def batch(trained_bundle: Any, make_studies: Callable[..., Path], tmp_path: Path) -> tuple[Any, PairGenerator, Path]:
+    """A batch on two studies, without a server."""
+    pairs, studies = PairGenerator(trained_bundle.root, tmp_path / "work"), make_studies(2)
+    task, store = GeneratePairs(pairs, tmp_path / "work"), StudyDatastore(str(studies))
+    return lambda **request: task(request, store, lambda: None), pairs, studies
+
+
+def test_a_pair_without_its_label_map_is_made_again(batch: tuple[Any, PairGenerator, Path]) -> None:
+    run, _, studies = batch
+    made = run(seed=1)["made"]
+    before = pair_files(studies)
+    (studies / "labels" / "final" / f"{made[0]}.nii.gz").unlink()
+    assert run(seed=1) == {"made": made[:1], "present": made[1:], "failed": {}}
+    assert pair_files(studies) == before
+
+
+def test_a_batch_is_of_one_generator(
+    batch: tuple[Any, PairGenerator, Path], trained_bundle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    import torch
+
+    run, pairs, studies = batch
+    make = pairs.make
+
+    def make_and_tune(*args: Any) -> Any:
+        made = make(*args)
+        pairs.tuned.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(trained_bundle.weights.with_suffix(".yaml"), pairs.tuned.with_suffix(".yaml"))
+        weights = torch.load(trained_bundle.weights, weights_only=True)
+        torch.save({name: value * 1.1 for name, value in weights.items()}, pairs.tuned)
+        return made
+
+    monkeypatch.setattr(pairs, "make", make_and_tune)
+    with pytest.raises(RequestError, match="fine-tuned while this batch") as stopped:
+        run(number=2)
+    assert stopped.value.status == 409
+    assert len(made_images(studies)) == 1
+    monkeypatch.undo()
+    assert len(run(number=2, seed=1)["made"]) == 4
 
 
 def _children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task")
     return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def _kill_all(pid: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from monailabel.interfaces.exception import ImageNotFoundException
+from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
-from monai_segdiff.integrations.label.datastore import StudyDatastore, is_synthetic
+from monai_segdiff.integrations.label.datastore import StudyDatastore, is_synthetic, record_of
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.studies import real_cases, synthetic_cases
 
@@ -119,6 +121,9 @@ def test_a_synthetic_study_keeps_its_marks_and_label_map(studies: Path, files: t
         store.save_label("pair", str(files[1]), "final", {})
     with pytest.raises(RequestError, match="synthetic"):
         store.add_image("pair", str(files[0]), {})
+    with pytest.raises(RequestError, match="synthetic"):
+        store.remove_label("pair", "final")
+    assert (studies / "labels" / "final" / "pair.nii.gz").is_file()
     store.remove_image("pair")
     assert not (studies / "synthetic" / "pair.json").exists()
     assert store.add_image("pair", str(files[0]), {}) == "pair"
@@ -146,3 +151,97 @@ def test_only_images_become_studies(studies: Path, tmp_path: Path) -> None:
         store.add_image("datastore_v2", str(tmp_path / "x.json"), {})
     with pytest.raises(ImageNotFoundException):
         store.save_label("nobody", str(studies / "real.nii.gz"), "final", {})
+
+
+def test_a_label_map_of_a_real_study_can_be_removed(studies: Path) -> None:
+    store = StudyDatastore(str(studies))
+    store.remove_label("real", "final")
+    assert not (studies / "labels" / "final" / "real.nii.gz").exists()
+    assert store.get_labeled_images() == []
+    assert store.list_images() == ["real"]
+    with pytest.raises(LabelNotFoundException):
+        store.remove_label("real", "final")
+    with pytest.raises(ImageNotFoundException):
+        store.remove_image("nobody")
+
+
+def test_of_linked_studies_the_links_are_removed(studies: Path, files: tuple[Path, Path]) -> None:
+    for link, file in ((studies / "far.nii.gz", files[0]), (studies / "labels" / "final" / "far.nii.gz", files[1])):
+        link.symlink_to(file)
+    store = StudyDatastore(str(studies))
+    assert [case.id for case in real_cases(store)] == ["far", "real"]
+    store.remove_label("far", "final")
+    assert store.get_labeled_images() == ["real"]
+    store.remove_image("far")
+    assert store.list_images() == ["real"]
+    assert all(file.is_file() for file in files)
+    assert not (studies / "far.nii.gz").is_symlink()
+
+
+def _cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _bomb(content: bytes) -> bytes:
+    header = nib.Nifti1Header()
+    header.set_data_shape((4000, 4000, 4000))
+    return gzip.compress(header.binaryblock + bytes(1000))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: b"garbage", lambda content: b"", _cut, _bomb],
+    ids=["garbage", "empty", "cut short", "too large"],
+)
+def test_what_is_no_image_is_not_stored(studies: Path, files: tuple[Path, Path], damage: Callable[..., bytes]) -> None:
+    store = StudyDatastore(str(studies))
+    before = {file: file.read_bytes() for file in studies.rglob("*.*") if file.is_file()}
+    bad = files[0].with_name("bad.nii.gz")
+    bad.write_bytes(damage(files[0].read_bytes()))
+    with pytest.raises(RequestError, match="the image"):
+        store.add_image("bad", str(bad), {})
+    with pytest.raises(RequestError, match="the label map"):
+        store.save_label("real", str(bad), "final", {})
+    assert {file: file.read_bytes() for file in studies.rglob("*.*") if file.is_file()} == before
+
+
+def test_readers_find_all_studies_while_the_list_is_built_anew(studies: Path, files: tuple[Path, Path]) -> None:
+    store = StudyDatastore(str(studies))
+    wrong: list[Any] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                found = (
+                    "real" in store.list_images(),
+                    store.status()["completed"] > 0,
+                    "real" in store.json()["objects"],
+                )
+                if not all(found) or not store.get_label_uri("real", "final") or not store.get_image_info("real"):
+                    wrong.append(found)
+            except Exception as error:
+                wrong.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in range(3):
+            store.add_pair(f"pair{number}", *files, RECORD)
+            for _ in range(8):
+                store.refresh()
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert wrong == []
+    assert len(store.list_images()) == 4
+
+
+def test_a_damaged_record_is_named(studies: Path, files: tuple[Path, Path]) -> None:
+    store = StudyDatastore(str(studies))
+    store.add_pair("pair", *files, RECORD)
+    (studies / "synthetic" / "pair.json").write_text("{")
+    with pytest.raises(RuntimeError, match=r"pair\.json is damaged"):
+        record_of(store, "pair")

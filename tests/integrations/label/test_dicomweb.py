@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+import requests
 
 from monai_segdiff.data import load_image, read_dataset
 from monai_segdiff.data.dicom_write_seg import write_dicom_pair
 from monai_segdiff.integrations.label.dicom import as_nifti, dicom_folder
-from monai_segdiff.integrations.label.studies import find_case
+from monai_segdiff.integrations.label.errors import RequestError
+from monai_segdiff.integrations.label.studies import find_case, real_cases, synthetic_cases
 
 from .server import pixels
 
@@ -22,73 +25,127 @@ AFFINE = np.diag([4.0, 4.0, 5.0, 1.0])
 
 @pytest.fixture
 def archive(trained_bundle: Any, tmp_path: Path) -> tuple[Path, Any, str]:
-    """One patient's slice as CT and SEG, as a scanner would have written them; the case and its series' UID."""
+    """One patient's slice as CT and SEG, as a scanner would have written them; the case and its series' UID.
+
+    The segments are in another order than the label ids, as they are numbered as readers draw them.
+    """
     dataset = read_dataset(trained_bundle.phantoms)
     case = dataset.splits["test"][0]
     image, label = load_image(case.image).numpy()[0], load_image(case.label).numpy()[0]
-    files, seg = write_dicom_pair(
-        image[..., None], label[..., None], AFFINE, dataset.classes, tmp_path / "archive", "CT"
-    )
+    classes = dict(reversed(dataset.classes.items()))
+    files, seg = write_dicom_pair(image[..., None], label[..., None], AFFINE, classes, tmp_path / "archive", "CT")
     for file in (*files, seg):
-        content = pydicom.dcmread(file)
-        del content.SyntheticData
-        content.save_as(file)
+        _change(file, SyntheticData=None)
     return tmp_path / "archive", case, str(pydicom.dcmread(files[0]).SeriesInstanceUID)
 
 
-def test_the_label_map_of_a_series_lies_where_it_lay(archive: tuple[Path, Any, str], tmp_path: Path) -> None:
+def _change(file: Path, **attributes: str | None) -> None:
+    content = pydicom.dcmread(file)
+    for name, value in attributes.items():
+        if value is None:
+            delattr(content, name)
+        else:
+            setattr(content, name, value)
+    if "SOPInstanceUID" in attributes:
+        content.file_meta.MediaStorageSOPInstanceUID = attributes["SOPInstanceUID"]
+    content.save_as(file)
+
+
+def test_series_and_segmentation_are_read_as_they_were_drawn(
+    archive: tuple[Path, Any, str], trained_bundle: Any, tmp_path: Path
+) -> None:
     folder, case, series = archive
-    (tmp_path / "work").mkdir()
-    found = load_image(as_nifti(find_case(dicom_folder(folder, tmp_path / "cache"), series), tmp_path / "work"))
-    original = load_image(case.label).numpy()[0]
-    assert sorted(found.shape) == sorted((1, 1, *original.shape))
-    to_original = np.linalg.inv(AFFINE) @ found.affine.numpy()
-    indices = np.stack(np.meshgrid(*map(np.arange, found.shape[1:]), [1], indexing="ij"))[..., 0]
-    indices[3] = 1
-    there = np.einsum("ij,jxyz->ixyz", to_original, indices.astype(float)).round().astype(int)
-    np.testing.assert_array_equal(found.numpy()[0], original[there[0], there[1]])
-    assert len(np.unique(original)) > 3
+    classes = read_dataset(trained_bundle.phantoms).classes
+    found = as_nifti(find_case(dicom_folder(folder, tmp_path / "cache"), series), tmp_path / "work", classes)
+    image, label = load_image(found.image), load_image(found.label)
+    np.testing.assert_array_equal(label.numpy(), load_image(case.label).numpy())
+    np.testing.assert_allclose(image.numpy(), load_image(case.image).numpy(), atol=0.51)  # CT is stored in whole HU
+    for one in (image, label):
+        np.testing.assert_allclose(one.affine.numpy()[:2, :2], AFFINE[:2, :2], atol=1e-4)
+    assert len(np.unique(label)) > 3
 
 
-def test_a_study_in_dicom_gives_an_image(
-    serve: Callable[..., Any], archive: tuple[Path, Any, str], tmp_path: Path
-) -> None:
+def test_segments_of_no_class_are_refused(archive: tuple[Path, Any, str], tmp_path: Path) -> None:
     folder, _, series = archive
-    (tmp_path / "work").mkdir()
-    label = as_nifti(find_case(dicom_folder(folder, tmp_path / "own"), series), tmp_path / "work")
-    server = serve(tmp_path / "cache", dicom_folder=folder)
-    answer = server.infer("ct_organ", image=series, params={"seed": 3})
-    assert answer.status_code == 200, answer.text + server.log.read_text()[-3000:]
-    sent = server.infer("ct_organ", files={"file": ("m.nii.gz", label.read_bytes())}, params={"seed": 3})
-    np.testing.assert_array_equal(pixels(answer.content), pixels(sent.content))
+    case = find_case(dicom_folder(folder, tmp_path / "cache"), series)
+    with pytest.raises(RequestError, match="unknown segments") as refused:
+        as_nifti(case, tmp_path / "work", {"body": 1, "heart": 2})
+    assert str(tmp_path) not in str(refused.value)
 
 
-def test_a_series_that_says_it_is_synthetic_is_no_source(
-    serve: Callable[..., Any], archive: tuple[Path, Any, str], tmp_path: Path
-) -> None:
+def test_of_several_segmentations_none_is_chosen(archive: tuple[Path, Any, str], tmp_path: Path) -> None:
+    folder, _, series = archive
+    seg = next((folder / "seg").iterdir())
+    first = str(pydicom.dcmread(seg).SOPInstanceUID)
+    shutil.copy(seg, folder / "seg" / "second.dcm")
+    _change(folder / "seg" / "second.dcm", SOPInstanceUID=f"{first}.2", SeriesInstanceUID="1.2.3.4")
+    store = dicom_folder(folder, tmp_path / "cache")
+    with pytest.raises(RequestError, match="2 segmentations") as refused:
+        find_case(store, series)
+    assert first in str(refused.value)
+    assert f"{first}.2" in str(refused.value)
+    assert find_case(store, series, needs_label=False).label is None
+
+
+def test_a_series_that_says_it_is_synthetic_is_no_source(archive: tuple[Path, Any, str], tmp_path: Path) -> None:
     folder, _, series = archive
     for file in (folder / "image").iterdir():
-        content = pydicom.dcmread(file)
-        content.SyntheticData = "YES"
-        content.save_as(file)
-    answer = serve(tmp_path / "cache", dicom_folder=folder).infer("ct_organ", image=series)
-    assert answer.status_code == 400
-    assert "synthetic" in answer.text
+        _change(file, SyntheticData="YES")
+    with pytest.raises(RequestError, match="synthetic"):
+        find_case(dicom_folder(folder, tmp_path / "cache"), series, needs_label=False)
 
 
-def test_unknown_series_are_not_found(
-    serve: Callable[..., Any], archive: tuple[Path, Any, str], tmp_path: Path
+def test_a_series_without_segmentation_has_no_label_map(archive: tuple[Path, Any, str], tmp_path: Path) -> None:
+    folder, _, series = archive
+    shutil.rmtree(folder / "seg")
+    with pytest.raises(RequestError, match=r"no segmentation \(SEG\)"):
+        find_case(dicom_folder(folder, tmp_path / "cache"), series)
+
+
+def test_a_series_that_came_in_part_is_fetched_again(
+    archive: tuple[Path, Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(tmp_path / "cache", dicom_folder=archive[0])
+    folder, _, series = archive
+    store = dicom_folder(folder, tmp_path / "cache")
+    fetch = store._client.retrieve_series
+    monkeypatch.setattr(store._client, "retrieve_series", lambda *uids: [])
+    with pytest.raises(RequestError, match="no images that can be fetched"):
+        find_case(store, series)
+
+    def broken(*uids: str) -> Any:
+        yield from fetch(*uids)
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(store._client, "retrieve_series", broken)
+    with pytest.raises(ConnectionError):
+        find_case(store, series)
+    monkeypatch.undo()
+    image = find_case(store, series).image
+    assert image is not None
+    assert [file.read_bytes()[128:132] for file in image.iterdir()] == [b"DICM"]
+
+
+def test_trainings_need_a_folder_of_studies(archive: tuple[Path, Any, str], tmp_path: Path) -> None:
+    store = dicom_folder(archive[0], tmp_path / "cache")
+    for cases in (real_cases, synthetic_cases):
+        with pytest.raises(RequestError, match="need a folder of studies"):
+            cases(store)
+
+
+def test_a_server_before_an_archive(
+    serve: Callable[..., Any], archive: tuple[Path, Any, str], trained_bundle: Any, tmp_path: Path
+) -> None:
+    folder, _, series = archive
+    classes = read_dataset(trained_bundle.phantoms).classes
+    label = as_nifti(find_case(dicom_folder(folder, tmp_path / "own"), series), tmp_path / "work", classes).label
+    server = serve(tmp_path / "cache", dicom_folder=folder)
+    answer = server.infer("ct_organ", image=series, params={"seed": 3, "similarity": 0.5})
+    assert answer.status_code == 200, answer.text + server.log.read_text()[-3000:]
+    answer = server.infer("ct_organ", image=series, params={"seed": 3})
+    sent = server.infer("ct_organ", files={"file": ("m.nii.gz", label.read_bytes())}, params={"seed": 3})
+    np.testing.assert_array_equal(pixels(answer.content), pixels(sent.content))
     assert server.infer("ct_organ", image="1.2.3").status_code == 404
-
-
-def test_pairs_are_not_written_to_a_dicom_server(
-    serve: Callable[..., Any], archive: tuple[Path, Any, str], tmp_path: Path
-) -> None:
-    import requests
-
-    server = serve(tmp_path / "cache", dicom_folder=archive[0])
-    answer = requests.post(f"{server.url}/batch/infer/ct_organ?run_sync=true", json={}, timeout=60)
-    assert answer.status_code == 400
-    assert "folder of studies" in answer.text
+    for path in ("/batch/infer/ct_organ", "/train/ct_organ", "/train/segmenter"):
+        refused = requests.post(f"{server.url}{path}?run_sync=true", json={}, timeout=60)
+        assert refused.status_code == 400, refused.text
+        assert "folder of studies" in refused.text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.headers import check_size
+from monai_segdiff.integrations.label.headers import check_file, check_size
 
 LABELS = np.zeros((6, 4), np.uint8)
 
@@ -79,3 +80,47 @@ def test_what_is_none_is_refused(content: bytes, ending: str, tmp_path: Path) ->
 def test_other_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="must be one of"):
         check_size(tmp_path / "a.pt", (6, 4))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".png"])
+def test_whole_files_pass(ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a{ending}"
+    if ending == ".png":
+        Image.fromarray(LABELS).save(file)
+    else:
+        nib.save(nib.Nifti1Image(LABELS, np.eye(4)), file)
+    check_file(file, "label map")
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".png"])
+def test_files_that_are_cut_short_are_refused(ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a{ending}"
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8)
+    if ending == ".png":
+        Image.fromarray(noise).save(file)
+    else:
+        nib.save(nib.Nifti1Image(noise, np.eye(4)), file)
+    file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(RequestError, match="image cannot be read"):
+        check_file(file, "image")
+
+
+def test_a_file_of_too_many_voxels_is_not_unpacked(tmp_path: Path) -> None:
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((2048, 2048, 2048))
+    with gzip.open(tmp_path / "bomb.nii.gz", "wb") as stream:
+        stream.write(header.binaryblock + bytes(2**20))
+    with pytest.raises(RequestError, match=r"2048x2048x2048.*1 GB"):
+        check_file(tmp_path / "bomb.nii.gz", "image")
+
+
+def test_a_picture_of_too_many_pixels_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(LABELS).save(tmp_path / "bomb.png")
+    content = bytearray((tmp_path / "bomb.png").read_bytes())
+    content[16:24] = (100_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    (tmp_path / "bomb.png").write_bytes(content)
+    for check in (lambda file: check_file(file, "label map"), lambda file: check_size(file, (6, 4))):
+        with pytest.raises(RequestError, match="cannot be read"):
+            check(tmp_path / "bomb.png")

@@ -1,35 +1,106 @@
-"""The session of docs/monai_label.md, command by command, against the real server."""
+"""The session of docs/monai_label.md, command by command, against the real servers."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import resource
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from packaging.requirements import Requirement
 
 from monai_segdiff.data import read_dataset
 
-PAGE = Path(__file__).parents[3] / "docs" / "monai_label.md"
-MINUTES = 5
+from ..page import check_install, page_commands
+from .server import pixels
+
+COMMANDS = page_commands("monai_label.md")
+MINUTES = 5  # for all of it, but for the installation
+PORT = "18743"
+INSTALL = 'PIP_CONSTRAINT="$PWD/torch.txt" SAM2_BUILD_CUDA=0 python -m pip install "monai-segdiff[label]"'
+#: Commands that are not run here, and why.
+NOT_RUN = {
+    "make test-label": "runs these tests",
+    INSTALL: "downloads, and builds for minutes; that it is what these tests run in is checked instead",
+}
 
 
-def _commands() -> list[str]:
-    text = "\n".join(re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
-    return [line for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+class Shell:
+    """The user's terminal, and another in which one server after the other runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "server.log"
+        self.server: subprocess.Popen[bytes] | None = None
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "MONAI_LABEL_SESSION_PATH": str(folder / "sessions"),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def enter(self, command: str) -> str:
+        """Run a command of the page; returns what it prints."""
+        if command.startswith("export "):  # for all that follow
+            name, _, value = command.removeprefix("export ").partition("=")
+            self.environment[name] = value
+            return ""
+        if command.startswith("monailabel start_server "):
+            self.start(command)
+            return ""
+        command = command.replace("127.0.0.1:8000", f"127.0.0.1:{PORT}")
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=self.folder, env=self.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}\n{self.said()}"
+        if "/train/my_ct" in command:
+            self.wait_for_training()
+        return done.stdout
+
+    def start(self, command: str) -> None:
+        self.stop()
+        with open(self.log, "ab") as log:
+            self.server = subprocess.Popen(
+                ["bash", "-c", f"exec {command} --port {PORT}"],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        while True:
+            try:
+                requests.get(f"http://127.0.0.1:{PORT}/info/", timeout=60).raise_for_status()
+                return
+            except requests.ConnectionError:
+                assert self.server.poll() is None, self.said()
+                time.sleep(0.2)
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.terminate()
+            self.server.wait(60)
+
+    def said(self) -> str:
+        return self.log.read_text()[-3000:] if self.log.is_file() else ""
+
+    def wait_for_training(self) -> None:
+        url = f"http://127.0.0.1:{PORT}/train/"
+        while (task := requests.get(url, timeout=30).json())["status"] in ("SUBMITTED", "RUNNING"):
+            time.sleep(0.2)
+        assert task["status"] == "DONE", "\n".join(task["details"])
 
 
 @pytest.fixture
-def session(trained_bundle: Any, tmp_path: Path) -> Path:
-    """What the page starts from: a trained bundle `my_ct`, and studies of ten patients called p001 and so on."""
+def shell(trained_bundle: Any, tmp_path: Path) -> Iterator[Shell]:
+    """In a folder with what the page starts from: a trained bundle `my_ct`, and studies of five patients."""
     shutil.copytree(trained_bundle.root, tmp_path / "my_ct", ignore=shutil.ignore_patterns("phantoms*", "eval"))
     final = tmp_path / "studies" / "labels" / "final"
     final.mkdir(parents=True)
@@ -37,78 +108,37 @@ def session(trained_bundle: Any, tmp_path: Path) -> Path:
     for number, case in enumerate(list(cases.values())[:5], start=1):
         shutil.copy(case.image, tmp_path / "studies" / f"p{number:03d}.nii.gz")
         shutil.copy(case.label, final / f"p{number:03d}.nii.gz")
-    return tmp_path
+    shell = Shell(tmp_path)
+    yield shell
+    shell.stop()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page uses curl: install it to run its commands")
-def test_the_session_of_the_page(session: Path) -> None:
-    commands = _commands()
-    port = "18743"
-    start = next(command for command in commands if command.startswith("monailabel start_server --app label_app"))
-    bin_folder = Path(sys.executable).parent
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-        "PATH": f"{bin_folder}:{os.environ['PATH']}",
-        "MONAI_LABEL_SESSION_PATH": str(session / "sessions"),
-        "OMP_NUM_THREADS": "1",
-    }
+def test_the_session_of_the_page(shell: Shell) -> None:
     began = time.monotonic()
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    before = used.ru_utime + used.ru_stime
+    answers = {command: shell.enter(command) for command in COMMANDS if command not in NOT_RUN}
+    took = time.monotonic() - began
+    print(f"the session took {took:.0f} s")
 
-    def shell(line: str) -> str:
-        done = subprocess.run(["bash", "-c", line], cwd=session, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+    def answer(part: str) -> Any:
+        (found,) = (json.loads(text) for command, text in answers.items() if part in f"{command} ")
+        return found
 
-    shell(next(command for command in commands if "label-app" in command))
-    assert next(command for command in commands if command.startswith("export")) == "export PYTHONPATH=label_app/compat"
-    environment["PYTHONPATH"] = str(session / "label_app" / "compat")
-    with open(session / "server.log", "wb") as log:
-        server = subprocess.Popen(
-            ["bash", "-c", f"exec {start} --port {port}"], cwd=session, env=environment, stdout=log, stderr=log
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _until_it_answers(url, server, session / "server.log")
-        answers = {}
-        for command in commands:
-            if command.startswith("curl"):
-                answers[command] = shell(command.replace(":8000", f":{port}"))
-                if "/train/my_ct" in command:
-                    _until_done(url)
-        took = time.monotonic() - began
-    finally:
-        server.terminate()
-        server.wait(60)
-    # One thread at a time does all of it, so this is what it takes on a machine without other work.
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    busy = used.ru_utime + used.ru_stime - before
-    assert (session / "image.nii.gz").stat().st_size > 300
-    assert (session / "sent.nii.gz").read_bytes() != (session / "image.nii.gz").read_bytes()
-    batch = json.loads(next(answer for command, answer in answers.items() if "/batch/infer" in command))
-    assert len(batch["made"]) == 10
-    listed = json.loads(next(answer for command, answer in answers.items() if "output=all" in command))["objects"]
-    assert len(listed) == 15
-    dice = json.loads(next(answer for command, answer in answers.items() if "/train/segmenter" in command))["dice"]
+    torch = Requirement((shell.folder / "torch.txt").read_text().strip())
+    assert torch.name == "torch"
+    assert torch.specifier.contains(metadata.version("torch"))
+    files = {name: (shell.folder / f"{name}.nii.gz").read_bytes() for name in ("image", "sent", "stock")}
+    assert {pixels(content).squeeze().shape for content in files.values()} == {(16, 16)}
+    assert files["sent"] != files["image"]
+    assert len(answer("/batch/infer")["made"]) == 10
+    assert len(answer("output=all")["objects"]) == 15
+    dice = answer("/train/segmenter")["dice"]
     assert 0 < dice["real"] <= 1
     assert 0 < dice["both"] <= 1
-    assert json.loads(list(answers.values())[-1])["status"] == "DONE"
-    print(f"the session took {took:.0f} s, {busy:.0f} s of a processor's time")
-    assert busy < 60 * MINUTES
+    assert answer("/train/ ")["status"] == "DONE"
+    assert took < 60 * MINUTES
 
 
-def _until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    while True:
-        try:
-            requests.get(f"{url}/info/", timeout=30)
-            return
-        except requests.ConnectionError:
-            assert server.poll() is None, log.read_text()[-3000:]
-            time.sleep(0.2)
-
-
-def _until_done(url: str) -> None:
-    while (task := requests.get(f"{url}/train/", timeout=30).json())["status"] in ("SUBMITTED", "RUNNING"):
-        time.sleep(0.2)
-    assert task["status"] == "DONE", "\n".join(task["details"])
+def test_every_command_of_the_page_is_run_or_accounted_for() -> None:
+    assert [command for command in COMMANDS if command in NOT_RUN] == list(NOT_RUN)
+    check_install(INSTALL, "label")

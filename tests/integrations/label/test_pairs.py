@@ -84,6 +84,26 @@ def test_a_slice_that_is_stored_as_a_volume_gives_such_an_image(
         np.testing.assert_array_equal(found.get_fdata()[..., 0], nib.load(plane).get_fdata())
 
 
+@pytest.mark.parametrize(
+    ("shape", "affine", "message"),
+    [
+        ((16, 16, 40), np.eye(4), "the image has size 16x16x40"),
+        ((16, 16), np.diag([-1.0, 1, 1, 1]), "lies on its image"),
+    ],
+    ids=["size", "axes"],
+)
+def test_similarity_needs_an_image_that_fits(
+    pairs: PairGenerator, cases: list[Case], tmp_path: Path, shape: tuple[int, ...], affine: np.ndarray, message: str
+) -> None:
+    import nibabel as nib
+
+    nib.save(nib.Nifti1Image(np.zeros(shape, np.float32), affine), tmp_path / "image.nii.gz")
+    case = Case(cases[0].id, tmp_path / "image.nii.gz", cases[0].label, "a")
+    with pytest.raises(RequestError, match=message):
+        pairs.make(case, ImageParameters(similarity=0.5), tmp_path / "pair")
+    pairs.make(case, ImageParameters(), tmp_path / "other")
+
+
 def test_messages_name_the_study_and_no_file(pairs: PairGenerator, cases: list[Case], tmp_path: Path) -> None:
     import nibabel as nib
 

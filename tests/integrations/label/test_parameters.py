@@ -24,6 +24,9 @@ def test_only_what_was_given_overrides_the_bundle() -> None:
         {"seed": -1},
         {"seed": 2**31},
         {"seed": "9" * 400},
+        {"seed": "--5"},
+        {"seed": "²"},
+        {"seed": "٣"},
         {"seed": True},
         {"seed": 1.5},
         {"num_steps": 0},
@@ -46,15 +49,19 @@ def test_names_that_reach_further_are_refused(name: str) -> None:
         known_keys("infer", {name: "x"})
 
 
-def test_what_viewers_send_along_is_let_through() -> None:
-    known_keys("infer", {"device": "cuda", "label_tag": "final", "save_label": True, "seed": 1})
-    known_keys("batch", {"multi_gpu": True, "gpus": "all", "max_workers": 1, "number": 2, "images": ["a", "b"]})
-    known_keys("train", {"images": 10, "held_out": 0.5})
+def test_what_viewers_send_along_is_dropped() -> None:
+    infer = {"device": "cuda", "label_tag": "final", "save_label": True, "result_extension": ".nrrd", "seed": 1}
+    assert known_keys("infer", infer) == {"seed": 1}
+    batch = {"multi_gpu": True, "gpus": "all", "max_workers": 1, "number": 2, "images": ["a", "b"]}
+    assert known_keys("batch", batch) == {"number": 2, "images": ["a", "b"]}
+    assert known_keys("train", {"images": 10, "held_out": 0.5}) == {"images": 10, "held_out": 0.5}
+    assert known_keys("sample", {"client_id": "slicer"}) == {"client_id": "slicer"}
+    assert known_keys("sample", None) == {}
 
 
 def test_studies_of_a_batch_are_plain_names() -> None:
     assert BatchParameters.read({"images": ["a", "b"]}).images == ("a", "b")
-    for images in (["../a"], "unlabeled", 3, [1]):
+    for images in (["../a"], "unlabeled", 3, [1], ["\ud800"]):
         with pytest.raises(RequestError):
             BatchParameters.read({"images": images})
 
@@ -65,7 +72,7 @@ def test_plain_names_stay(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", "a ", ".", "..", ".a", "a/b", "a\\b", "/a", "a\0", "a\n", "a" * 201, None, 3]
+    "name", ["", " ", "a ", ".", "..", ".a", "a/b", "a\\b", "/a", "a\0", "a\n", "a" * 201, "\ud800", None, 3]
 )
 def test_other_names_are_refused(name: object) -> None:
     with pytest.raises(RequestError, match="image"):

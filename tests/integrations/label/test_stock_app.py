@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from monai_segdiff import copy_bundle
 from monai_segdiff.data import load_image, read_dataset
 from monai_segdiff.generation import load_generator
 from monai_segdiff.integrations.label.stock import add_stock_bundle
@@ -71,6 +73,54 @@ def test_the_stock_application_serves_our_bundle(
     assert {file: file.read_bytes() for file in before} == before
 
 
-def test_a_bundle_that_was_not_trained_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="train the bundle first"):
-        add_stock_bundle("ct_organ", tmp_path)
+@pytest.fixture
+def empty_app(tmp_path: Path) -> Path:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "main.py").touch()
+    return tmp_path / "app"
+
+
+def test_a_bundle_that_was_not_trained_is_refused(empty_app: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no .*model\.pt: train the bundle first"):
+        add_stock_bundle(copy_bundle("ct_organ", empty_app.with_name("untrained")), empty_app)
+    assert not (empty_app / "model").exists()
+
+
+@pytest.mark.parametrize("missing", ["model.pt", "model.yaml"])
+def test_weights_and_card_belong_together(missing: str, empty_app: Path, trained_bundle: Any) -> None:
+    bundle = empty_app.with_name("my_ct")
+    shutil.copytree(trained_bundle.root, bundle, ignore=shutil.ignore_patterns("eval", "phantoms*"))
+    (bundle / "models" / missing).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"there is no .*{missing}: train the bundle first"):
+        add_stock_bundle(bundle, empty_app)
+    assert not (empty_app / "model").exists()
+
+
+def test_weights_that_do_not_fit_are_refused(empty_app: Path, trained_bundle: Any) -> None:
+    bundle = empty_app.with_name("my_ct")
+    shutil.copytree(trained_bundle.root, bundle, ignore=shutil.ignore_patterns("eval", "phantoms*"))
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    torch.save(dict(list(weights.items())[1:]), bundle / "models" / "model.pt")
+    with pytest.raises(ValueError, match=r"model\.pt holds the weights of another architecture"):
+        add_stock_bundle(bundle, empty_app)
+    assert not (empty_app / "model").exists()
+
+
+def test_a_bundle_is_added_whole_or_not_at_all(
+    empty_app: Path, trained_bundle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **kw: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("monai_segdiff.integrations.label.stock.json.dumps", full)
+        with pytest.raises(OSError, match="No space left"):
+            add_stock_bundle(trained_bundle.root, empty_app)
+    assert not list((empty_app / "model").iterdir())
+    added = add_stock_bundle(trained_bundle.root, empty_app)
+    assert (added / "models" / "model.pt").read_bytes() == (trained_bundle.root / "models" / "model.pt").read_bytes()
+    assert {one.name for one in added.iterdir()}.isdisjoint({"eval", "phantoms_16"})
+    with pytest.raises(FileExistsError, match=r"ct_organ exists: remove it to add the bundle anew"):
+        add_stock_bundle(trained_bundle.root, empty_app)
+    with pytest.raises(FileNotFoundError, match="is no application: make it by monailabel apps"):
+        add_stock_bundle(trained_bundle.root, empty_app / "model")

@@ -1,4 +1,4 @@
-"""Many clients at once, good and bad requests mixed."""
+"""Many clients at once, good and bad requests mixed, while batches run."""
 
 from __future__ import annotations
 
@@ -10,56 +10,126 @@ from typing import Any
 import numpy as np
 import requests
 
-from .server import nifti, pixels
+from .server import Server, nifti, pixels, resident
 
-REQUESTS, CLIENTS, SEEDS = 100, 4, 5
+REQUESTS, CLIENTS, SEEDS, PAIRS = 90, 4, 3, 4
 
 
-def test_a_hundred_requests_of_four_clients(serve: Callable[..., Any], make_studies: Callable[..., Path]) -> None:
-    server = serve(make_studies(3))
-    studies = sorted(server.get("/datastore/", output="all")["objects"])
-    expected = {
-        (study, seed): pixels(server.infer("ct_organ", image=study, params={"seed": seed}).content)
-        for study in studies
-        for seed in range(SEEDS)
-    }
-    rng = np.random.default_rng(0)
-    jobs = [
-        (int(rng.integers(8)), int(rng.integers(len(studies))), int(rng.integers(SEEDS)), i) for i in range(REQUESTS)
-    ]
+class Clients:
+    """What clients ask, and what is wrong with the answers."""
 
-    def one(job: tuple[int, int, int, int]) -> str | None:
-        """What is wrong with an answer, if anything."""
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.studies = sorted(server.get("/datastore/", output="all")["objects"])
+        self.labels = {
+            study: (server.studies / "labels" / "final" / f"{study}.nii.gz").read_bytes() for study in self.studies
+        }
+        self.expected = {
+            (study, seed): pixels(server.infer("ct_organ", image=study, params={"seed": seed}).content)
+            for study in self.studies
+            for seed in range(SEEDS)
+        }
+        self.peak = 0.0
+
+    def ask(self, jobs: list[tuple[int, int, int, int]]) -> list[str]:
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            return [wrong for wrong in clients.map(self._one, jobs) if wrong is not None]
+
+    def _one(self, job: tuple[int, int, int, int]) -> str | None:
         kind, which, seed, number = job
-        study = studies[which]
-        if kind < 4:  # good ones, half of them with a label map that is sent
-            files, query = None, {"image": study}
-            if kind >= 2:
-                files, query = (
-                    {"file": ("m.nii.gz", (server.studies / "labels" / "final" / f"{study}.nii.gz").read_bytes())},
-                    {},
-                )
-            answer = server.infer("ct_organ", files=files, params={"seed": seed}, **query)
-            if answer.status_code != 200:
-                return f"{job}: {answer.status_code} {answer.text}"
-            return None if np.array_equal(pixels(answer.content), expected[study, seed]) else f"{job}: another image"
+        self.peak = max([self.peak, *map(resident, self.server.tasks)])
+        study = self.studies[which]
+        kinds = [self._image, self._image_of_a_file, self._image_of_a_session, self._draw, self._look, self._add]
+        if kind < len(kinds):
+            wrong = kinds[kind](study, seed, number)
+        else:
+            answer = self._bad(study, number)
+            wrong = None if 400 <= answer.status_code < 500 and answer.json()["detail"] else f"{answer.status_code}"
+        return wrong and f"{job}: {wrong}"
+
+    def _same(self, answer: requests.Response, study: str, seed: int) -> str | None:
+        if answer.status_code != 200:
+            return f"{answer.status_code} {answer.text}"
+        return None if np.array_equal(pixels(answer.content), self.expected[study, seed]) else "another image"
+
+    def _image(self, study: str, seed: int, number: int) -> str | None:
+        return self._same(self.server.infer("ct_organ", image=study, params={"seed": seed}), study, seed)
+
+    def _image_of_a_file(self, study: str, seed: int, number: int) -> str | None:
+        files = {"file": ("m.nii.gz", self.labels[study])}
+        return self._same(self.server.infer("ct_organ", files=files, params={"seed": seed}), study, seed)
+
+    def _image_of_a_session(self, study: str, seed: int, number: int) -> str | None:
+        url, files = f"{self.server.url}/session/", {"files": ("m.nii.gz", self.labels[study])}
+        name = requests.put(url, files=files, timeout=300).json()["session_id"]
+        answer = self.server.infer("ct_organ", session_id=name, params={"seed": seed})
+        assert requests.delete(url + name, timeout=300).ok
+        return self._same(answer, study, seed)
+
+    def _draw(self, study: str, seed: int, number: int) -> str | None:
+        files = {"label": ("m.nii.gz", self.labels[study])}
+        query = {"image": study, "tag": "final"}
+        answer = requests.put(f"{self.server.url}/datastore/label", params=query, files=files, timeout=300)
+        if not answer.ok:
+            return answer.text
+        query = {"label": study, "tag": "final"}
+        found = requests.get(f"{self.server.url}/datastore/label", params=query, timeout=300)
+        return None if found.content == self.labels[study] else "another label map"
+
+    def _look(self, study: str, seed: int, number: int) -> str | None:
+        objects = self.server.get("/datastore/", output="all")["objects"]
+        info = self.server.get("/datastore/image/info", image=study)
+        self.server.post("/activelearning/random", {"client_id": f"client-{number}"})
+        return None if set(self.studies) <= set(objects) and info["name"] and self.server.get("/info/") else "no study"
+
+    def _add(self, study: str, seed: int, number: int) -> str | None:
+        url, query = f"{self.server.url}/datastore/image", {"image": f"added_{number}"}
+        added = requests.put(url, params=query, files={"file": ("a.nii.gz", self.labels[study])}, timeout=300)
+        if not added.ok:
+            return added.text
+        found = requests.get(url, params=query, timeout=300)
+        removed = requests.delete(url, params={"id": f"added_{number}"}, timeout=300)
+        return None if found.ok and removed.ok else f"{found.status_code} {removed.status_code} {removed.text}"
+
+    def _bad(self, study: str, number: int) -> requests.Response:
         noise = np.random.default_rng(number).integers(0, 255, 2000, np.uint8).tobytes()
+        server, url = self.server, self.server.url
         bad: list[Callable[[], requests.Response]] = [
             lambda: server.infer("ct_organ", files={"file": ("m.nii.gz", noise)}),
             lambda: server.infer("ct_organ", image=study, params=noise[:20].hex()),
             lambda: server.infer("ct_organ", files={"file": ("m.nii.gz", nifti(np.zeros((16, 17), np.uint8)))}),
-            lambda: server.infer("ct_organ", image=f"../{study}", params={"seed": seed}),
+            lambda: server.infer("ct_organ", image=f"../{study}"),
+            lambda: requests.post(f"{url}/train/segmenter", data=noise, timeout=300),
+            lambda: requests.put(f"{url}/datastore/image?image=bad", files={"file": ("a.py", noise)}, timeout=300),
+            lambda: requests.put(f"{url}/datastore/label?image=no", files={"label": ("a.nii", noise)}, timeout=300),
+            lambda: requests.delete(f"{url}/datastore/image?id=nobody", timeout=300),
+            lambda: requests.post(f"{url}/reload", timeout=300),
         ]
-        answer = bad[kind - 4]()
-        return None if 400 <= answer.status_code < 500 and answer.json()["detail"] else f"{job}: {answer.status_code}"
+        return bad[number % len(bad)]()
 
-    def all_at_once() -> list[str]:
-        with ThreadPoolExecutor(CLIENTS) as clients:
-            return [wrong for wrong in clients.map(one, jobs) if wrong is not None]
 
-    assert all_at_once() == []
-    first = server.megabytes
-    assert all_at_once() == []
-    assert server.megabytes < first + 20, "memory grows"
-    assert server.get("/info/")["datastore"]["total"] == len(studies)
+def test_clients_get_what_is_theirs_while_batches_run(
+    serve: Callable[..., Any], make_studies: Callable[..., Path]
+) -> None:
+    server = serve(make_studies(3))
+    clients = Clients(server)
+    before = set(server.temporary.rglob("*"))
+    rng = np.random.default_rng(0)
+    jobs = [
+        (int(rng.integers(9)), int(rng.integers(len(clients.studies))), int(rng.integers(SEEDS)), number)
+        for number in range(REQUESTS)
+    ]
+    at_rest, peaks = [], []
+    for seed in (100, 200):  # two rounds: what the first one keeps, the second one must not double
+        clients.peak = 0.0
+        server.post("/batch/infer/ct_organ", {"number": PAIRS, "seed": seed, "gpus": 1, "images": clients.studies})
+        assert clients.ask(jobs) == []
+        assert server.finished("/batch/infer")["status"] == "DONE"
+        assert server.tasks == []
+        at_rest.append(server.megabytes)
+        peaks.append(clients.peak)
+    assert at_rest[1] < at_rest[0] + 20, "the server's memory grows"
+    assert 0 < peaks[1] < peaks[0] + 100, "the batches' memory grows"
+    assert server.get("/info/")["datastore"]["total"] == len(clients.studies) * (1 + 2 * PAIRS)
+    assert server.leaves(before) == set()
     assert server.process.poll() is None

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
+import pytest
 import requests
 
-from .server import pixels
+from monai_segdiff.integrations.label.datastore import StudyDatastore
+from monai_segdiff.integrations.label.errors import RequestError
+from monai_segdiff.integrations.label.pairs import PairGenerator
+from monai_segdiff.integrations.label.seen import note_seen, seen_by, warn_of_seen
+from monai_segdiff.integrations.label.segmenter import TrainSegmenter
+from monai_segdiff.integrations.label.tuning import TuneGenerator
+
+from .server import PATIENCE, pixels
+
+TUNE = """
+import sys
+from pathlib import Path
+from monai_segdiff.integrations.label.datastore import StudyDatastore
+from monai_segdiff.integrations.label.pairs import PairGenerator
+from monai_segdiff.integrations.label.tuning import TuneGenerator
+bundle, work, studies = sys.argv[1:]
+TuneGenerator(PairGenerator(bundle, Path(work)))({"images": 1000}, StudyDatastore(studies))
+"""
 
 
 def test_a_segmenter_learns_with_and_without_pairs(
@@ -64,3 +89,69 @@ def test_too_few_studies_are_refused(serve: Callable[..., Any], make_studies: Ca
     answer = requests.post(f"{server.url}/train/ct_organ?run_sync=true", json={}, timeout=120)
     assert answer.status_code == 400
     assert "patient" in answer.text
+
+
+def test_a_training_that_was_killed_leaves_no_other_and_goes_on(
+    make_studies: Callable[..., Path], trained_bundle: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studies, work = make_studies(6), tmp_path / "work"
+    command = [sys.executable, "-c", TUNE, str(trained_bundle.root), str(work), str(studies)]
+    task = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + PATIENCE
+    while not list(work.rglob("checkpoint_epoch=*.pt")):
+        assert task.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    trainings = [int(child) for child in Path(f"/proc/{task.pid}/task/{task.pid}/children").read_text().split()]
+    assert len(trainings) == 1
+    task.send_signal(signal.SIGKILL)
+    task.wait()
+    began = time.monotonic()
+    while _runs(trainings[0]):
+        assert time.monotonic() < began + 60
+        time.sleep(0.1)
+    assert not list(work.rglob("checkpoint_epoch=10.pt"))  # it was ended, and did not end by itself
+    store = StudyDatastore(str(studies))
+    found = TuneGenerator(PairGenerator(trained_bundle.root, work))({"images": 1000}, store)
+    assert "continuing after epoch" in capsys.readouterr().out
+    assert found["weights_sha256"] == PairGenerator(trained_bundle.root, work).weights_hash()
+    noted = json.loads((work / trained_bundle.root.name / "seen.json").read_text())
+    assert list(noted) == [found["weights_sha256"]]
+    assert len(noted[found["weights_sha256"]]) == found["studies"]["training"] < len(store.list_images())
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def test_studies_of_another_size_are_named_and_not_unpacked(
+    make_studies: Callable[..., Path], trained_bundle: Any, tmp_path: Path
+) -> None:
+    studies = make_studies(4)
+    pairs = PairGenerator(trained_bundle.root, tmp_path / "work")
+    store = StudyDatastore(str(studies))
+    source = store.list_images()[0]
+    files = studies / f"{source}.nii.gz", studies / "labels" / "final" / f"{source}.nii.gz"
+    record = {"synthetic": True, "source": source, "patient": source, "parameters": {}}
+    store.add_pair("made", *files, record)
+    nib.save(nib.Nifti1Image(np.zeros((16, 16, 40), np.uint8), np.eye(4)), files[0])
+    for task in (TuneGenerator(pairs), TrainSegmenter(pairs, tmp_path / "segmenter")):
+        with pytest.raises(RequestError, match=rf"study '{source}': the image has size 16x16x40"):
+            task({"images": 4}, store)
+
+
+def test_a_generator_that_has_seen_test_patients_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "seen.json"
+    note_seen(file, "first", ["a", "b"], "bundle")
+    note_seen(file, "second", ["c"], "first")
+    assert [seen_by(file, weights) for weights in ("bundle", "first", "second")] == [set(), {"a", "b"}, {"a", "b", "c"}]
+    records = [{"generator": {"weights_sha256": weights}} for weights in ("bundle", "first", "second", "second")]
+    assert warn_of_seen(file, records, ["d"]) == []
+    assert warn_of_seen(file, records[:1], ["a", "c"]) == []
+    (warning,) = warn_of_seen(file, records, ["c", "d"])
+    assert warning.startswith("2 synthetic images are of a generator that was fine-tuned on patients")
+    assert "(c)" in warning

@@ -1,0 +1,83 @@
+"""A folder of studies that threads and processes read and write at once."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from monailabel.datastore.local import LocalDatastore
+
+from monai_segdiff.data.atomic import atomic_file, remove_leftovers
+
+__all__ = ["LockedDatastore"]
+
+_READERS = (
+    *("datalist", "get_dataset_archive", "get_image_info", "get_image_uri", "get_label_info", "get_label_uri"),
+    *("get_labeled_images", "get_labels_by_image_id", "get_unlabeled_images", "json", "list_images", "status"),
+)
+
+
+class LockedDatastore(LocalDatastore):
+    """MONAI Label's folder of studies, whose list is read and written by one at a time.
+
+    MONAI Label watches the folder from a thread of its own and builds its list anew when something changes; without
+    the lock a reader meets an empty list.
+
+    Args:
+        datastore_path: the folder.
+        **options: as for MONAI Label's own.
+    """
+
+    def __init__(self, datastore_path: str, **options: Any) -> None:
+        self.root = Path(datastore_path)
+        self._own_lock = threading.RLock()
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._file_lock = FileLock(str(self.root / ".pairs.lock"))
+        with self._exclusive():  # nobody is writing now
+            remove_leftovers(self.root)
+            super().__init__(datastore_path, **options)
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """One thread of one process."""
+        with self._own_lock, self._file_lock:
+            yield
+
+    def _reconcile_datastore(self) -> None:
+        with self._exclusive():
+            super()._reconcile_datastore()
+
+    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
+        with self._own_lock:
+            super()._init_from_datastore_file(throw_exception)
+
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        """As MONAI Label's, which writes in place; a kill would leave half a list, with which no server starts."""
+        content = json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str)
+        with self._exclusive(), atomic_file(self._datastore_config_path) as temporary:
+            temporary.write_text(content)
+        self._config_ts = os.stat(self._datastore_config_path).st_mtime
+
+
+def _locked(name: str) -> Callable[..., Any]:
+    """MONAI Label's method, whose answer later changes do not reach."""
+    inherited = getattr(LocalDatastore, name)
+
+    @functools.wraps(inherited)
+    def method(self: LockedDatastore, *args: Any, **options: Any) -> Any:
+        with self._own_lock:
+            return copy.deepcopy(inherited(self, *args, **options))
+
+    return method
+
+
+for _name in _READERS:
+    setattr(LockedDatastore, _name, _locked(_name))

@@ -41,11 +41,11 @@ TRAININGS = {
     "per_batch": _concatenated("a draw for each batch, filled from around, known flags", "ablation_per_batch.yaml"),
     "background": _concatenated("a draw for each mask, filled with background, no flags", "ablation_background.yaml"),
 }
-_GUIDANCE = 2.0
 _LABELS = {name: variant.label for name, variant in TRAININGS.items()}
 _LABELS["longer"] = "the default, trained for longer until its learning rate is zero"
-_FIRST = {"guided": "default", "longer_guided": "longer"}  # whose network it is
-_LABELS |= {name: f"{_LABELS[own]}, sampled with guidance {_GUIDANCE:g}" for name, own in _FIRST.items()}
+_FIRST = {"guided": "default", "longer_guided": "longer", "longer_guided_3": "longer"}  # whose network it is
+_GUIDANCE = {"guided": 2.0, "longer_guided": 2.0, "longer_guided_3": 3.0}
+_LABELS |= {name: f"{_LABELS[own]}, sampled with guidance {_GUIDANCE[name]:g}" for name, own in _FIRST.items()}
 _FILL = {"background": "background"}  # what a dropped class becomes, where it is not the class around it
 
 _COLUMNS = {
@@ -193,9 +193,8 @@ def _with_guidance(finished: Sequence[Trained], args: argparse.Namespace) -> Ite
     for trained in finished:
         yield trained
         for name in [guided for guided, own in _FIRST.items() if own == trained.name]:
-            yield replace(
-                trained, name=name, generator=_default_generator(trained.folder, trained.seed, args, _GUIDANCE)
-            )
+            generator = _default_generator(trained.folder, trained.seed, args, _GUIDANCE[name])
+            yield replace(trained, name=name, generator=generator)
 
 
 def _default_generator(

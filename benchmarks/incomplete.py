@@ -189,7 +189,7 @@ def _tables(names: Sequence[str], keys: Sequence[str], judge: Judge) -> list[Tab
 
 
 def _with_guidance(finished: Sequence[Trained], args: argparse.Namespace) -> Iterator[Trained]:
-    """The trainings, and after the first the same network under guidance."""
+    """The trainings, each followed by the same network under guidance where `_FIRST` says so."""
     for trained in finished:
         yield trained
         for name in [guided for guided, own in _FIRST.items() if own == trained.name]:

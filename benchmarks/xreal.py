@@ -238,7 +238,7 @@ def _results(
     }
     return Results(
         args.output.with_name(f"{args.output.name}_{stage}"),
-        f"Chest X-rays by latent diffusion: {stage}",
+        f"Chest X-rays by latent diffusion: {stage}" + (f" at guidance {args.guidance:g}" if args.guidance else ""),
         "Chest phantoms, split by patient, one image each. XReal's networks are trained with `cpu_demo.yaml`; "
         + (
             "the training of the diffusion model went on after that."

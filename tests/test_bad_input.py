@@ -228,7 +228,7 @@ def test_a_checkpoint_of_another_architecture_stops_a_training(trained_bundle, m
     with pytest.raises(RuntimeError) as wrapped:
         bundle.run()
     message = str(root_cause(wrapped.value))
-    assert "checkpoint_epoch=1.pt' was made with another model than this training has" in message
+    assert "checkpoint_epoch=1.pt' was made with another model.channels than this training has" in message
     assert "give another folder to start anew" in message
     assert (bundle.root / "models" / checkpoint.name).read_bytes() == checkpoint.read_bytes()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,6 +18,10 @@ from monai_segdiff.data.load import is_raster
 from monai_segdiff.transforms import ablate_classes
 
 __all__ = ["Ablation", "Pair", "PairReader", "batches"]
+
+_Content = tuple[np.ndarray, torch.Tensor | None]  # of a file: pixels, affine
+
+_KEPT_BYTES = 64 * 2**20  # 4096 images of 64x64 float32; the sections of a report each read the images they need
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class Ablation:
 class PairReader:
     """Reads cases of one data set and checks what it reads.
 
+    What was read last stays in memory, up to 64 MiB, for as long as its file does not change.
+
     Args:
         classes: class name to label id or ids; the order gives the class indices 1, 2, ...
         intensity_range: intensities that become -1 and 1; what lies outside is clipped.
@@ -78,6 +85,8 @@ class PairReader:
         self.intensity_range = intensity_range
         self.spatial_dims = spatial_dims
         self._shape: tuple[int, ...] | None = None
+        self._kept: OrderedDict[tuple[Path, int, int], _Content] = OrderedDict()
+        self._kept_bytes = 0
 
     @property
     def key(self) -> list[Any]:
@@ -138,7 +147,23 @@ class PairReader:
         # Clipping would make an infinite pixel look sound.
         return torch.from_numpy(np.where(np.isfinite(scaled), scaled.clip(-1.0, 1.0), np.nan).astype(np.float32))
 
-    def _array(self, file: Path) -> tuple[np.ndarray, torch.Tensor | None]:
+    def _array(self, file: Path) -> _Content:
+        """Not to be changed in place."""
+        if not file.is_file():
+            return self._read(file)  # which says so
+        stat = file.stat()
+        key = (file, stat.st_mtime_ns, stat.st_size)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        content = self._kept[key] = self._read(file)
+        self._kept_bytes += content[0].nbytes
+        while self._kept_bytes > _KEPT_BYTES:
+            _, (array, _) = self._kept.popitem(last=False)
+            self._kept_bytes -= array.nbytes
+        return content
+
+    def _read(self, file: Path) -> _Content:
         loaded = load_image(file)
         array = loaded.as_tensor().numpy()
         if self.spatial_dims == 2 and array.ndim == 4 and array.shape[-1] == 1:

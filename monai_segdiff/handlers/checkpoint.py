@@ -44,7 +44,7 @@ class ResumeCheckpoint:
         objects: what to save besides the trainer's counters (and the scaler of mixed precision), by name: objects with
             ``state_dict`` and ``load_state_dict``, such as network, moving average, optimizer and schedule.
         settings: plain values that must not change from run to run, such as the seed and what the network is; kept in
-            the checkpoint and compared.
+            the checkpoint and compared, a mapping by its entries.
         interval: epochs between checkpoints, at least 1; the last epoch is saved in any case.
         keep: how many of the newest checkpoints stay, at least 1.
 
@@ -159,8 +159,7 @@ class ResumeCheckpoint:
                 f"'{path}' counts {counters['epoch_length']} iterations an epoch, this training "
                 f"{engine.state.epoch_length}; data, batch size or number of processes differ: {remedy}"
             )
-        changed = [name for name, value in self.settings.items() if checkpoint[_SETTINGS].get(name) != value]
-        if changed:
+        if changed := _changed(checkpoint[_SETTINGS], self.settings):
             raise ValueError(f"'{path}' was made with another {' and '.join(changed)} than this training has: {remedy}")
         for name, value in objects.items():
             try:
@@ -237,6 +236,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What a training says otherwise than a checkpoint; ``model.channels`` is an entry of a mapping."""
+    changed = []
+    for name, value in now.items():
+        old = before.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            changed += [f"{name}.{entry}" for entry, new in value.items() if entry not in old or old[entry] != new]
+        elif old != value:
+            changed.append(name)
+    return changed
 
 
 def _check_writable(directory: Path) -> None:

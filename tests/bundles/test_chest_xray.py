@@ -175,9 +175,10 @@ def test_training_and_inference_agree_on_the_model():
     train, inference = read("train_diffusion"), read("inference")
     from_the_data = {"classes", "parents", "findings", "anatomy_prompt", "null_prob", "intensity_range"}
     from_the_autoencoder = {"autoencoder_options", "autoencoder_sha256", "scale_factor", "parameterization"}
-    for name in train["model_card"]:
+    card = train["model_card"].keys() | train["sampling_card"]
+    for name in card:
         assert name in inference, f"inference.yaml does not use {name} of the card"
-    shared = set(train["model_card"]) - from_the_data - from_the_autoencoder
+    shared = card - from_the_data - from_the_autoencoder
     for name in sorted(shared | {"latent_options", "network_def", "network"}):
         assert agree(train[name], inference[name]), name
     assert agree(train["networks"]["findings"], inference["networks"]["findings"])

@@ -39,10 +39,11 @@ def test_every_id_of_an_overlay_exists_in_the_training(bundle, overlay, parser_o
 
 def test_training_and_inference_agree_on_the_model(bundle_name, read):
     train, inference = read("train"), read("inference")
-    for name in train["model_card"]:
+    card = train["model_card"].keys() | train["sampling_card"]
+    for name in card:
         assert name in inference, f"inference.yaml does not use {name} of the card"
     measured = {"parameterization"} if "sigma_data" in train else set()
-    for name in sorted(set(train["model_card"]) - FROM_THE_DATA - measured | set(SHARED[bundle_name].split())):
+    for name in sorted(card - FROM_THE_DATA - measured | set(SHARED[bundle_name].split())):
         assert agree(train.get(name), inference.get(name)), name
 
 

@@ -15,8 +15,11 @@ import yaml
 from monai.bundle import run
 from PIL import Image
 
+from monai_segdiff import bundle_path
 from monai_segdiff.data import read_dataset
 from monai_segdiff.generation import collect_masks, load_generator
+
+from .conftest import BUNDLES
 
 
 def weights_of(bundle):
@@ -81,7 +84,7 @@ def test_run_and_run_training_from_elsewhere_end_equal_and_resume(
     bundle = make_bundle(tmp_path / "a", bundle_name, dataset_dir=str(trained.phantoms))
     bundle.run(None, max_images=8)
     assert torch.load(bundle.root / "models" / "checkpoint_epoch=1.pt", weights_only=True)["trainer"]["epoch"] == 1
-    bundle.run(None)
+    bundle.run(None, num_steps=3)  # which is for pictures on the way, and of no concern to the weights
     assert same(weights_of(bundle), weights_of(trained))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"], "a run leaves nothing where it is started"
 
@@ -118,7 +121,13 @@ def test_inference_by_the_bundle_writes_one_image_for_each_mask(trained, tmp_pat
         np.testing.assert_allclose(image.get_fdata(), expected, atol=1e-4 * (high - low))
 
 
+def test_the_bundles_share_the_overlay_for_several_processes():
+    overlays = {(bundle_path(name) / "configs" / "multi_gpu_train.yaml").read_text() for name in BUNDLES}
+    assert len(overlays) == 1
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("bundle_name", ["breast_mri", "knee_drr"], indirect=True)
 def test_two_processes_train_one_network(trained, bundle_name, make_bundle, tmp_path):
     bundle = make_bundle(tmp_path, bundle_name)
     shutil.copytree(trained.phantoms, bundle.phantoms)

@@ -272,7 +272,8 @@ def test_commands_of_the_page_on_dicom_run(
     assert read_dataset("prepared").classes == {"liver": 1, "kidneys": 2}
     bundle = make_bundle(tmp_path)
     bundle.root = bundle.root.rename(tmp_path / "my_ct")
-    bundle.run(dataset_dir=str(tmp_path / "prepared"), image_size=[128, 128])
+    small = {"channels": [8] * 4, "attention_levels": [False] * 4}  # attention in the middle sees 16x16 places
+    bundle.run(dataset_dir=str(tmp_path / "prepared"), image_size=[128, 128], **small)
     for words in lines[1:]:
         assert main(words[3:]) == 0
         output = Path(words[words.index("--output") + 1])

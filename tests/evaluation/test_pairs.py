@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_segdiff.data import Case
+from monai_segdiff.data import Case, load_image
 from monai_segdiff.data.nifti import save_nifti
-from monai_segdiff.evaluation import PairReader
+from monai_segdiff.evaluation import PairReader, pairs
 
 
 @pytest.fixture
@@ -39,6 +39,23 @@ def test_pixels_that_are_not_finite_stay_visible(write):
     image = np.array([[np.nan, np.inf], [-np.inf, 50]], dtype=np.float32)
     pair = reader()(write(image, np.zeros((2, 2), np.uint8)))
     assert pair.image.isnan().tolist() == [[[True, True], [True, False]]]
+
+
+def test_a_file_is_read_once_unless_it_changes_and_only_the_newest_stay(write, monkeypatch):
+    cases = [write(np.full((2, 2), value, np.float32), np.zeros((2, 2), np.uint8), f"c{value}") for value in range(4)]
+    read = []
+    monkeypatch.setattr(pairs, "load_image", lambda file: read.append(file.name[:2]) or load_image(file))
+    monkeypatch.setattr(pairs, "_KEPT_BYTES", 2 * 16)  # two images
+    mine = reader()
+    values = [mine.image(cases[i]).mean().item() for i in (0, 1, 0, 2, 0, 1)]
+    assert values == pytest.approx([-1, -0.98, -1, -0.96, -1, -0.98])
+    assert read == ["c0", "c1", "c2", "c1"]
+    write(np.full((2, 2), 100, np.float32), np.zeros((2, 2), np.uint8), "c1")
+    assert mine.image(cases[1]).mean() == 1
+    assert read == ["c0", "c1", "c2", "c1", "c1"]
+    cases[0].image.unlink()
+    with pytest.raises(FileNotFoundError, match="c0_image"):
+        mine.image(cases[0])
 
 
 def test_same_label_map_has_the_same_id(write):

@@ -229,13 +229,17 @@ def test_killed_training_run_again_ends_with_the_same_weights(tmp_path: Path, nu
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     training = build_training(tmp_path, 1)
-    resume = ResumeCheckpoint(tmp_path, {}, settings={"seed": 0, "size": (8, 8)})
+    model = {"size": (8, 8), "channels": 4, "sampler": "ddim"}
+    resume = ResumeCheckpoint(tmp_path, {}, settings={"seed": 0, "model": model})
     resume.attach(training.trainer)
     training.trainer.run()
-    for settings, fits in (({"seed": 0, "size": [8, 8]}, True), ({"seed": 1, "size": [8, 8]}, False)):
-        again = ResumeCheckpoint(tmp_path, {}, settings=settings)
-        if fits:
-            again.resume(training.trainer)
-        else:
-            with pytest.raises(ValueError, match="made with another seed than this training has"):
-                again.resume(training.trainer)
+    fewer = {"size": [8, 8], "channels": 4}
+    ResumeCheckpoint(tmp_path, {}, settings={"seed": 0, "model": fewer}).resume(training.trainer)
+    for settings, named in (
+        ({"seed": 1, "model": model}, "another seed"),
+        ({"seed": 1, "model": {**model, "channels": 8}}, r"another seed and model\.channels"),
+        ({"model": {**model, "heads": None}}, r"another model\.heads"),
+        ({"model": "other"}, "another model"),
+    ):
+        with pytest.raises(ValueError, match=f"made with {named} than this training has"):
+            ResumeCheckpoint(tmp_path, {}, settings=settings).resume(training.trainer)

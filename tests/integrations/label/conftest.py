@@ -54,6 +54,20 @@ def fill_studies(root: Path, bundle: Any, number: int) -> Path:
 
 
 @pytest.fixture
+def archive(trained_bundle: Any, tmp_path: Path) -> tuple[Path, Any, str]:
+    """A folder of DICOM with the case that it was made of and the UID of its series.
+
+    The segments are in another order than the label ids, as they are numbered as readers draw them.
+    """
+    from .dicom_archive import write_archive
+
+    dataset = read_dataset(trained_bundle.phantoms)
+    case = dataset.splits["test"][0]
+    classes = dict(reversed(dataset.classes.items()))
+    return tmp_path / "archive", case, write_archive(case, classes, tmp_path / "archive")
+
+
+@pytest.fixture
 def serve(trained_bundle: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Start the real server; it is stopped in the end."""
     from .server import Server

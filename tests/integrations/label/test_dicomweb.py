@@ -13,42 +13,12 @@ import pytest
 import requests
 
 from monai_segdiff.data import load_image, read_dataset
-from monai_segdiff.data.dicom_write_seg import write_dicom_pair
 from monai_segdiff.integrations.label.dicom import as_nifti, dicom_folder
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.studies import find_case, real_cases, synthetic_cases
 
+from .dicom_archive import AFFINE, change
 from .server import pixels
-
-AFFINE = np.diag([4.0, 4.0, 5.0, 1.0])
-
-
-@pytest.fixture
-def archive(trained_bundle: Any, tmp_path: Path) -> tuple[Path, Any, str]:
-    """One patient's slice as CT and SEG, as a scanner would have written them; the case and its series' UID.
-
-    The segments are in another order than the label ids, as they are numbered as readers draw them.
-    """
-    dataset = read_dataset(trained_bundle.phantoms)
-    case = dataset.splits["test"][0]
-    image, label = load_image(case.image).numpy()[0], load_image(case.label).numpy()[0]
-    classes = dict(reversed(dataset.classes.items()))
-    files, seg = write_dicom_pair(image[..., None], label[..., None], AFFINE, classes, tmp_path / "archive", "CT")
-    for file in (*files, seg):
-        _change(file, SyntheticData=None)
-    return tmp_path / "archive", case, str(pydicom.dcmread(files[0]).SeriesInstanceUID)
-
-
-def _change(file: Path, **attributes: str | None) -> None:
-    content = pydicom.dcmread(file)
-    for name, value in attributes.items():
-        if value is None:
-            delattr(content, name)
-        else:
-            setattr(content, name, value)
-    if "SOPInstanceUID" in attributes:
-        content.file_meta.MediaStorageSOPInstanceUID = attributes["SOPInstanceUID"]
-    content.save_as(file)
 
 
 def test_series_and_segmentation_are_read_as_they_were_drawn(
@@ -78,7 +48,7 @@ def test_of_several_segmentations_none_is_chosen(archive: tuple[Path, Any, str],
     seg = next((folder / "seg").iterdir())
     first = str(pydicom.dcmread(seg).SOPInstanceUID)
     shutil.copy(seg, folder / "seg" / "second.dcm")
-    _change(folder / "seg" / "second.dcm", SOPInstanceUID=f"{first}.2", SeriesInstanceUID="1.2.3.4")
+    change(folder / "seg" / "second.dcm", SOPInstanceUID=f"{first}.2", SeriesInstanceUID="1.2.3.4")
     store = dicom_folder(folder, tmp_path / "cache")
     with pytest.raises(RequestError, match="2 segmentations") as refused:
         find_case(store, series)
@@ -90,7 +60,7 @@ def test_of_several_segmentations_none_is_chosen(archive: tuple[Path, Any, str],
 def test_a_series_that_says_it_is_synthetic_is_no_source(archive: tuple[Path, Any, str], tmp_path: Path) -> None:
     folder, _, series = archive
     for file in (folder / "image").iterdir():
-        _change(file, SyntheticData="YES")
+        change(file, SyntheticData="YES")
     with pytest.raises(RequestError, match="synthetic"):
         find_case(dicom_folder(folder, tmp_path / "cache"), series, needs_label=False)
 

@@ -16,7 +16,6 @@ import pytest
 
 from .orthanc_session import PLUGIN
 from .server import pixels
-from .test_dicomweb import archive  # noqa: F401
 
 ALONE = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 
@@ -31,7 +30,7 @@ def _missing() -> str | None:
 
 @pytest.mark.skipif(_missing() is not None, reason=str(_missing()))
 def test_a_series_of_an_archive_gives_an_image_and_a_browser_shows_its_study(
-    archive: tuple[Path, Any, str],  # noqa: F811
+    archive: tuple[Path, Any, str],
     serve: Callable[..., Any],
     trained_bundle: Any,
     tmp_path: Path,

@@ -141,7 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", choices=tuple(_SOURCES), required=True, help="what to train on")
     parser.add_argument("--size", type=int, default=64, help="pixels per axis")
-    parser.add_argument("--images", type=int, help="length of each training in images seen (default: cpu_demo.yaml's)")
+    parser.add_argument(
+        "--images",
+        type=int,
+        nargs="+",
+        help="length of the trainings, or of each, in images seen (default: cpu_demo.yaml's)",
+    )
     parser.add_argument("--number", type=int, default=128, help="images to generate, at least")
     parser.add_argument("--work", type=Path, default=Path("runs/real_data"), help="where data and bundle go")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the page and the report")
@@ -160,11 +165,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset = source.prepare(Path(samples) / source.folder, work / "data", args.size, args.seed)
     bundle = copy_bundle(source.bundle, work / source.bundle)
     values = {"dataset_dir": str(dataset.root), "image_size": [args.size, args.size], "seed": args.seed}
-    values |= {} if args.images is None else {"max_images": args.images}
+    lengths = [{"max_images": images} for images in args.images or ()] or [{}]
+    if len(lengths) not in (1, len(source.trainings)):
+        raise SystemExit(f"--images: one number, or one for each of {', '.join(source.trainings)}")
+    lengths *= len(source.trainings) if len(lengths) == 1 else 1
     facts: dict[str, TrainingFacts] = {}
-    for name in source.trainings:
+    for name, length in zip(source.trainings, lengths, strict=True):
         say(f"training: {name}")
-        facts[name] = train_bundle(bundle, ["cpu_demo.yaml"], {**values, **source.overrides}, f"{name}.yaml")
+        facts[name] = train_bundle(bundle, ["cpu_demo.yaml"], {**values, **length, **source.overrides}, f"{name}.yaml")
     masks = collect_masks(dataset.root, "test")
     generator = load_generator(bundle, overrides={"seed": args.seed})
     generate_dataset(generator, masks, work / "synthetic", per_mask=-(-args.number // len(masks)), overwrite=True)

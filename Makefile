@@ -6,7 +6,9 @@ CONVERT_VENV ?= .venv-convert
 DEPLOY_VENV ?= .venv-deploy
 # A CUDA machine installs its own torch: `make demo CONSTRAINTS=/dev/null`.
 CONSTRAINTS ?= constraints-cpu.txt
-PIP          = $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS)
+# Most of what is installed is never imported, so Python compiles a module when it first is.
+INSTALL      = -m pip install -q --no-compile --disable-pip-version-check
+PIP          = $(VENV)/bin/python $(INSTALL) -c $(CONSTRAINTS)
 DEMO_DIR    ?= demo
 
 # Real sample data for the tests, where it lies beside the checkout.
@@ -55,7 +57,7 @@ unit: $(VENV)/.dev
 # from source beside a torch: the constraint holds there, too.
 $(LABEL_VENV)/.label: pyproject.toml $(CONSTRAINTS)
 	test -x $(LABEL_VENV)/bin/python || $(PYTHON) -m venv $(LABEL_VENV)
-	PIP_CONSTRAINT=$(abspath $(CONSTRAINTS)) SAM2_BUILD_CUDA=0 $(LABEL_VENV)/bin/python -m pip install -q --no-compile --disable-pip-version-check -e ".[label]" "pytest>=8"
+	PIP_CONSTRAINT=$(abspath $(CONSTRAINTS)) SAM2_BUILD_CUDA=0 $(LABEL_VENV)/bin/python $(INSTALL) -e ".[label]" "pytest>=8"
 	@touch $@
 
 test-label: $(LABEL_VENV)/.label
@@ -64,7 +66,7 @@ test-label: $(LABEL_VENV)/.label
 # monai-generative installs a top-level package `tests`, so it has an environment of its own.
 $(CONVERT_VENV)/.convert: pyproject.toml $(CONSTRAINTS)
 	test -x $(CONVERT_VENV)/bin/python || $(PYTHON) -m venv $(CONVERT_VENV)
-	$(CONVERT_VENV)/bin/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e . "monai==1.6.1" "monai-generative==0.2.3" "pytest>=8"
+	$(CONVERT_VENV)/bin/python $(INSTALL) -c $(CONSTRAINTS) -e . "monai==1.6.1" "monai-generative==0.2.3" "pytest>=8"
 	@touch $@
 
 test-convert: $(CONVERT_VENV)/.convert
@@ -73,7 +75,7 @@ test-convert: $(CONVERT_VENV)/.convert
 # MONAI Deploy pins what it runs on, so it has an environment of its own.
 $(DEPLOY_VENV)/.deploy: pyproject.toml $(CONSTRAINTS)
 	test -x $(DEPLOY_VENV)/bin/python || $(PYTHON) -m venv $(DEPLOY_VENV)
-	$(DEPLOY_VENV)/bin/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e ".[deploy]" "itk-io>=5.4" "hatchling>=1.25" "pytest>=8"
+	$(DEPLOY_VENV)/bin/python $(INSTALL) -c $(CONSTRAINTS) -e ".[deploy]" "itk-io>=5.4" "hatchling>=1.25" "pytest>=8"
 	@touch $@
 
 test-deploy: $(DEPLOY_VENV)/.deploy

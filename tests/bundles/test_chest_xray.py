@@ -147,7 +147,12 @@ def test_the_mask_may_be_concatenated_in_latent_space(copy):
 
 
 def test_evaluate_generates_findings_and_reports(copy, own_logging):
-    values = {"segmenter_images": 32, "overrides": {"amp_dtype": "float32"}, "bundle_root": str(copy.root)}
+    values = {
+        "segmenter_images": 32,
+        "classifier_images": 32,
+        "overrides": {"amp_dtype": "float32"},
+        "bundle_root": str(copy.root),
+    }
     with own_logging():
         run(config_file=copy.config("evaluate.yaml"), **values)
     report = json.loads((copy.root / "eval" / "report" / "report.json").read_text())

@@ -95,6 +95,7 @@ def test_the_seed_changes_the_weights(trained, bundle_name, make_bundle, tmp_pat
     assert not same(weights_of(bundle), weights_of(trained))
 
 
+@pytest.mark.parametrize("bundle_name", ["ct_organ", "knee_drr"], indirect=True)  # breast_mri: by two processes, below
 def test_the_command_line_trains_in_the_bundles_folder(trained, bundle_name, make_bundle, tmp_path):
     bundle = make_bundle(tmp_path, bundle_name, dataset_dir=str(trained.phantoms))
     overrides = {"config_file": "configs/train.yaml", **bundle.overrides}
@@ -127,7 +128,7 @@ def test_the_bundles_share_the_overlay_for_several_processes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bundle_name", ["breast_mri", "knee_drr"], indirect=True)
+@pytest.mark.parametrize("bundle_name", ["breast_mri"], indirect=True)
 def test_two_processes_train_one_network(trained, bundle_name, make_bundle, tmp_path):
     bundle = make_bundle(tmp_path, bundle_name)
     shutil.copytree(trained.phantoms, bundle.phantoms)

@@ -229,21 +229,17 @@ def test_killed_in_an_epoch_and_continued_equals_uninterrupted_bit_for_bit(tmp_p
 
 @pytest.mark.slow
 def test_a_killed_process_and_its_successor_end_as_one_that_was_left_alone(tmp_path: Path) -> None:
-    def start(name: str, kill_in_iteration: int = 0) -> multiprocessing.Process:
-        arguments = (str(tmp_path / name), 3, kill_in_iteration)
+    def run(kill_in_iteration: int = 0) -> int | None:
+        arguments = (str(tmp_path / "killed"), 3, kill_in_iteration)
         process = multiprocessing.get_context("spawn").Process(target=run_in_process, args=arguments)
         process.start()
-        return process
-
-    processes = [start("whole"), start("killed", kill_in_iteration=BATCHES + 2)]
-    for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0, -signal.SIGKILL]
-    again = start("killed")
-    again.join()
-    assert again.exitcode == 0
+        return process.exitcode
+
+    assert run(kill_in_iteration=BATCHES + 2) == -signal.SIGKILL
+    assert run() == 0
     contents = []
-    for name in ("whole", "killed"):
+    for name in ("whole", "killed"):  # the latter has nothing left to do
         training = build(3, tmp_path / name)
         training.trainer.run()
         contents.append(training.state())

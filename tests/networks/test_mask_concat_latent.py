@@ -51,14 +51,11 @@ def test_with_downsampling_it_equals_the_plain_network_on_the_blocks(latent: tup
         network(x, timesteps, condition=torch.zeros(2, 3, *latent))
 
 
-def test_with_downsampling_it_compiles_and_exports() -> None:
+def test_with_downsampling_it_exports() -> None:
     network = with_drawn_weights(MaskConcatUNet(2, 2, 1, 3, condition_downsampling=2, **OPTIONS)).eval()
     x, timesteps, _ = inputs(3)
     condition = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(4))
     expected = network(x, timesteps, condition)
-    with torch.inference_mode():
-        compiled = torch.compile(network, fullgraph=True, backend="aot_eager")(x, timesteps, condition=condition)
-    torch.testing.assert_close(compiled, expected, atol=1e-6, rtol=1e-5)
     batch = torch.export.Dim("batch", min=1, max=64)
     shapes = {"x": {0: batch}, "timesteps": {0: batch}, "condition": {0: batch}}
     exported = torch.export.export(network, (x, timesteps), {"condition": condition}, dynamic_shapes=shapes).module()

@@ -105,9 +105,8 @@ def test_it_needs_a_mask() -> None:
         MaskSPADEUNet(2, 1, 1, 0, **SMALL)
 
 
-@pytest.mark.parametrize("spatial", [(8, 8), (4, 4, 4)])
-def test_exports_with_any_batch_size(spatial: tuple) -> None:
-    check_export(small(len(spatial)), spatial)
+def test_exports_with_any_batch_size() -> None:
+    check_export(small(), (8, 8))
 
 
 @pytest.mark.parametrize("normalize_modulation", [True, False])

@@ -6,7 +6,10 @@ CONVERT_VENV ?= .venv-convert
 DEPLOY_VENV ?= .venv-deploy
 # A CUDA machine installs its own torch: `make demo CONSTRAINTS=/dev/null`.
 CONSTRAINTS ?= constraints-cpu.txt
-INSTALL      = -m pip install -q --disable-pip-version-check
+# Most of what is installed is never imported, so Python compiles a module when it first is and keeps that, whatever the
+# shell is set to: a test that starts a process does not compile again.
+unexport PYTHONDONTWRITEBYTECODE
+INSTALL      = -m pip install -q --no-compile --disable-pip-version-check
 PIP          = $(VENV)/bin/python $(INSTALL) -c $(CONSTRAINTS)
 DEMO_DIR    ?= demo
 
@@ -14,9 +17,6 @@ DEMO_DIR    ?= demo
 ifneq ($(wildcard ../shared/data),)
 export SEGDIFF_DATA ?= $(abspath ../shared/data)
 endif
-
-# Tests start many processes: none of them has to compile our modules again, whatever the shell is set to.
-unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test lint types unit docs build clean test-label test-convert test-deploy
 

@@ -181,10 +181,10 @@ def test_unwritable_folder_is_found_before_training(tmp_path: Path) -> None:
     assert training.trainer.state.iteration == 0
 
 
-def kill_and_run_again(folder: Path, num_workers: int) -> None:
+def kill_and_run_again(folder: Path) -> None:
     """Train undisturbed; train with kills, one inside the writing of a checkpoint; compare."""
     multiprocessing.set_start_method("fork", force=True)  # of this process, which has trained nothing itself
-    epochs = 8
+    epochs, num_workers = 8, 2
 
     def start(name: str, kill_in_save: int = 0) -> multiprocessing.Process:
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -220,7 +220,7 @@ def kill_and_run_again(folder: Path, num_workers: int) -> None:
 @pytest.mark.slow
 def test_killed_training_run_again_ends_with_the_same_weights(tmp_path: Path) -> None:
     # a fresh process, because one that has used threads or a GPU must not be forked
-    process = multiprocessing.get_context("spawn").Process(target=kill_and_run_again, args=(tmp_path, 2))
+    process = multiprocessing.get_context("spawn").Process(target=kill_and_run_again, args=(tmp_path,))
     process.start()
     process.join()
     assert process.exitcode == 0

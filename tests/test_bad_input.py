@@ -106,6 +106,7 @@ def test_training_refuses_bad_data(make_bundle, tmp_path, data, defect):
     assert not bundle.weights.exists()
 
 
+@pytest.mark.slow
 def test_the_message_is_the_last_line_of_the_command(make_bundle, tmp_path, data):
     image, label = first_pair(data)
     unknown_id(image, label)
@@ -120,6 +121,7 @@ def test_the_message_is_the_last_line_of_the_command(make_bundle, tmp_path, data
     assert "check-data" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_message_is_the_last_line_when_a_training_has_begun(make_bundle, tmp_path, data):
     for file in (data / "imagesTr").iterdir():
         nan(file, file)

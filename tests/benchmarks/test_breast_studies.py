@@ -84,6 +84,7 @@ def check_the_halves_of_controlnet_make_up_one_budget(work: Path) -> None:
     assert all(torch.equal(joined[name], value) for name, value in frozen.items())
 
 
+@pytest.mark.slow
 def test_rivals_from_the_command_line_in_lanes(work: Path, own_logging, monkeypatch: pytest.MonkeyPatch) -> None:
     output = ["--output", str(work / "out" / "rivals")]
     with own_logging():
@@ -110,6 +111,7 @@ def test_rivals_from_the_command_line_in_lanes(work: Path, own_logging, monkeypa
     check_the_halves_of_controlnet_make_up_one_budget(work)
 
 
+@pytest.mark.slow
 def test_incomplete_masks_from_the_command_line(work: Path, own_logging) -> None:
     output = [
         "--output",

@@ -21,6 +21,7 @@ def test_speed_and_memory(tmp_path: Path) -> None:
     assert 0.1 < row["memory"] < 8
 
 
+@pytest.mark.slow
 def test_calibration(tmp_path: Path) -> None:
     arguments = "--stage memorization --number 80 --memorization-size 16 --segmenter-images 64 --seeds 2"
     evaluation.main([*arguments.split(), "--work", str(tmp_path / "w"), "--output", str(tmp_path)])

@@ -39,6 +39,7 @@ def training(folder: Path) -> Counting:
     return Counting(folder, folder, 0)
 
 
+@pytest.mark.slow
 def test_trainings_are_killed_as_often_as_asked_once_inside_a_writing_and_then_finished(tmp_path: Path) -> None:
     whole = training(tmp_path / "whole")
     times = resume.run_whole(whole)

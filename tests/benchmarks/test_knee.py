@@ -57,6 +57,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [*words.split(), "--overrides", json.dumps(TINY)]
 
 
+@pytest.mark.slow
 def test_what_is_trained_is_compared_from_the_command_line(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_logging
 ) -> None:

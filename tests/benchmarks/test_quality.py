@@ -118,6 +118,7 @@ def test_differences_pair_the_first_images_and_refuse_other_masks(judge: Judge, 
         judge.differences(judge.measure(cases[1:], "other"), part)
 
 
+@pytest.mark.slow
 def test_samplers_are_compared_from_the_command_line(
     bundle: Path, dataset: SegmentationDataset, tmp_path: Path
 ) -> None:

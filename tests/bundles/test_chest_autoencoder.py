@@ -215,6 +215,7 @@ def test_a_discriminator_that_has_not_begun_changes_nothing(phantoms, train, tmp
     )
 
 
+@pytest.mark.slow
 def test_one_command_in_the_bundles_folder_trains(trained, phantoms, tmp_path):
     root = copy_bundle("chest_xray", tmp_path / "chest_xray")
     overrides = {"config_file": "configs/train_anatomy.yaml", "dataset_dir": phantoms, **overrides_of("anatomy")}

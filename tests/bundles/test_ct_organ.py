@@ -68,6 +68,7 @@ def test_overlays_train_and_generate(trained_bundle, make_bundle, tmp_path, over
         assert len(dataset.splits["training"]) == 1
 
 
+@pytest.mark.slow
 def test_volumes_are_trained_on_and_generated_with_the_geometry_of_the_mask(make_bundle, tmp_path):
     bundle = make_bundle(tmp_path, spatial_dims=3, image_size=[16, 16, 8], amp_dtype="bfloat16")
     bundle.run()

@@ -95,6 +95,7 @@ def test_the_seed_changes_the_weights(trained, bundle_name, make_bundle, tmp_pat
     assert not same(weights_of(bundle), weights_of(trained))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bundle_name", ["ct_organ", "knee_drr"], indirect=True)  # breast_mri: by two processes, below
 def test_the_command_line_trains_in_the_bundles_folder(trained, bundle_name, make_bundle, tmp_path):
     bundle = make_bundle(tmp_path, bundle_name, dataset_dir=str(trained.phantoms))

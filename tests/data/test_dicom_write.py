@@ -79,6 +79,7 @@ def test_every_voxel_is_where_it_was_within_half_a_step(pairs, modality):
     assert classes == CLASSES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", ["CT", "MR"])
 def test_itk_and_monai_read_the_same(pairs, modality):
     pytest.importorskip("itk")

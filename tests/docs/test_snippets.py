@@ -223,6 +223,7 @@ FIXTURES: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=page_id)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -260,6 +261,7 @@ def test_commands_of_the_page_on_converting_run(tmp_path: Path, monkeypatch: pyt
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"autoencoder.pt", "train.yaml", "unet.pt"}
 
 
+@pytest.mark.slow
 def test_commands_of_the_page_on_dicom_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_bundle: Callable[..., Any]
 ) -> None:

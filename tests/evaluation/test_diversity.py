@@ -34,6 +34,7 @@ def write_several(root, real_set, per_mask: int, noise: float):
     return root
 
 
+@pytest.mark.slow
 def test_images_of_one_mask_and_of_different_masks(real, real_set, segmenter_file, tmp_path):
     found = {}
     for name, noise in (("same", 0.0), ("noisy", 5.0)):
@@ -56,6 +57,7 @@ def test_images_of_one_mask_and_of_different_masks(real, real_set, segmenter_fil
     assert "2 of 5 scales, a window of 11 pixels" in report.sections[3].notes[0]
 
 
+@pytest.mark.slow
 def test_one_image_of_each_mask_cannot_tell(real, real_set, segmenter_file, tmp_path):
     synthetic = write_synthetic(tmp_path / "s", real_set)
     report = evaluate(real, synthetic, tmp_path / "r", segmenter=segmenter_file, progress=False)
@@ -63,6 +65,7 @@ def test_one_image_of_each_mask_cannot_tell(real, real_set, segmenter_file, tmp_
     assert any("images of one mask: no two synthetic" in warning for warning in report.warnings)
 
 
+@pytest.mark.slow
 def test_failed_samples_are_no_diversity(real, real_set, segmenter_file, tmp_path):
     rng = np.random.default_rng(1)
     sound = write_synthetic(tmp_path / "a", real_set)

@@ -34,6 +34,7 @@ def report_on(real, real_set, segmenter_file, folder: Path, change, **options):
     return report, folder / "report"
 
 
+@pytest.mark.slow
 def test_copies_are_found_named_and_shown(real, real_set, segmenter_file, fresh, tmp_path):
     training = images_of(real_set.splits["training"])
     rng = np.random.default_rng(0)
@@ -65,6 +66,7 @@ def test_copies_are_found_named_and_shown(real, real_set, segmenter_file, fresh,
     assert "Memorized share" in (output / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_new_patients_are_not_memorized(real, real_set, segmenter_file, fresh, tmp_path):
     report, _ = report_on(real, real_set, segmenter_file, tmp_path, lambda i, image: fresh[i], no_real_images=True)
     for space in ("features", "pixels"):
@@ -74,6 +76,7 @@ def test_new_patients_are_not_memorized(real, real_set, segmenter_file, fresh, t
     assert any("too few to tell small shares" in warning for warning in report.sections[4].warnings)
 
 
+@pytest.mark.slow
 def test_images_of_training_masks_stand_apart(real, real_set, segmenter_file, tmp_path):
     """Whose mask it is is told by the label map, or, where this is of neither, by the manifest."""
     synthetic = write_synthetic(tmp_path / "s", real_set)

@@ -47,6 +47,7 @@ def measured(cases: Sequence[Case], reader: PairReader, segmenter: Segmenter, se
     return measure(cases, reader, segmenter, None, "", progress=False, others=others)
 
 
+@pytest.mark.slow
 def test_exchanged_masks_are_found_and_real_images_are_not(population, reader, segmenter):
     """Over five exchanges, each with its own draw of other masks: a single one of 160 images varies by some percent."""
     held, unseen = (measured(population.splits[name], reader, segmenter) for name in ("validation", "test"))

@@ -29,6 +29,7 @@ def new_patients(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_new_phantoms_are_as_useful_as_the_real_ones_and_noise_is_not(real, new_patients, tmp_path):
     good = evaluate(real, new_patients, tmp_path / "good", cache_dir=tmp_path / "cache", **SHORT)
     difference = good.cell("utility", "synthetic_difference", "mean")
@@ -52,6 +53,7 @@ def test_new_phantoms_are_as_useful_as_the_real_ones_and_noise_is_not(real, new_
     assert bad.cell("utility", "real", "mean") == good.cell("utility", "real", "mean")
 
 
+@pytest.mark.slow
 def test_masks_of_test_patients_are_not_trained_on(real, real_set, segmenter_file, tmp_path):
     synthetic = write_synthetic(tmp_path / "s", real_set)
     report = evaluate(real, synthetic, tmp_path / "r", segmenter=segmenter_file, **SHORT)
@@ -60,6 +62,7 @@ def test_masks_of_test_patients_are_not_trained_on(real, real_set, segmenter_fil
     assert any("every synthetic image was made from a mask of a held-out patient" in w for w in report.warnings)
 
 
+@pytest.mark.slow
 def test_masks_of_validation_patients_leave_those_of_test(real, real_set, segmenter_file, tmp_path):
     part = read_dataset(real)
     part.splits["test"] = []

@@ -131,6 +131,7 @@ def test_dicom_goes_in_and_refers_to_where_it_came_from(trained_bundle, masks, t
     assert np.allclose(x, y, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_killed_between_series_and_segmentation_it_goes_on(trained_bundle, masks, tmp_path):
     whole, output = tmp_path / "whole", tmp_path / "s"
     assert generate(trained_bundle, masks, whole, "--format", "dicom", "--batch-size", "1") == 0
@@ -299,6 +300,7 @@ def test_nothing_of_a_patient_reaches_what_is_written(trained_bundle, tmp_path, 
     }
 
 
+@pytest.mark.slow
 def test_a_run_of_dicom_masks_that_was_killed_goes_on(trained_bundle, tmp_path, write_label_seg):
     """The label maps are made of the segmentations anew, and are the same."""
     seg = write_label_seg(tmp_path / "scan.dcm", {"Liver": 1}, shape=(16, 16, 4))

@@ -21,6 +21,7 @@ def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_it_ends_the_same(trained_bundle, tmp_path, differences, capsys):
     options = ("--per-mask", "8", "--batch-size", "2")
     output = tmp_path / "killed"

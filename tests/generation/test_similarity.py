@@ -73,6 +73,7 @@ def test_values_out_of_range_are_refused(arguments):
         Similarity(*arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bundle", ["trained_bundle", "trained_knee"])
 def test_an_image_goes_to_the_networks_range_and_back(request, bundle):
     folder = request.getfixturevalue(bundle)

@@ -122,6 +122,7 @@ def test_the_bundle_check_of_inputs_and_outputs_passes(bundle_files):
         )
 
 
+@pytest.mark.slow
 def test_the_bundle_export_gives_the_images_of_the_weights_file(bundle_files, tmp_path):
     config, metadata = bundle_files
     model = generator()

@@ -199,6 +199,7 @@ def test_contradictions_are_refused(changes: dict, message: str) -> None:
         small(**changes)
 
 
+@pytest.mark.slow
 def test_compiles_as_one_graph_and_exports_with_any_batch_size() -> None:
     network = small()
     x, timesteps = inputs()

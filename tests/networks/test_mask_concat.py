@@ -120,6 +120,7 @@ def test_negative_condition_channels_are_refused() -> None:
         MaskConcatUNet(2, 1, 1, -1, **OPTIONS)
 
 
+@pytest.mark.slow
 def test_compiles_as_one_graph() -> None:
     network = small_unet().eval()
     compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
@@ -139,6 +140,7 @@ def test_compiles_to_native_code() -> None:
         assert torch.allclose(compiled(x, timesteps, condition=condition), network(x, timesteps, condition), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spatial", [(8, 8), (4, 4, 4)])
 def test_exports_with_any_batch_size(spatial: tuple) -> None:
     network = small_unet(len(spatial)).eval()

@@ -51,6 +51,7 @@ def test_with_downsampling_it_equals_the_plain_network_on_the_blocks(latent: tup
         network(x, timesteps, condition=torch.zeros(2, 3, *latent))
 
 
+@pytest.mark.slow
 def test_with_downsampling_it_exports() -> None:
     network = with_drawn_weights(MaskConcatUNet(2, 2, 1, 3, condition_downsampling=2, **OPTIONS)).eval()
     x, timesteps, _ = inputs(3)

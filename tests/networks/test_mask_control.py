@@ -126,6 +126,7 @@ def test_it_needs_a_mask() -> None:
         MaskControlNet(2, 1, 1, 0, **OPTIONS)
 
 
+@pytest.mark.slow
 def test_exports_with_any_batch_size() -> None:
     check_export(small(), (8, 8))
 

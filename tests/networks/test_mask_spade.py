@@ -105,6 +105,7 @@ def test_it_needs_a_mask() -> None:
         MaskSPADEUNet(2, 1, 1, 0, **SMALL)
 
 
+@pytest.mark.slow
 def test_exports_with_any_batch_size() -> None:
     check_export(small(), (8, 8))
 

@@ -348,6 +348,7 @@ def test_settings_that_make_no_network_are_refused(changes: dict, message: str) 
         NCSNpp(**{**OPTIONS, **changes})
 
 
+@pytest.mark.slow
 def test_compiles_as_one_graph() -> None:
     network = small(**TWO_LEVELS).eval()
     compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
@@ -363,6 +364,7 @@ def test_compiles_to_native_code() -> None:
         assert torch.allclose(compiled(*inputs()), network(*inputs()), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_exports_with_any_batch_size() -> None:
     network = small(**TWO_LEVELS).eval()
     batch = torch.export.Dim("batch", min=1, max=64)
@@ -413,6 +415,7 @@ def test_gradients_of_two_processes_equal_those_of_one_on_the_full_batch(tmp_pat
             assert torch.allclose(gradients[name], parameter.grad, rtol=1e-3, atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_a_short_training_denoises_what_the_condition_shows() -> None:
     """Disks whose brightness only the noisy image tells and whose place only the condition tells cheaply."""
     torch.manual_seed(0)

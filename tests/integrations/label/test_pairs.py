@@ -45,6 +45,7 @@ def test_the_image_is_that_of_generate(
     assert pair.facts == pairs.facts(parameters)
 
 
+@pytest.mark.slow
 def test_requests_at_once_do_not_mix(pairs: PairGenerator, cases: list[Case], tmp_path: Path) -> None:
     wanted = [
         (case, ImageParameters(seed=seed, num_steps=steps))

@@ -13,6 +13,7 @@ from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.task_process import end_with, in_task, one_at_a_time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ignored", [False, True], ids=["plain", "in background"])
 def test_a_process_ends_with_its_parent(ignored: bool) -> None:
     alive, held = os.pipe()  # open for as long as the child is there

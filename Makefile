@@ -53,7 +53,9 @@ types: $(VENV)/.dev
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m slipcover --json --out .coverage.json -m pytest -n 2 -m "not slow"
+	$(VENV)/bin/python -m slipcover --merge .coverage.json --out .coverage.json --fail-under 90
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m slow
 
 # MONAI Label asks for other versions of what we use, so it has an environment of its own. sam2, which it needs, is built
 # from source beside a torch: the constraint holds there, too.

@@ -14,13 +14,6 @@ import pytest
 from monai_segdiff import copy_bundle
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests run without a tracer of lines, under which they take half as long again."""
-    for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.no_cover)
-
-
 @pytest.fixture(scope="session")
 def segdiff_data() -> Path:
     """Folder of real sample data."""

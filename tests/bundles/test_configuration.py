@@ -12,8 +12,6 @@ from monai_segdiff.inferers import SamplingInferer
 
 from .conftest import BUNDLES
 
-pytestmark = pytest.mark.no_cover  # configuration files hold no lines of the package
-
 FILES = ("train", "inference", "evaluate")
 OVERLAYS = [
     (bundle, path.stem)
@@ -120,6 +118,7 @@ def test_the_generator_takes_and_gives_what_the_metadata_say(bundle, overlays, s
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bundle", "overlay", "size"),
     [("ct_organ", "cpu_demo", (16, 16)), ("ct_organ", "cpu_demo_3d", (8, 8, 8)), ("knee_drr", "cpu_demo", (16, 16))],

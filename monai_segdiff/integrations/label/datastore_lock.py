@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -12,12 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from monailabel.datastore.local import LocalDatastore
 
 from monai_segdiff.data.atomic import atomic_file, remove_leftovers
 
 __all__ = ["LockedDatastore"]
+
+logger = logging.getLogger(__name__)
+
+_TOLD_EVERY = 20.0  # seconds of waiting for another process
 
 _READERS = (
     *("datalist", "get_dataset_archive", "get_image_info", "get_image_uri", "get_label_info", "get_label_uri"),
@@ -47,9 +52,24 @@ class LockedDatastore(LocalDatastore):
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """One thread of one process."""
-        with self._own_lock, self._file_lock:
-            yield
+        """One thread of one process; says so while it waits for another process."""
+        with self._own_lock:
+            while not self._has_file_lock():
+                logger.warning(
+                    f"waiting for {self._file_lock.lock_file}, which another process holds: if it hangs, end it; "
+                    f"'fuser {self._file_lock.lock_file}' shows which processes have the file open"
+                )
+            try:
+                yield
+            finally:
+                self._file_lock.release()
+
+    def _has_file_lock(self) -> bool:
+        try:
+            self._file_lock.acquire(timeout=_TOLD_EVERY)
+        except Timeout:
+            return False
+        return True
 
     def _reconcile_datastore(self) -> None:
         with self._exclusive():

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import requests
+from filelock import FileLock
 
 from monai_segdiff.integrations.label.batch import GeneratePairs, pair_id, pair_seed
 from monai_segdiff.integrations.label.datastore import StudyDatastore
@@ -180,8 +181,7 @@ def test_a_batch_whose_server_is_killed_makes_way_for_the_next(
         assert server.infer("ct_organ", image=source).status_code == 200  # whatever the batch adds meanwhile
         assert time.monotonic() < until
     children = _children(server.process.pid)
-    for child in children:  # as one that is in the middle of a long step
-        os.kill(child, signal.SIGSTOP)
+    _stop_between_writes(children, studies)
     server.stop(signal.SIGKILL)
     server.start()
     server.post("/batch/infer/ct_organ", {"number": 1, **SLOW})
@@ -244,9 +244,22 @@ def _children(pid: int) -> list[int]:
 
 def _runs(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return _state(Path(f"/proc/{pid}")) != "Z"
     except FileNotFoundError:
         return False
+
+
+def _stop_between_writes(pids: list[int], studies: Path) -> None:
+    """Stop processes as in the middle of a long step, in which they hold no lock on the studies."""
+    with FileLock(str(studies / ".pairs.lock")), FileLock(str(studies / ".lock")):
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        while any(_state(thread) not in "TZ" for pid in pids for thread in Path(f"/proc/{pid}/task").iterdir()):
+            time.sleep(0.01)
+
+
+def _state(process: Path) -> str:
+    return (process / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _kill_all(pid: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from filelock import FileLock
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
 from monai_segdiff.integrations.label.datastore import StudyDatastore, is_synthetic, record_of
@@ -109,6 +110,27 @@ def test_two_processes_lose_nothing_of_each_other(studies: Path, files: tuple[Pa
         assert store.get_image_info(f"user{number}")["of"] == "a user"
         assert store.get_label_info(f"user{number}", "final")["by"] == "a user"
     assert len(real_cases(store)) == 16
+
+
+def test_whoever_waits_for_a_process_that_hangs_says_so(
+    studies: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monai_segdiff.integrations.label.datastore_lock._TOLD_EVERY", 0.1)
+    found: list[StudyDatastore] = []
+    waiting = threading.Thread(target=lambda: found.append(StudyDatastore(str(studies))))
+    with FileLock(str(studies / ".pairs.lock")):
+        waiting.start()
+        until = time.monotonic() + 60
+        while len(caplog.messages) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert not found
+    waiting.join(60)
+    assert found[0].list_images() == ["real"]
+    assert set(caplog.messages) == {
+        f"waiting for {studies / '.pairs.lock'}, which another process holds: if it hangs, end it; "
+        f"'fuser {studies / '.pairs.lock'}' shows which processes have the file open"
+    }
 
 
 def test_a_synthetic_study_keeps_its_marks_and_label_map(studies: Path, files: tuple[Path, Path]) -> None:

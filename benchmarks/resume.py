@@ -206,6 +206,7 @@ def kill_and_resume(
     kills, trainings = Kills(), [make(0)]
     first, whole = times
     in_writing_at = draws.randrange(number)  # which kill waits for a checkpoint
+    pace = 1.0  # grows where the machine has become faster than it was when the times were measured
     while len(kills.moments) < number or not kills.in_writing:
         training = trainings[-1]
         known = training.unfinished()
@@ -216,7 +217,7 @@ def kill_and_resume(
                 return any(epoch >= least for name, epoch in training.unfinished().items() if name not in known)
         else:
             left = (whole - first) * (1 - training.epoch / epochs)
-            moment = draws.uniform(0.5 * first, first + 0.7 * left)
+            moment = draws.uniform(0.5 * first, first + 0.7 * left) / pace
 
             def is_time(after: float, moment: float = moment) -> bool:
                 return after >= moment
@@ -228,6 +229,7 @@ def kill_and_resume(
             say(f"killed after {kills.moments[-1]}")
         elif len(trainings) < _MOST_TRAININGS:
             say("the training ended before it was killed; a fresh one goes on")
+            pace *= 2
             trainings.append(make(len(trainings)))
         else:
             raise RuntimeError(f"{_MOST_TRAININGS} trainings ended too soon to be killed: make them longer")

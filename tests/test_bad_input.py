@@ -113,7 +113,7 @@ def test_the_message_is_the_last_line_of_the_command(make_bundle, tmp_path, data
     bundle = make_bundle(tmp_path)
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", "configs/train.yaml"]
     done = subprocess.run(
-        [*command, "--dataset_dir", str(data)], cwd=bundle.root, capture_output=True, text=True, timeout=120
+        [*command, "--dataset_dir", str(data)], cwd=bundle.root, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 1
     last = done.stderr.rstrip().splitlines()[-1]
@@ -128,7 +128,7 @@ def test_the_message_is_the_last_line_when_a_training_has_begun(make_bundle, tmp
     bundle = make_bundle(tmp_path, dataset_dir=str(data), verify_data=False, sigma_data=0.5)
     options = [f"--{name}={value}" for name, value in bundle.overrides.items()]
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", "configs/train.yaml"]
-    done = subprocess.run([*command, *options], cwd=bundle.root, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, *options], cwd=bundle.root, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1
     last = done.stderr.rstrip().splitlines()[-1]
     assert last.startswith("FloatingPointError: the loss is nan in epoch 1, iteration 1")

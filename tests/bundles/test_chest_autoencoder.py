@@ -337,7 +337,7 @@ def test_two_processes_train_one_network_and_one_discriminator(tmp_path):
     command += ["monai.bundle", "run", "training", "--config_file", str(files)]
     command += [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     ranks = [torch.load(root / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     for part in ("network", "discriminator"):

@@ -141,7 +141,7 @@ def test_two_processes_train_one_network(trained, bundle_name, make_bundle, tmp_
     ]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
-        command(*torchrun, **overrides), cwd=bundle.root, env=environment(), capture_output=True, text=True, timeout=240
+        command(*torchrun, **overrides), cwd=bundle.root, env=environment(), capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
     ranks = [torch.load(bundle.root / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]

@@ -137,7 +137,7 @@ def test_killed_between_series_and_segmentation_it_goes_on(trained_bundle, masks
     assert generate(trained_bundle, masks, whole, "--format", "dicom", "--batch-size", "1") == 0
     arguments = [f"--bundle={trained_bundle.root}", f"--masks={masks}", f"--output={output}", "--format=dicom"]
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, "generate", *arguments, "--batch-size=1"], capture_output=True, timeout=300
+        [sys.executable, "-c", KILLED, "generate", *arguments, "--batch-size=1"], capture_output=True, timeout=900
     )
     assert done.returncode == -signal.SIGKILL
     assert len(list((output / "dicom").glob(".tmp-*/image/IM*.dcm"))) == 1, "the series was written, its labels not"
@@ -308,7 +308,7 @@ def test_a_run_of_dicom_masks_that_was_killed_goes_on(trained_bundle, tmp_path, 
     assert generate(trained_bundle, seg, whole, "--format", "dicom", "--batch-size", "1") == 0
     arguments = [f"--bundle={trained_bundle.root}", f"--masks={seg}", f"--output={output}", "--format=dicom"]
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, "generate", *arguments, "--batch-size=1"], capture_output=True, timeout=300
+        [sys.executable, "-c", KILLED, "generate", *arguments, "--batch-size=1"], capture_output=True, timeout=900
     )
     assert done.returncode == -signal.SIGKILL
     assert len(list((output / "dicom").glob("*/seg/seg.dcm"))) == 1

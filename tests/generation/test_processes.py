@@ -12,6 +12,20 @@ import pytest
 
 from monai_segdiff.__main__ import main
 
+HELD = """
+import sys, time
+from monai_segdiff.__main__ import main
+from monai_segdiff.generation.manifest import Manifest
+append, records = Manifest.append, []
+def hold(self, record, rank):
+    append(self, record, rank)
+    records.append(record)
+    if len(records) == 3:
+        time.sleep(3600)
+Manifest.append = hold
+main(sys.argv[1:])
+"""
+
 
 def arguments(bundle, output, *more):
     return ["generate", "--bundle", str(bundle.root), "--masks", str(bundle.phantoms), "--output", str(output), *more]
@@ -25,13 +39,13 @@ def environment():
 def test_killed_and_run_again_it_ends_the_same(trained_bundle, tmp_path, differences, capsys):
     options = ("--per-mask", "8", "--batch-size", "2")
     output = tmp_path / "killed"
-    command = [sys.executable, "-m", "monai_segdiff", *arguments(trained_bundle, output, *options)]
+    command = [sys.executable, "-c", HELD, *arguments(trained_bundle, output, *options)]
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     journal, started = output / "manifest.0.jsonl", time.monotonic()
-    while not (journal.is_file() and journal.stat().st_size > 500):
+    while not (journal.is_file() and journal.read_bytes().count(b"\n") == 3):
         assert process.poll() is None, "the process ended before it could be killed"
-        assert time.monotonic() - started < 120
-        time.sleep(0.001)
+        assert time.monotonic() - started < 900
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     made = len(list((output / "imagesTr").glob("*.nii.gz")))
@@ -49,7 +63,7 @@ def test_two_processes_share_the_work(trained_bundle, tmp_path, differences):
     options = ("--per-mask", "3", "--batch-size", "4")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command = [*torchrun, "-m", "monai_segdiff", *arguments(trained_bundle, tmp_path / "two", *options)]
-    finished = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
+    finished = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=900)
     assert finished.returncode == 0, finished.stderr
     assert main(arguments(trained_bundle, tmp_path / "one", *options)) == 0
     assert differences(tmp_path / "one", tmp_path / "two") < 1e-4

@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import requests
 
 from monai_segdiff.integrations import make_label_app
 
-from .server import PATIENCE, Server, pixels
+from .server import PATIENCE, Server, pixels, wait_until
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 ORTHANC = "http://127.0.0.1:8042"
@@ -38,7 +38,11 @@ def main() -> None:
         finally:
             server.stop()
             orthanc.terminate()
-            orthanc.wait(20)
+            try:
+                orthanc.wait(60)
+            except subprocess.TimeoutExpired:
+                orthanc.kill()
+                orthanc.wait()
 
 
 def _configuration(folder: Path) -> Path:
@@ -59,17 +63,17 @@ def _configuration(folder: Path) -> Path:
 
 
 def _fill(archive: Path) -> None:
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            requests.get(f"{ORTHANC}/system", timeout=10).raise_for_status()
-            break
-        except requests.ConnectionError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.2)
+    if not wait_until(_archive_answers):
+        raise RuntimeError("the archive does not answer")
     for file in sorted(archive.rglob("*.dcm")):
-        requests.post(f"{ORTHANC}/instances", data=file.read_bytes(), timeout=60).raise_for_status()
+        requests.post(f"{ORTHANC}/instances", data=file.read_bytes(), timeout=PATIENCE).raise_for_status()
+
+
+def _archive_answers() -> bool:
+    try:
+        return requests.get(f"{ORTHANC}/system", timeout=PATIENCE).ok
+    except (requests.ConnectionError, requests.Timeout):
+        return False
 
 
 def _ask(server: Server, series: str) -> dict[str, Any]:
@@ -91,7 +95,15 @@ def _page(url: str, folder: Path) -> str | None:
         return None
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'browser'}"]
     command += ["--virtual-time-budget=60000", "--dump-dom", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300).stdout
+    pages = []
+
+    def shows_the_study() -> bool:  # on a slow machine the browser's time is over before the list is drawn
+        with suppress(subprocess.TimeoutExpired):
+            pages.append(subprocess.run(command, capture_output=True, text=True, timeout=300).stdout)
+        return any("CT\\SEG" in page for page in pages)
+
+    wait_until(shows_the_study)
+    return pages[-1] if pages else ""
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from monai_segdiff.integrations.label.datastore import StudyDatastore, is_synthe
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.studies import real_cases, synthetic_cases
 
+from .server import PATIENCE, wait_until
+
 RECORD = {"synthetic": True, "source": "real", "seed": 3, "patient": "real", "parameters": {}}
 
 
@@ -68,8 +70,11 @@ def test_a_kill_at_any_moment_leaves_whole_pairs_only(studies: Path, files: tupl
                 store.add_pair(f"pair{number}", *files, RECORD)
 
     counts = []
-    for _ in range(8):
+    for number in range(8):
         child = in_child(add_all)
+        if number % 2:  # in the middle of many, however slow the machine is
+            made = len(list(studies.glob("pair*.nii.gz")))
+            assert wait_until(lambda made=made: len(list(studies.glob("pair*.nii.gz"))) > made, every=0.001)
         time.sleep(rng.uniform(0.05, 0.5))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -120,17 +125,25 @@ def test_whoever_waits_for_a_process_that_hangs_says_so(
     waiting = threading.Thread(target=lambda: found.append(StudyDatastore(str(studies))))
     with FileLock(str(studies / ".pairs.lock")):
         waiting.start()
-        until = time.monotonic() + 60
-        while len(caplog.messages) < 2:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        assert wait_until(lambda: len(caplog.messages) >= 2)
         assert not found
-    waiting.join(60)
+    waiting.join(PATIENCE)
     assert found[0].list_images() == ["real"]
     assert set(caplog.messages) == {
         f"waiting for {studies / '.pairs.lock'}, which another process holds: if it hangs, end it; "
         f"'fuser {studies / '.pairs.lock'}' shows which processes have the file open"
     }
+
+
+def test_what_another_writes_at_the_same_time_of_the_clock_is_kept(studies: Path, files: tuple[Path, Path]) -> None:
+    first, second, listed = StudyDatastore(str(studies)), StudyDatastore(str(studies)), studies / "datastore_v2.json"
+    first.update_image_info("real", {"by": "the first"})
+    written = listed.stat()
+    second.update_image_info("real", {"note": "of the second"})
+    os.utime(listed, ns=(written.st_atime_ns, written.st_mtime_ns))  # a file's time is of milliseconds
+    first.add_image("other", str(files[0]), {})
+    info = StudyDatastore(str(studies)).get_image_info("real")
+    assert (info["by"], info["note"]) == ("the first", "of the second")
 
 
 def test_a_synthetic_study_keeps_its_marks_and_label_map(studies: Path, files: tuple[Path, Path]) -> None:

@@ -116,6 +116,6 @@ def test_a_server_before_an_archive(
     np.testing.assert_array_equal(pixels(answer.content), pixels(sent.content))
     assert server.infer("ct_organ", image="1.2.3").status_code == 404
     for path in ("/batch/infer/ct_organ", "/train/ct_organ", "/train/segmenter"):
-        refused = requests.post(f"{server.url}{path}?run_sync=true", json={}, timeout=60)
+        refused = requests.post(f"{server.url}{path}?run_sync=true", json={}, timeout=900)
         assert refused.status_code == 400, refused.text
         assert "folder of studies" in refused.text

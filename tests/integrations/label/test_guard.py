@@ -47,13 +47,13 @@ def test_what_no_viewer_needs_is_not_served(server: Any, method: str, path: str)
     "path", ["/", "/docs", "/openapi.json", "/favicon.ico", "/logs/", "/ohif/", "/info", "/%69nfo/"]
 )
 def test_pages_are_served(server: Any, path: str) -> None:
-    assert requests.get(server.url + path, timeout=60).status_code == 200 or path == "/ohif/"
+    assert requests.get(server.url + path, timeout=900).status_code == 200 or path == "/ohif/"
 
 
 def test_no_weights_come_over_the_network(server: Any) -> None:
-    answer = requests.put(f"{server.url}/model/ct_organ", files={"file": ("model.pt", b"cos\nsystem\n")}, timeout=60)
+    answer = requests.put(f"{server.url}/model/ct_organ", files={"file": ("model.pt", b"cos\nsystem\n")}, timeout=900)
     assert answer.status_code == 403
-    assert requests.delete(f"{server.url}/model/ct_organ", timeout=60).status_code == 403
+    assert requests.delete(f"{server.url}/model/ct_organ", timeout=900).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_no_weights_come_over_the_network(server: Any) -> None:
 )
 def test_a_session_holds_one_label_map(server: Any, query: dict[str, str], names: list[str]) -> None:
     files = [("files", (name, b"x")) for name in names]
-    assert requests.put(f"{server.url}/session/", params=query, files=files, timeout=60).status_code == 400
+    assert requests.put(f"{server.url}/session/", params=query, files=files, timeout=900).status_code == 400
 
 
 HEADERS: list[tuple[list[tuple[str, str]], int, str]] = [
@@ -84,8 +84,8 @@ def test_headers_are_no_way_around(server: Any, headers: list[tuple[str, str]], 
 
 def test_other_pages_are_told_nothing_and_own_ones_what_they_ask(server: Any) -> None:
     preflight = {"Origin": "http://evil.example", "Access-Control-Request-Method": "DELETE"}
-    assert requests.options(f"{server.url}/datastore/image", headers=preflight, timeout=60).status_code == 403
-    answer = requests.get(f"{server.url}/info/", headers={"Origin": server.url}, timeout=60)
+    assert requests.options(f"{server.url}/datastore/image", headers=preflight, timeout=900).status_code == 403
+    answer = requests.get(f"{server.url}/info/", headers={"Origin": server.url}, timeout=900)
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
 
@@ -112,7 +112,7 @@ def test_bad_json_is_refused(server: Any, number: int) -> None:
     assert status == 400, text
     assert message in text
     for tasks in ("/train/", "/batch/infer"):
-        assert requests.get(server.url + tasks, timeout=60).status_code == 404, "a task was started"
+        assert requests.get(server.url + tasks, timeout=900).status_code == 404, "a task was started"
 
 
 @pytest.mark.parametrize("content", [JSON, ("Content-Type", "text/plain"), ("Accept", "*/*")])
@@ -127,7 +127,7 @@ def test_parameters_without_files_are_a_megabyte_at_most(server: Any, content: t
 def test_what_is_known_of_a_study_can_be_listed(server: Any, study: str, info: str) -> None:
     for path, query in (("image", {"image": study}), ("label", {"label": study, "tag": "final"})):
         url = f"{server.url}/datastore/{path}/info"
-        assert requests.put(url, params=query, data={"info": info}, timeout=60).status_code == 400
+        assert requests.put(url, params=query, data={"info": info}, timeout=900).status_code == 400
     assert study in server.get("/datastore/", output="all")["objects"]
     assert server.post("/activelearning/random", {"client_id": "me"}) == {}
 
@@ -142,7 +142,7 @@ def test_parameters_that_are_none_are_refused_in_a_form(
     answer = server.infer("ct_organ", image=study, params=params)
     assert answer.status_code == 400, answer.text
     assert message in answer.text
-    plain = requests.post(f"{server.url}/infer/ct_organ", params={"image": study}, json=params, timeout=60)
+    plain = requests.post(f"{server.url}/infer/ct_organ", params={"image": study}, json=params, timeout=900)
     assert plain.status_code == 400
     assert "sent in a form" in plain.text
 
@@ -150,9 +150,9 @@ def test_parameters_that_are_none_are_refused_in_a_form(
 def test_nothing_is_left_of_requests_that_are_refused(server: Any, study: str) -> None:
     def put(path: str, name: str, field: str, **query: str) -> int:
         files = {field: (name, nifti(MASK))}
-        return requests.put(f"{server.url}/datastore/{path}", params=query, files=files, timeout=60).status_code
+        return requests.put(f"{server.url}/datastore/{path}", params=query, files=files, timeout=900).status_code
 
-    before = set(server.temporary.rglob("*"))
+    before = server.temporary_files
     assert put("image", "a.py", "file", image="new") == 400
     assert put("image", "a.nii.gz", "label", image="new") == 400
     assert put("label", "a.nii.gz", "label", image="nobody", tag="final") == 404
@@ -166,9 +166,9 @@ def test_nothing_is_left_of_requests_that_are_refused(server: Any, study: str) -
 def test_studies_and_label_maps_are_removed_by_their_names_only(server: Any, study: str) -> None:
     known = server.get("/datastore/", output="all")["objects"]
     files = {"file": ("a.nii.gz", nifti(MASK))}
-    assert requests.put(f"{server.url}/datastore/image", params={"image": "new"}, files=files, timeout=60).ok
+    assert requests.put(f"{server.url}/datastore/image", params={"image": "new"}, files=files, timeout=900).ok
     label = {"label": ("a.nii.gz", nifti(MASK))}
-    assert requests.put(f"{server.url}/datastore/label?image=new&tag=draft", files=label, timeout=60).ok
+    assert requests.put(f"{server.url}/datastore/label?image=new&tag=draft", files=label, timeout=900).ok
     for path, status in (
         ("image?id=nobody", 404),
         ("image?id=..%2Fserver.log", 400),
@@ -177,11 +177,11 @@ def test_studies_and_label_maps_are_removed_by_their_names_only(server: Any, stu
         ("label?id=nobody&tag=final", 404),
         (f"image?id={study}&id=new", 400),
     ):
-        answer = requests.delete(f"{server.url}/datastore/{path}", timeout=60)
+        answer = requests.delete(f"{server.url}/datastore/{path}", timeout=900)
         assert answer.status_code == status, (path, answer.text)
-    assert requests.delete(f"{server.url}/datastore/label?id=new&tag=draft", timeout=60).status_code == 200
-    assert requests.head(f"{server.url}/datastore/label?image=new&tag=draft", timeout=60).status_code == 404
-    assert requests.delete(f"{server.url}/datastore/image?id=new", timeout=60).status_code == 200
+    assert requests.delete(f"{server.url}/datastore/label?id=new&tag=draft", timeout=900).status_code == 200
+    assert requests.head(f"{server.url}/datastore/label?image=new&tag=draft", timeout=900).status_code == 404
+    assert requests.delete(f"{server.url}/datastore/image?id=new", timeout=900).status_code == 200
     assert server.get("/datastore/", output="all")["objects"].keys() == known.keys()
 
 
@@ -197,7 +197,7 @@ def test_another_prefix_and_path_are_guarded_alike(
         assert server.raw("POST", path, b'{"bundle_path": "/tmp"}', [JSON])[0] == 404
     assert server.raw("PUT", "/api/model/ct_organ")[0] == 403
     asking = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
-    answer = requests.options(f"{server.url}/infer/ct_organ", headers=asking, timeout=60)
+    answer = requests.options(f"{server.url}/infer/ct_organ", headers=asking, timeout=900)
     assert answer.headers["access-control-allow-origin"] == "https://viewer.example"
 
     noise = np.random.default_rng(0).integers(0, 255, 300_000, np.uint8).tobytes()
@@ -209,7 +209,7 @@ def test_another_prefix_and_path_are_guarded_alike(
         for _ in range(20):
             yield noise[:65536]
 
-    assert requests.put(f"{server.url}/datastore/image?image=a", data=pieces(), timeout=60).status_code == 413
+    assert requests.put(f"{server.url}/datastore/image?image=a", data=pieces(), timeout=900).status_code == 413
 
 
 def test_a_session_stays_whatever_a_request_for_it_asks(server: Any, study: str) -> None:
@@ -217,8 +217,8 @@ def test_a_session_stays_whatever_a_request_for_it_asks(server: Any, study: str)
     assert unknown.status_code == 404
     assert "session 'nobody'" in unknown.text
     content = (server.studies / "labels" / "final" / f"{study}.nii.gz").read_bytes()
-    before = set(server.temporary.rglob("*"))
-    session = requests.put(f"{server.url}/session/", files={"files": ("m.nii.gz", content)}, timeout=60).json()
+    before = server.temporary_files
+    session = requests.put(f"{server.url}/session/", files={"files": ("m.nii.gz", content)}, timeout=900).json()
     name = session["session_id"]
     assert server.infer("ct_organ", session_id=name, params={"drop_classes": "heart"}).status_code == 400
     expected = pixels(server.infer("ct_organ", image=study).content)
@@ -227,5 +227,5 @@ def test_a_session_stays_whatever_a_request_for_it_asks(server: Any, study: str)
         assert answer.status_code == 200, answer.text
         np.testing.assert_array_equal(pixels(answer.content), expected)
     assert server.leaves(before) == set()
-    assert requests.delete(f"{server.url}/session/{name}", timeout=60).status_code == 200
+    assert requests.delete(f"{server.url}/session/{name}", timeout=900).status_code == 200
     assert server.infer("ct_organ", session_id=name).status_code == 404

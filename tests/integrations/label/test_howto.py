@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -20,11 +21,10 @@ from packaging.requirements import Requirement
 from monai_segdiff.data import read_dataset
 
 from ..page import check_install, page_commands
-from .server import pixels
+from .server import PATIENCE, free_port, pixels, wait_until
 
 COMMANDS = page_commands("monai_label.md")
 MINUTES = 5  # for all of it, but for the installation
-PORT = "18743"
 INSTALL = 'PIP_CONSTRAINT="$PWD/torch.txt" SAM2_BUILD_CUDA=0 python -m pip install "monai-segdiff[label]"'
 #: Commands that are not run here, and why.
 NOT_RUN = {
@@ -39,6 +39,7 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "server.log"
+        self.address = f"127.0.0.1:{free_port()}"
         self.server: subprocess.Popen[bytes] | None = None
         self.environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
@@ -56,7 +57,7 @@ class Shell:
         if command.startswith("monailabel start_server "):
             self.start(command)
             return ""
-        command = command.replace("127.0.0.1:8000", f"127.0.0.1:{PORT}")
+        command = command.replace("127.0.0.1:8000", self.address)
         done = subprocess.run(
             ["bash", "-c", command], cwd=self.folder, env=self.environment, capture_output=True, text=True
         )
@@ -69,33 +70,43 @@ class Shell:
         self.stop()
         with open(self.log, "ab") as log:
             self.server = subprocess.Popen(
-                ["bash", "-c", f"exec {command} --port {PORT}"],
+                ["bash", "-c", f"exec {command} --port {self.address.partition(':')[2]}"],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=log,
                 stderr=log,
             )
-        while True:
-            try:
-                requests.get(f"http://127.0.0.1:{PORT}/info/", timeout=60).raise_for_status()
-                return
-            except requests.ConnectionError:
-                assert self.server.poll() is None, self.said()
-                time.sleep(0.2)
+        assert wait_until(self._answers, every=0.2), self.said()
+
+    def _answers(self) -> bool:
+        assert self.server is not None
+        assert self.server.poll() is None, self.said()
+        try:
+            requests.get(f"http://{self.address}/info/", timeout=PATIENCE).raise_for_status()
+        except (requests.ConnectionError, requests.Timeout):
+            return False
+        return True
 
     def stop(self) -> None:
         if self.server is not None:
             self.server.terminate()
-            self.server.wait(60)
+            self.server.wait(PATIENCE)
 
     def said(self) -> str:
         return self.log.read_text()[-3000:] if self.log.is_file() else ""
 
     def wait_for_training(self) -> None:
-        url = f"http://127.0.0.1:{PORT}/train/"
-        while (task := requests.get(url, timeout=30).json())["status"] in ("SUBMITTED", "RUNNING"):
-            time.sleep(0.2)
-        assert task["status"] == "DONE", "\n".join(task["details"])
+        def task() -> dict[str, Any]:
+            return dict(requests.get(f"http://{self.address}/train/", timeout=PATIENCE).json())
+
+        assert wait_until(lambda: task()["status"] not in ("SUBMITTED", "RUNNING"), every=0.2)
+        assert task()["status"] == "DONE", "\n".join(task()["details"])
+
+
+def _computed() -> float:
+    """Seconds that this process's children, and theirs, have computed, of those that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.fixture
@@ -115,10 +126,12 @@ def shell(trained_bundle: Any, tmp_path: Path) -> Iterator[Shell]:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page uses curl: install it to run its commands")
 def test_the_session_of_the_page(shell: Shell) -> None:
-    began = time.monotonic()
+    began, computed = time.monotonic(), _computed()
     answers = {command: shell.enter(command) for command in COMMANDS if command not in NOT_RUN}
     took = time.monotonic() - began
-    print(f"the session took {took:.0f} s")
+    shell.stop()
+    computed = _computed() - computed
+    print(f"the session took {took:.0f} s, of which {computed:.0f} s of a processor")
 
     def answer(part: str) -> Any:
         (found,) = (json.loads(text) for command, text in answers.items() if part in f"{command} ")
@@ -136,7 +149,7 @@ def test_the_session_of_the_page(shell: Shell) -> None:
     assert 0 < dice["real"] <= 1
     assert 0 < dice["both"] <= 1
     assert answer("/train/ ")["status"] == "DONE"
-    assert took < 60 * MINUTES
+    assert computed < 60 * MINUTES  # whatever else the machine does
 
 
 def test_every_command_of_the_page_is_run_or_accounted_for() -> None:

@@ -41,7 +41,7 @@ def test_a_series_of_an_archive_gives_an_image_and_a_browser_shows_its_study(
     session += [str(folder), series, str(trained_bundle.root), str(tmp_path / "session")]
     # The server keeps what it has fetched under the archive's address, from one run to the next.
     environment = {**os.environ, "MONAI_LABEL_DATASTORE_CACHE_PATH": str(tmp_path / "session" / "cache")}
-    done = subprocess.run([*ALONE, *session], env=environment, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run([*ALONE, *session], env=environment, capture_output=True, text=True, timeout=3600)
     log = tmp_path / "session" / "label_app" / "server.log"
     assert done.returncode == 0, done.stderr[-3000:] + (log.read_text()[-3000:] if log.is_file() else "")
     answers = json.loads((tmp_path / "session" / "answers.json").read_text())

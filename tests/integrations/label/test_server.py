@@ -126,7 +126,7 @@ def bad_files() -> list[tuple[str, Any, str]]:
 @pytest.mark.parametrize("number", range(len(bad_files())))
 def test_a_bad_file_is_refused_and_forgotten(server: Any, number: int) -> None:
     name, content, message = bad_files()[number]
-    before = set(server.temporary.rglob("*"))
+    before = server.temporary_files
     answer = server.infer("ct_organ", files={"file": (name, content)})
     assert answer.status_code == 400, answer.text
     assert message in answer.text
@@ -137,7 +137,7 @@ def test_a_bad_file_is_refused_and_forgotten(server: Any, number: int) -> None:
 def test_another_model_is_not_found(server: Any, study: str) -> None:
     assert server.infer("surprise", image=study).status_code == 404
     for path in ("/batch/infer/surprise", "/train/surprise"):
-        assert requests.post(server.url + path, json={}, timeout=60).status_code == 404
+        assert requests.post(server.url + path, json={}, timeout=900).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_another_model_is_not_found(server: Any, study: str) -> None:
     ],
 )
 def test_nothing_outside_the_studies_is_read(server: Any, path: str, query: dict[str, str]) -> None:
-    assert 400 <= requests.get(server.url + path, params=query, timeout=60).status_code < 500
+    assert 400 <= requests.get(server.url + path, params=query, timeout=900).status_code < 500
 
 
 @pytest.mark.parametrize(
@@ -169,14 +169,14 @@ def test_nothing_outside_the_studies_is_written(server: Any, image: str, name: s
         f"{server.url}/datastore/image",
         params={"image": image},
         files={"file": (name, nifti(np.zeros((16, 16))))},
-        timeout=60,
+        timeout=900,
     )
     assert answer.status_code == 400, answer.text
     label = requests.put(
         f"{server.url}/datastore/label",
         params={"image": image, "tag": "../../final"},
         files={"label": (name, nifti(np.zeros((16, 16))))},
-        timeout=60,
+        timeout=900,
     )
     assert label.status_code == 400, label.text
     assert sorted(server.studies.parent.rglob("*")) == before

@@ -179,18 +179,22 @@ def test_a_batch_whose_server_is_killed_makes_way_for_the_next(
     server = serve(studies)
     source = real_studies(studies)[0]
     server.post("/batch/infer/ct_organ", {"number": 100, **SLOW})
-    answers = []
-    while len(made_images(studies)) < 3:
-        answers.append(server.infer("ct_organ", image=source).status_code)  # whatever the batch adds meanwhile
-        assert answers[-1] == 200
+
+    def has_made_three() -> bool:
+        assert server.infer("ct_organ", image=source).status_code == 200  # whatever the batch adds meanwhile
+        return len(made_images(studies)) >= 3
+
+    assert wait_until(has_made_three)
     children = children_of(server.process.pid)
     _stop_between_writes(children, studies)
-    server.stop(signal.SIGKILL)
-    server.start()
-    server.post("/batch/infer/ct_organ", {"number": 1, **SLOW})
-    time.sleep(1)
-    for child in children:
-        os.kill(child, signal.SIGCONT)
+    try:
+        server.stop(signal.SIGKILL)
+        server.start()
+        server.post("/batch/infer/ct_organ", {"number": 1, **SLOW})
+        time.sleep(1)
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGCONT)
     assert server.finished("/batch/infer")["status"] == "DONE"
     assert wait_until(lambda: not any(map(runs, children)))
     assert {pair_id(name, 7, 0) for name in real_studies(studies)} <= set(pair_files(studies))

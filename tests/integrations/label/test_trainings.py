@@ -17,11 +17,14 @@ import numpy as np
 import pytest
 import requests
 
+from monai_segdiff.integrations.label.batch import GeneratePairs
 from monai_segdiff.integrations.label.datastore import StudyDatastore
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.pairs import PairGenerator
 from monai_segdiff.integrations.label.seen import note_seen, seen_by, warn_of_seen
 from monai_segdiff.integrations.label.segmenter import TrainSegmenter
+from monai_segdiff.integrations.label.studies import real_cases
+from monai_segdiff.integrations.label.training_data import split_studies
 from monai_segdiff.integrations.label.tuning import TuneGenerator
 
 from .server import children_of, pixels, runs, wait_until
@@ -142,3 +145,25 @@ def test_a_generator_that_has_seen_test_patients_is_warned_of(tmp_path: Path) ->
     (warning,) = warn_of_seen(file, records, ["c", "d"])
     assert warning.startswith("2 synthetic images are of a generator that was fine-tuned on patients")
     assert "(c)" in warning
+
+
+def test_segmenters_warn_of_patients_whom_their_generator_was_tuned_on(
+    make_studies: Callable[..., Path], trained_bundle: Any, tmp_path: Path
+) -> None:
+    pairs = PairGenerator(trained_bundle.root, tmp_path / "work")
+    store = StudyDatastore(str(make_studies(6)))
+    TuneGenerator(pairs)({"images": 64, "seed": 0}, store)
+    GeneratePairs(pairs, tmp_path / "batch")({"number": 1}, store, lambda: None)
+    (seen,) = json.loads((pairs.work / "seen.json").read_text()).values()
+    segmenter = TrainSegmenter(pairs, tmp_path / "segmenter")
+
+    def warnings(seed: int) -> list[str]:
+        found = segmenter({"images": 16, "seed": seed}, store)["warnings"]
+        return [warning for warning in found if "fine-tuned" in warning]
+
+    assert warnings(seed=0) == []  # the same patients are held out
+    tested = {case.patient for case in split_studies(real_cases(store), 0.25, 1, "test")["test"]}
+    assert tested & set(seen)
+    (warning,) = warnings(seed=1)
+    assert warning.startswith("6 synthetic images are of a generator that was fine-tuned on patients")
+    assert f"({', '.join(sorted(tested & set(seen)))})" in warning

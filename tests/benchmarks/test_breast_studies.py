@@ -80,7 +80,7 @@ def check_the_halves_of_controlnet_make_up_one_budget(work: Path, limits: dict[s
     assert limits == {"one_hot_0": [2], "one_hot_1": [2], "controlnet_0": [1, 1], "controlnet_1": [1, 1]}
     markers = {name: work / "trained" / f"{name}_0" / "trained.json" for name in ("one_hot", "controlnet")}
     seconds = {name: json.loads(file.read_text())["facts"]["seconds"] for name, file in markers.items()}
-    assert min(seconds.values()) >= 2
+    assert all(2 <= each < 120 for each in seconds.values())
     models = work / "trained" / "controlnet_0" / "models"
     frozen, joined = (torch.load(models / n / "model.pt", weights_only=True) for n in ("unconditional", "controlnet"))
     assert all(torch.equal(joined[name], value) for name, value in frozen.items())

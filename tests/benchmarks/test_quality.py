@@ -39,7 +39,7 @@ def bundle(dataset: SegmentationDataset, tmp_path_factory: pytest.TempPathFactor
     folder = copy_bundle("ct_organ", tmp_path_factory.mktemp("bundle") / "ct_organ")
     overrides = {**TINY, **recipes.recipes()["one_hot_epsilon"], "dataset_dir": str(dataset.root)}
     facts = train_bundle(folder, [TIME_LIMIT], {**overrides, "limit_seconds": 1, "seed": 0})
-    assert facts.seconds >= 1.0
+    assert 1.0 <= facts.seconds < 120
     assert facts.images == 4 * facts.iterations > 0
     return folder
 

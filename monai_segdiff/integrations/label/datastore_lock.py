@@ -54,13 +54,13 @@ class LockedDatastore(LocalDatastore):
     def _exclusive(self) -> Iterator[None]:
         """One thread of one process; says so while it waits for another process."""
         with self._own_lock:
-            again = self._file_lock.is_locked
+            nested = self._file_lock.is_locked
             while not self._has_file_lock():
                 logger.warning(
                     f"waiting for {self._file_lock.lock_file}, which another process holds: if it hangs, end it; "
                     f"'fuser {self._file_lock.lock_file}' shows which processes have the file open"
                 )
-            if not again:  # read the list anew: another process may have written within one tick of the file's time
+            if not nested:  # read the list anew: another process may have written within one tick of the file's time
                 self._config_ts = 0.0
             try:
                 yield

@@ -130,7 +130,7 @@ class Server:
     @property
     def megabytes(self) -> float:
         """Memory of its own, with that of the tasks it started."""
-        return sum(megabytes(pid) for pid in [self._pid, *(task.pid for task in self.tasks)])
+        return sum(own_megabytes(pid) for pid in [self._pid, *(task.pid for task in self.tasks)])
 
     @property
     def tasks(self) -> list[psutil.Process]:
@@ -193,7 +193,7 @@ class Server:
         return dict(self.get(what))
 
 
-def megabytes(pid: int) -> float:
+def own_megabytes(pid: int) -> float:
     """Memory of a process's own, none once it has ended.
 
     Without the files that it maps, of which the system keeps in memory as much as it likes.

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import requests
 
-from .server import Server, megabytes, nifti, pixels, wait_until
+from .server import Server, nifti, own_megabytes, pixels, wait_until
 
 REQUESTS, CLIENTS, SEEDS, PAIRS = 90, 4, 3, 4
 
@@ -116,7 +116,7 @@ def peak_of_tasks(server: Server, every: float = 0.05) -> Iterator[Callable[[], 
 
     def watch() -> None:
         while not ended.wait(every):
-            peak[0] = max([peak[0], *(megabytes(task.pid) for task in server.tasks if _has_begun(task))])
+            peak[0] = max([peak[0], *(own_megabytes(task.pid) for task in server.tasks if _has_begun(task))])
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -160,6 +160,7 @@ def test_clients_get_what_is_theirs_while_batches_run(
         grows = len(peaks) == 1 or at_rest[-1] > at_rest[-2] + 20 or peaks[-1] > peaks[-2] + 100
         if not grows:
             break
+    print(f"megabytes at rest {at_rest}, of tasks {peaks}")
     assert min(peaks) > 0
     assert not grows, f"memory of the server or of its batches grows: {at_rest}, {peaks}"
     total = len(clients.studies) * (1 + len(peaks) * PAIRS)

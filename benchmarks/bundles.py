@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
 from monai_segdiff.bundle import copy_bundle
-from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.files import atomic_file
 
 __all__ = ["TIME_LIMIT", "ComputeTimeLimit", "Part", "TrainingFacts", "facts_of", "train_bundle", "train_for_a_time"]
 

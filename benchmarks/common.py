@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.files import atomic_file
 from monai_segdiff.metrics import Estimate
 
 __all__ = ["RESULTS", "Cell", "Column", "Results", "Table", "arguments", "chosen_device", "machine", "say"]

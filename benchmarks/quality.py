@@ -14,12 +14,12 @@ from scipy.stats import binomtest
 
 from benchmarks.common import Cell, Column
 from monai_segdiff.data import Case, SegmentationDataset
-from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.evaluation.measure import Extra, Features, Measurements, measure
 from monai_segdiff.evaluation.others import draw_other_masks
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.pictures import upright
 from monai_segdiff.evaluation.training import train_segmenter
+from monai_segdiff.files import atomic_file
 from monai_segdiff.generation import TrainedGenerator, generate_dataset
 from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid
 from monai_segdiff.metrics import (

@@ -14,7 +14,7 @@ from benchmarks.bundles import TIME_LIMIT, TrainingFacts, train_bundle
 from benchmarks.common import say
 from monai_segdiff import copy_bundle
 from monai_segdiff.data import SegmentationDataset
-from monai_segdiff.data.atomic import atomic_file, atomic_folder
+from monai_segdiff.files import atomic_file, atomic_folder
 
 __all__ = ["LONGER", "RIVALS", "XREAL", "Part", "facts_of_all", "train_all", "train_longer", "train_part"]
 

@@ -8,7 +8,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-__all__ = ["require", "root_cause", "show_cause_last", "unwrapped_errors"]
+__all__ = ["UnreadableFileError", "one_line", "reading", "require", "root_cause", "show_cause_last", "unwrapped_errors"]
+
+
+class UnreadableFileError(ValueError):
+    """A file that cannot be read as what it should be; the message names the file, the reason and the remedy."""
+
+
+@contextmanager
+def reading(file: object, kind: str, remedy: str = "restore it from its source") -> Iterator[None]:
+    """Turn whatever a reader throws in a block into one line with the file's name and a remedy.
+
+    Args:
+        file: the file that is read in the block.
+        kind: what it should be, such as ``"NIfTI"`` or ``"a table of patients"``.
+        remedy: what helps with a file of this kind.
+
+    Raises:
+        UnreadableFileError: from anything that is raised in the block but what already names its file
+            (:class:`UnreadableFileError`, ``FileNotFoundError``, ``PermissionError``), a missing extra
+            (``ImportError``), and interrupts.
+    """
+    try:
+        yield
+    except (UnreadableFileError, FileNotFoundError, PermissionError, ImportError):
+        raise
+    except Exception as error:  # readers throw all there is: struct.error, KeyError, zlib.error, MemoryError, ...
+        raise UnreadableFileError(f"{file} cannot be read as {kind} ({one_line(error)}); {remedy}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says in one line, with its kind where the text alone does not tell what happened."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, (KeyError, IndexError, AttributeError, TypeError, AssertionError)) or not text:
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def require(condition: object, message: str) -> None:

@@ -22,7 +22,7 @@ def convert(args: argparse.Namespace) -> int:
     import torch
 
     from monai_segdiff.conversion import convert_config
-    from monai_segdiff.data.atomic import atomic_file
+    from monai_segdiff.files import atomic_file
 
     _check_paths(args)
     weights = _convert_weights(args) if args.checkpoint else None

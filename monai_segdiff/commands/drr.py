@@ -16,7 +16,7 @@ def make_drr(args: argparse.Namespace) -> int:
     from PIL import Image
 
     from monai_segdiff.data import make_drr_dataset
-    from monai_segdiff.data.atomic import atomic_file
+    from monai_segdiff.files import atomic_file
     from monai_segdiff.handlers import dataset_overview
 
     if args.device is not None:

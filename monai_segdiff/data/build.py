@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.data.atomic import atomic_folder
 from monai_segdiff.data.layout import SegmentationDataset, read_dataset, write_dataset
+from monai_segdiff.files import atomic_folder
 
 __all__ = ["build_once"]
 

@@ -20,8 +20,8 @@ from monai_segdiff.data.dicom_labels import segment_names, vocabulary
 from monai_segdiff.data.dicom_rtstruct import read_rtstruct, referenced_series, roi_names
 from monai_segdiff.data.dicom_seg import read_dicom_seg, segment_labels
 from monai_segdiff.data.dicom_series import MODALITIES, read_dicom_series
-from monai_segdiff.data.names import safe_name
 from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.files import safe_name
 
 __all__ = ["DicomStudies", "DicomStudy", "find_studies", "holds_studies", "upright"]
 

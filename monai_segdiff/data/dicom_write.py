@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from monai_segdiff.data.atomic import atomic_folder
 from monai_segdiff.data.dicom_files import DicomSource, import_pydicom
 from monai_segdiff.data.dicom_geometry import LPS_TO_RAS
 from monai_segdiff.data.dicom_iods import new_image
 from monai_segdiff.data.dicom_scaling import choose_scaling
 from monai_segdiff.data.dicom_series import MODALITIES
 from monai_segdiff.data.dicom_synthetic import SyntheticInfo, mark_synthetic, source_references
+from monai_segdiff.files import atomic_folder
 
 __all__ = ["as_slices", "fill_series", "naming", "write_dicom_series"]
 

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from monai_segdiff._version import __version__
-from monai_segdiff.data.atomic import atomic_file, atomic_folder
 from monai_segdiff.data.dicom_codes import property_codes
 from monai_segdiff.data.dicom_files import DicomSource, import_highdicom, import_pydicom, read_dataset_of
 from monai_segdiff.data.dicom_series import read_dicom_series
 from monai_segdiff.data.dicom_synthetic import NAME, SyntheticInfo, mark_synthetic, source_references
 from monai_segdiff.data.dicom_write import as_slices, fill_series, naming
+from monai_segdiff.files import atomic_file, atomic_folder
 
 __all__ = ["write_dicom_pair", "write_dicom_seg"]
 

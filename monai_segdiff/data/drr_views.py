@@ -13,9 +13,9 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.data.layout import Case
 from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.files import atomic_file
 from monai_segdiff.transforms import ProjectBone, ProjectDRR, SegmentContour
 
 __all__ = ["DRR_CLASSES", "DRR_PARENTS", "DRR_RANGE", "read_geometry", "view_cases", "write_views"]

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.data.cases import Case, SegmentationDataset
+from monai_segdiff.files import atomic_file
 
 __all__ = [
     "Case",

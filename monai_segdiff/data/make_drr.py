@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from monai_segdiff.data.atomic import atomic_file, remove_leftovers
 from monai_segdiff.data.drr_views import DRR_CLASSES, DRR_PARENTS, DRR_RANGE, read_geometry, view_cases
 from monai_segdiff.data.drr_workers import DRRPlan, project_volumes
 from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset, write_dataset
 from monai_segdiff.data.splits import split_by_image, split_cases
 from monai_segdiff.data.tissues import read_tissues
 from monai_segdiff.data.volumes import VolumeSource, find_volumes
+from monai_segdiff.files import atomic_file, remove_leftovers
 from monai_segdiff.transforms import ProjectDRR
 
 __all__ = ["make_drr_dataset"]

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.files import atomic_file
 
 __all__ = ["save_nifti"]
 

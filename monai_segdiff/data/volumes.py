@@ -15,8 +15,8 @@ from monai.data import MetaTensor
 from monai_segdiff.data.dicom_series import is_dicom, read_ct_series
 from monai_segdiff.data.layout import case_name, file_extension, read_dataset
 from monai_segdiff.data.load import load_image
-from monai_segdiff.data.names import safe_name
 from monai_segdiff.data.pairing import read_patients
+from monai_segdiff.files import safe_name
 
 __all__ = ["VolumeSource", "find_volumes", "read_volume"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.data.layout import file_extension
 from monai_segdiff.data.load import is_raster
+from monai_segdiff.files import atomic_file
 
 __all__ = ["write_like"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.evaluation.segmenter import TrainedSegmenter
+from monai_segdiff.files import atomic_file
 
 __all__ = ["FindingClassifier", "FindingMaps", "load_finding_classifier", "save_finding_classifier"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.evaluation.inputs import Inputs, read_inputs
 from monai_segdiff.evaluation.matching import match_cases, same_masks
 from monai_segdiff.evaluation.method_rows import MethodRow, condition_of, measure_condition, measure_row, measure_views
@@ -20,6 +19,7 @@ from monai_segdiff.evaluation.page import write_page, write_picture
 from monai_segdiff.evaluation.pictures import methods_picture
 from monai_segdiff.evaluation.report import Report, Section
 from monai_segdiff.evaluation.training import open_segmenter
+from monai_segdiff.files import atomic_file
 
 __all__ = ["compare_methods"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
-from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.evaluation.report import Picture, Report, format_cell
+from monai_segdiff.files import atomic_file
 from monai_segdiff.metrics import Estimate
 
 __all__ = ["render_page", "write_page", "write_picture"]

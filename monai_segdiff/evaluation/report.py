@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.files import atomic_file
 from monai_segdiff.metrics import Estimate
 
 __all__ = ["Cell", "Column", "Headline", "Picture", "Report", "Row", "Section", "format_cell"]

@@ -13,8 +13,8 @@ from monai.networks.nets import UNet
 from torch import nn
 from torch.nn.functional import pad
 
-from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.evaluation.programs import Program, load_program
+from monai_segdiff.files import atomic_file
 
 __all__ = ["MergedSegmenter", "Segmenter", "TrainedSegmenter", "UserSegmenter", "load_segmenter", "save_segmenter"]
 

@@ -16,9 +16,9 @@ import torch
 
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import SyntheticInfo, load_image, write_dicom_pair
-from monai_segdiff.data.atomic import remove_leftovers
 from monai_segdiff.data.dicom_series import MODALITIES
 from monai_segdiff.data.load import is_raster
+from monai_segdiff.files import remove_leftovers
 from monai_segdiff.generation.generator import TrainedGenerator
 
 __all__ = ["DICOM", "DicomOutput", "default_modality", "remove_half_studies"]

@@ -21,8 +21,8 @@ from monai_segdiff.data.dicom_files import read_headers
 from monai_segdiff.data.dicom_labels import segment_names
 from monai_segdiff.data.dicom_seg import segment_labels
 from monai_segdiff.data.dicom_studies import upright
-from monai_segdiff.data.names import safe_name
 from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.files import safe_name
 from monai_segdiff.generation.generator import TrainedGenerator
 
 __all__ = ["holds_dicom_masks", "open_dicom_masks"]

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
-from monai_segdiff.data.atomic import atomic_file
 from monai_segdiff.data.findings import case_findings
+from monai_segdiff.files import atomic_file
 from monai_segdiff.generation.edit_picture import edit_picture
 from monai_segdiff.generation.edits import Edit
 from monai_segdiff.generation.folder import (

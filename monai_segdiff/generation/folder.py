@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from monai_segdiff._version import __version__
 from monai_segdiff.data import Case, SegmentationDataset, case_name, write_dataset
-from monai_segdiff.data.atomic import atomic_file, remove_leftovers
+from monai_segdiff.files import atomic_file, remove_leftovers
 from monai_segdiff.generation.dicom import DICOM, remove_half_studies
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.manifest import Manifest

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.files import atomic_file
 
 __all__ = ["Manifest"]
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from ignite.engine import Engine, Events
 
-from monai_segdiff.data.atomic import atomic_file, remove_leftovers
+from monai_segdiff.files import atomic_file, remove_leftovers
 
 __all__ = ["ExportWeights", "ResumeCheckpoint"]
 

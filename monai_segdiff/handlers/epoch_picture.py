@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from monai.data.utils import list_data_collate
 from PIL import Image
 
-from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.files import atomic_file
 from monai_segdiff.handlers.picture import picture_grid
 
 __all__ = ["EpochPicture"]

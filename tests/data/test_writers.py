@@ -10,8 +10,8 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from monai_segdiff.data import write_like
-from monai_segdiff.data.atomic import atomic_file, atomic_folder
 from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.files import atomic_file, atomic_folder
 
 OBLIQUE = np.array([[-1.9, 0.3, 0.1, 10], [0.2, 0.1, 3.0, -20], [0.3, -1.9, 0.2, 30], [0, 0, 0, 1.0]])
 

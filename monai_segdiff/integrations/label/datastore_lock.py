@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from monailabel.datastore.local import LocalDatastore
 
-from monai_segdiff.data.atomic import atomic_file, remove_leftovers
+from monai_segdiff.files import atomic_file, remove_leftovers
 
 __all__ = ["LockedDatastore"]
 

@@ -17,11 +17,11 @@ from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.utils.dicom import dicom_web_download_series
 
 from monai_segdiff.data import Case, read_dicom_seg
-from monai_segdiff.data.atomic import atomic_folder
 from monai_segdiff.data.dicom_files import dicom_files, read_headers
 from monai_segdiff.data.dicom_series import read_dicom_series
 from monai_segdiff.data.dicom_studies import upright
 from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.files import atomic_folder
 from monai_segdiff.integrations.label.errors import RequestError
 
 __all__ = ["as_nifti", "dicom_folder", "series_case"]

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from monai_segdiff.data import file_extension
-from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.files import atomic_file
 
 __all__ = ["as_slice"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from monai_segdiff.bundle import bundle_path
-from monai_segdiff.data.atomic import atomic_folder
+from monai_segdiff.files import atomic_folder
 from monai_segdiff.generation import load_generator
 
 __all__ = ["add_stock_bundle", "main", "parser"]

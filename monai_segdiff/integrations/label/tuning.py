@@ -17,7 +17,7 @@ import yaml
 from monailabel.interfaces.tasks.train import TrainTask
 
 from monai_segdiff.data import Case
-from monai_segdiff.data.atomic import atomic_file
+from monai_segdiff.files import atomic_file
 from monai_segdiff.generation.folder import copy_file
 from monai_segdiff.integrations.label.notes import read_notes, write_notes
 from monai_segdiff.integrations.label.pairs import PairGenerator

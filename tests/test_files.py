@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_segdiff.data.atomic import atomic_file, remove_leftovers
+from monai_segdiff.files import atomic_file, remove_leftovers, safe_name
 
 
 def test_file_appears_complete_and_alone(tmp_path: Path) -> None:
@@ -48,3 +48,11 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     (tmp_path / "kept.bin").write_bytes(b"kept")
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept.bin"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a b/c", "a_b_c"), ("1.2+3-4_x", "1.2+3-4_x"), ("../up", "up"), ("..", "none"), ("Größe", "Gr__e")],
+)
+def test_a_name_is_no_path_and_never_empty(name, expected):
+    assert safe_name(name, "none") == expected

@@ -5,15 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["load_autoencoder", "load_weights", "unwrapped_network", "weights_hash"]
+from monai_segdiff.errors import reading
+
+__all__ = [
+    "check_archive",
+    "load_autoencoder",
+    "load_weights",
+    "read_tensors",
+    "read_weights",
+    "unwrapped_network",
+    "weights_hash",
+]
 
 SHOWN = 5
+_REMEDY = "restore it from its source, or train again"
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
@@ -34,7 +46,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
             the first few entries that differ.
     """
     target = unwrapped_network(network)
-    weights = _read_state_dict(path)
+    weights = read_weights(path)
     expected = target.state_dict()
     missing = [key for key in expected if key not in weights]
     surplus = [key for key in weights if key not in expected]
@@ -100,7 +112,7 @@ def weights_hash(weights: str | os.PathLike[str] | Mapping[str, torch.Tensor]) -
         FileNotFoundError: where there is no such file.
         ValueError: where the file is no state dict.
     """
-    state = weights if isinstance(weights, Mapping) else _read_state_dict(weights)
+    state = weights if isinstance(weights, Mapping) else read_weights(weights)
     digest = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
@@ -109,18 +121,141 @@ def weights_hash(weights: str | os.PathLike[str] | Mapping[str, torch.Tensor]) -
     return digest.hexdigest()
 
 
-def _read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Read a network's weights.
+
+    Args:
+        path: a file that holds a state dict.
+
+    Returns:
+        The state dict, on the CPU.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where the file is no state dict, or holds weights that are not finite.
+    """
     name = os.fspath(path)
     if not os.path.exists(name):
         raise FileNotFoundError(f"no weights at {name}: train first, or give the file of a trained network.")
-    try:
-        content: Any = torch.load(name, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{name} is not a readable file of weights alone (it may be cut short): {error}") from error
+    content = read_tensors(path)
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         held = ", ".join(map(str, list(content)[:SHOWN])) if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(f"{name} is not a state dict but holds {held}: give the network's own weights (model.pt).")
+    if unnamed := [key for key in content if not isinstance(key, str)]:
+        raise ValueError(
+            f"{name} names weights by {unnamed[0]!r}, which is no text: give the network's own weights (model.pt)."
+        )
+    if spoiled := [key for key, value in content.items() if value.is_floating_point() and not _finite(value)]:
+        raise ValueError(
+            f"{name} holds {_listing('weights with NaN or infinite values', spoiled)}: give weights of an earlier "
+            "epoch, or train again with a smaller learning rate."
+        )
     return dict(content)
+
+
+def read_tensors(path: str | os.PathLike[str], kind: str = "a file of weights alone") -> Any:
+    """Read what ``torch.save`` wrote: tensors and plain types, with nothing in the file run.
+
+    The checksums that the file itself carries are checked, which ``torch.load`` does not.
+
+    Args:
+        path: the file.
+        kind: what it should be, for messages.
+
+    Returns:
+        Its content, tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        UnreadableFileError: where it cannot be read, is damaged, or holds other objects, which could run code.
+    """
+    check_archive(path, kind)
+    with reading(os.fspath(path), kind, _REMEDY):
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:  # torch's own advice is to run what is in the file
+            raise ValueError(
+                "torch.save did not write it, or it holds objects beside tensors and plain types, which could run code"
+            ) from None
+        if not all(map(_holds_its_values, _tensors(content))):
+            raise ValueError("it claims more values than it holds")
+        return content
+
+
+def check_archive(path: str | os.PathLike[str], kind: str = "a file of weights alone") -> None:
+    """Check the checksums of a zip archive, which files of ``torch.save``, ``torch.jit.save`` and ``torch.export`` are.
+
+    Args:
+        path: the file; one that is no such archive carries no checksums.
+        kind: what it should be, for messages.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        UnreadableFileError: where a checksum does not fit, or the entries claim more bytes than the file has.
+    """
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        raise FileNotFoundError(f"{name} does not exist: check the path ({kind} is expected there)")
+    with reading(name, kind, _REMEDY):
+        if not zipfile.is_zipfile(name):
+            return
+        with zipfile.ZipFile(name) as archive:
+            claimed = sum(entry.file_size for entry in archive.infolist())
+            if claimed > os.path.getsize(name):  # torch compresses nothing
+                raise ValueError(f"its entries claim {claimed} bytes, more than the file has")
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"it is damaged: the checksum of its entry {damaged} does not fit")
+
+
+def _tensors(content: Any) -> Iterator[torch.Tensor]:
+    if isinstance(content, torch.Tensor):
+        yield content
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            yield from _tensors(value)
+    elif isinstance(content, (list, tuple)):
+        for value in content:
+            yield from _tensors(value)
+
+
+def _holds_its_values(value: torch.Tensor) -> bool:
+    dense = value.layout == torch.strided and value.device.type == "cpu"
+    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _holds_its_values(value: torch.Tensor) -> bool:
+    dense = value.layout == torch.strided and value.device.type == "cpu"
+    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _holds_its_values(value: torch.Tensor) -> bool:
+    dense = value.layout == torch.strided and value.device.type == "cpu"
+    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _holds_its_values(value: torch.Tensor) -> bool:
+    dense = value.layout == torch.strided and value.device.type == "cpu"
+    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _holds_its_values(value: torch.Tensor) -> bool:
+    dense = value.layout == torch.strided and value.device.type == "cpu"
+    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _holds_its_values(value: torch.Tensor) -> bool:
+    dense = value.layout == torch.strided and value.device.type == "cpu"
+    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _holds_its_values(value: torch.Tensor) -> bool:
+    dense = value.layout == torch.strided and value.device.type == "cpu"
+    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _finite(value: torch.Tensor) -> bool:
+    return bool(torch.isfinite(value).all())
 
 
 def unwrapped_network(network: nn.Module) -> nn.Module:

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from monai_segdiff.errors import UnreadableFileError
+from monai_segdiff.errors import UnreadableFileError
+from monai_segdiff.errors import UnreadableFileError
+from monai_segdiff.errors import UnreadableFileError
+from monai_segdiff.errors import UnreadableFileError
+from monai_segdiff.errors import UnreadableFileError
+from monai_segdiff.errors import UnreadableFileError
 from monai_segdiff.networks import MaskConcatUNet, load_autoencoder, load_weights, weights_hash
+from monai_segdiff.networks.weights import check_archive, read_tensors
+from monai_segdiff.networks.weights import check_archive, read_tensors
+from monai_segdiff.networks.weights import check_archive, read_tensors
+from monai_segdiff.networks.weights import check_archive, read_tensors
+from monai_segdiff.networks.weights import check_archive, read_tensors
+from monai_segdiff.networks.weights import check_archive, read_tensors
+from monai_segdiff.networks.weights import check_archive, read_tensors
 
 from .autoencoders import small_autoencoder
 
@@ -84,23 +99,62 @@ def test_a_file_cut_short_is_named(tmp_path: Path, share: float) -> None:
     torch.save(unet().state_dict(), path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=r"model\.pt is not a readable file of weights"):
+    with pytest.raises(ValueError, match=r"model\.pt cannot be read as a file of weights alone"):
         load_weights(unet(), path)
 
 
 def test_text_is_no_weights(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     path.write_text("version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(ValueError, match=r"model\.pt is not a readable file of weights"):
+    with pytest.raises(ValueError, match=r"model\.pt cannot be read as a file of weights alone"):
         load_weights(unet(), path)
 
 
 def test_nothing_in_the_file_is_run(tmp_path: Path) -> None:
     written = tmp_path / "written"
     torch.save({"weight": Opener(written)}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match="weights alone"):
+    with pytest.raises(ValueError, match=r"model\.pt .* which could run code") as error:
         load_weights(unet(), tmp_path / "model.pt")
     assert not written.exists()
+    assert "weights_only" not in str(error.value), "torch's advice to run it is not passed on"
+
+
+def test_damage_that_the_files_own_checksum_shows_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"w": torch.full((64,), 3.0)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.full((64,), 3.0).numpy().tobytes()) + 2] ^= 0x40
+    path.write_bytes(content)
+    assert torch.load(path, weights_only=True)["w"][0] != 3.0, "torch says nothing"
+    for read in (weights_hash, read_tensors, check_archive):
+        with pytest.raises(UnreadableFileError, match=r"model\.pt .*damaged: the checksum of its entry"):
+            read(path)
+
+
+def test_sizes_that_the_file_does_not_have_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"w": torch.zeros(1).expand(2**40)}, path)
+    with pytest.raises(UnreadableFileError, match="claims more values than it holds"):
+        weights_hash(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data/0", bytes(2**20))
+    with pytest.raises(UnreadableFileError, match="claim 1048576 bytes, more than the file has"):
+        weights_hash(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(tmp_path: Path, value: float) -> None:
+    state = unet().state_dict()
+    state["unet.conv_in.conv.weight"][0, 0, 0, 0] = value
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"model\.pt .*NaN or infinite values \(unet\.conv_in\.conv\.weight\)"):
+        load_weights(unet(), tmp_path / "model.pt")
+
+
+def test_weights_without_a_name_are_refused(tmp_path: Path) -> None:
+    torch.save({**unet().state_dict(), 5: torch.zeros(1)}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"model\.pt names weights by 5, which is no text"):
+        load_weights(unet(), tmp_path / "model.pt")
 
 
 def test_training_checkpoints_and_other_content_are_told_apart(tmp_path: Path) -> None:

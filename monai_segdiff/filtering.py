@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from monai_segdiff.data import load_image
+from monai_segdiff.data import load_label_map
 from monai_segdiff.evaluation import load_segmenter
 from monai_segdiff.generation import Acceptance, TrainedGenerator
 from monai_segdiff.metrics import dice_per_class, foreground_dice
@@ -68,4 +68,4 @@ def accept_by_dice(
 
 
 def _indices(vocabulary: ClassVocabulary, label: Path, shape: Sequence[int]) -> torch.Tensor:
-    return vocabulary.indices(load_image(label).as_tensor(), str(label)).reshape(tuple(shape))
+    return vocabulary.indices(load_label_map(label).as_tensor(), str(label)).reshape(tuple(shape))

@@ -17,6 +17,9 @@ from monai_segdiff.data.label_files import (
     CheckSpatialSizeD,
     CheckSpatialSized,
     CheckSpatialSizeDict,
+    LoadCanonicalD,
+    LoadCanonicald,
+    LoadCanonicalDict,
     SaveLikeD,
     SaveLiked,
     SaveLikeDict,
@@ -31,7 +34,7 @@ from monai_segdiff.data.layout import (
     read_dataset,
     write_dataset,
 )
-from monai_segdiff.data.load import load_image
+from monai_segdiff.data.load import load_image, load_label_map
 from monai_segdiff.data.make_drr import make_drr_dataset
 from monai_segdiff.data.opening import measure_sigma_data, open_dataset
 from monai_segdiff.data.pairing import pair_folders
@@ -71,6 +74,9 @@ __all__ = [
     "ChestPhantom",
     "CheckSpatialSizeD",
     "CheckSpatialSizeDict",
+    "LoadCanonicalD",
+    "LoadCanonicalDict",
+    "LoadCanonicald",
     "CheckSpatialSized",
     "DRR_CLASSES",
     "DRR_PARENTS",
@@ -94,6 +100,7 @@ __all__ = [
     "find_volumes",
     "is_dicom",
     "load_image",
+    "load_label_map",
     "make_breast_phantoms",
     "make_chest_phantoms",
     "make_ct_phantoms",

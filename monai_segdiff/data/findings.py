@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from monai_segdiff.data.layout import Case
-from monai_segdiff.data.load import load_image
+from monai_segdiff.data.load import label_ids, load_image, load_label_map, spacing_of
 
-__all__ = ["AFFINE_TOLERANCE", "Finding", "case_findings", "label_ids"]
+__all__ = ["AFFINE_TOLERANCE", "Finding", "case_findings"]
 
-AFFINE_TOLERANCE = 1e-3  # mm
+AFFINE_TOLERANCE = 0.02  # of a voxel, at the corner that is furthest off
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,12 @@ def case_findings(
         if file is None:
             continue
         try:
-            loaded[key] = load_image(file)
+            loaded[key] = load_image(file) if key == "image" else load_label_map(file)
         except FileNotFoundError:
             yield Finding("error", str(file), f"{key} file is missing", "restore it or remove the case")
-        except ValueError as error:
-            message, _, remedy = str(error).removeprefix(str(file)).strip().partition("; ")
-            yield Finding("error", str(file), message, remedy)
+        except (ValueError, OSError, ImportError) as error:
+            message, _, remedy = str(error).removeprefix(str(file)).strip(": ").partition("; ")
+            yield Finding("error", str(file), message, remedy or "restore it, or remove the case")
     for key in ("label", "region"):
         if {"image", key} <= loaded.keys():
             yield from _geometry_findings(files["image"], loaded["image"], files[key], loaded[key])
@@ -89,19 +90,6 @@ def case_findings(
         yield from _region_findings(case, np.asarray(loaded["region"]), names)
 
 
-def label_ids(array: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Distinct ids of a label map.
-
-    Raises:
-        ValueError: if a value is not a whole number (also NaN and infinity).
-    """
-    values = np.unique(array)
-    whole = np.isfinite(values) & (values == np.round(values))
-    if not whole.all():
-        raise ValueError(f"holds values that are no whole numbers, e.g. {float(values[~whole][0]):g}")
-    return values.astype(np.int64)
-
-
 def _geometry_findings(
     image_file: Path | None, image: MetaTensor, file: Path | None, label: MetaTensor
 ) -> Iterator[Finding]:
@@ -111,10 +99,20 @@ def _geometry_findings(
         message = f"shape {shapes[1]} differs from its image's {shapes[0]} ({image_file})"
         yield Finding("error", str(file), message, remedy)
         return
-    difference = float(np.abs(np.asarray(image.affine) - np.asarray(label.affine)).max())
-    if not difference <= AFFINE_TOLERANCE:
-        message = f"affine differs from its image's by {difference:.3g} mm ({image_file})"
+    offset = _largest_offset(image, label)
+    voxel = float(spacing_of(np.asarray(image.affine), image.ndim - 1).min())
+    if not offset <= AFFINE_TOLERANCE * voxel:
+        message = (
+            f"affine differs from its image's by up to {offset:.3g} mm, {offset / voxel:.3g} voxels ({image_file})"
+        )
         yield Finding("error", str(file), message, f"{remedy}, or copy the image's header if they do overlap")
+
+
+def _largest_offset(image: MetaTensor, label: MetaTensor) -> float:
+    """How far apart two affines put one corner of the grid, at most, in mm."""
+    corners = np.array(list(product(*((0, n - 1) for n in (*image.shape[1:], 1)[:3]), [1]))).T
+    there = [np.asarray(volume.affine, dtype=np.float64) @ corners for volume in (image, label)]
+    return float(np.linalg.norm((there[0] - there[1])[:3], axis=0).max())
 
 
 def _image_findings(file: str, image: NDArray[np.generic]) -> Iterator[Finding]:
@@ -128,11 +126,7 @@ def _image_findings(file: str, image: NDArray[np.generic]) -> Iterator[Finding]:
 
 
 def _label_findings(file: str, label: NDArray[np.generic], known_ids: Collection[int] | None) -> Iterator[Finding]:
-    try:
-        ids = label_ids(label)
-    except ValueError as error:
-        yield Finding("error", file, f"label map {error}", "resample label maps with nearest neighbor interpolation")
-        return
+    ids = label_ids(label)
     unknown = [int(i) for i in ids if i != 0 and known_ids is not None and i not in known_ids]
     if unknown:
         known = ", ".join(str(i) for i in sorted(known_ids or ()))
@@ -145,11 +139,7 @@ def _label_findings(file: str, label: NDArray[np.generic], known_ids: Collection
 def _region_findings(case: Case, region: NDArray[np.generic], names: Sequence[str]) -> Iterator[Finding]:
     """A region map is one of ids 1 + k of the vocabulary, and shows nothing but what the case is said to hold."""
     file = str(case.region)
-    try:
-        ids = [int(i) for i in label_ids(region) if i != 0]
-    except ValueError as error:
-        yield Finding("error", file, f"region map {error}", "resample region maps with nearest neighbor interpolation")
-        return
+    ids = [int(i) for i in label_ids(region) if i != 0]
     unknown = [i for i in ids if not 1 <= i <= len(names)]
     if unknown:
         listed = ", ".join(f"{i} {name}" for i, name in enumerate(names, start=1)) or "none"

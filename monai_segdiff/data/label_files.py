@@ -1,4 +1,4 @@
-"""What an inference configuration does with label map files: check their size on the way in, keep their geometry."""
+"""What configurations do with files: read them, check their size, and write images with their label maps' geometry."""
 
 from __future__ import annotations
 
@@ -9,17 +9,57 @@ from typing import Any
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from monai.utils import ensure_tuple
 
+from monai_segdiff.data.load import as_slice, load_image, load_label_map
 from monai_segdiff.data.writers import write_like
 
 __all__ = [
     "CheckSpatialSizeD",
     "CheckSpatialSizeDict",
     "CheckSpatialSized",
+    "LoadCanonicalD",
+    "LoadCanonicalDict",
+    "LoadCanonicald",
     "SaveLikeD",
     "SaveLikeDict",
     "SaveLiked",
 ]
+
+
+class LoadCanonicald(MapTransform):
+    """Read images and label maps as every command does, in the axes that training data are prepared in.
+
+    It takes the place of MONAI's ``LoadImaged`` and ``EnsureChannelFirstd``, which give a picture, or a volume that is
+    laid out otherwise, in its file's own axes.
+
+    Args:
+        keys: keys of the files; their tensors are (1, *spatial), see :func:`~monai_segdiff.data.load_image`.
+        label_keys: those of them that are label maps, see :func:`~monai_segdiff.data.load_label_map`.
+        spatial_dims: number of axes that are wanted; a slice that is stored as a volume of one loses its third.
+        allow_missing_keys: do not raise for keys that are not there.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        label_keys: KeysCollection = (),
+        spatial_dims: int | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.label_keys = set(ensure_tuple(label_keys))
+        if unknown := self.label_keys - set(self.keys):
+            raise ValueError(f"label_keys {sorted(map(str, unknown))} must be among the keys {list(self.keys)}")
+        self.spatial_dims = spatial_dims
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Read the file under each key."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            loaded = load_label_map(d[key]) if key in self.label_keys else load_image(d[key])
+            d[key] = as_slice(loaded, self.spatial_dims)
+        return d
 
 
 class CheckSpatialSized(MapTransform):
@@ -83,5 +123,6 @@ def _file_of(tensor: Any, key: Hashable) -> str:
     return str(getattr(tensor, "meta", {}).get("filename_or_obj", f"the tensor under {key!r}"))
 
 
+LoadCanonicalD = LoadCanonicalDict = LoadCanonicald
 CheckSpatialSizeD = CheckSpatialSizeDict = CheckSpatialSized
 SaveLikeD = SaveLikeDict = SaveLiked

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from monai.data import MetaTensor
-from monai.transforms import Flip, Orientation
 from numpy.typing import NDArray
 
 from monai_segdiff.data.bias_field import correct_bias_field
 from monai_segdiff.data.findings import case_findings
 from monai_segdiff.data.layout import Case
-from monai_segdiff.data.load import is_raster, load_image, spacing_of
+from monai_segdiff.data.load import is_raster, load_image, load_label_map, spacing_of
 from monai_segdiff.data.resample import body_mask, fit_spacing, remap_labels, resample_pair
 
 __all__ = ["Piece", "Plan", "prepare_case"]
@@ -76,11 +75,11 @@ def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
     if case.image is None or case.label is None:
         missing = "image" if case.image is None else "label"
         raise ValueError(f"{case.label or case.image} has no {missing}; add it, or leave the case out")
-    image, label = load_image(case.image), load_image(case.label)
+    image, label = load_image(case.image), load_label_map(case.label)
     if image.ndim - 1 < plan.spatial_dims:
         raise ValueError(f"{case.image} is 2D where 3D is configured; set spatial_dims to 2")
-    regions = [] if case.region is None else [load_image(case.region)]
-    (image, label, *regions), origin = _oriented([image, label, *regions], is_raster(case.image))
+    regions = [] if case.region is None else [load_label_map(case.region)]
+    (image, label, *regions), origin = _plain([image, label, *regions])
     label = label.new_tensor(_target_labels(np.asarray(image)[0], np.asarray(label)[0], plan)[None])
     if plan.n4 or plan.percentiles is not None:
         image = _scaled(image, plan, str(case.image))
@@ -116,22 +115,15 @@ def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
             yield Piece(name, pixels.take(index, plan.axis), part, place, float(spacing[plan.axis]), findings, shown)
 
 
-def _oriented(files: Sequence[MetaTensor], raster: bool) -> tuple[list[MetaTensor], NDArray[np.float64]]:
-    """An image and its maps: volumes in RAS; pictures with the affine of their voxel size, which the second leads from.
+def _plain(files: Sequence[MetaTensor]) -> tuple[list[MetaTensor], NDArray[np.float64]]:
+    """An image and its maps; slices with the affine of their voxel size, which the second leads from.
 
     Returns:
         The image and its maps, and a matrix (4, 4) from that affine to the true one.
     """
     if files[0].ndim == 4:
-        orient = Orientation(axcodes="RAS", labels=None)
-        return [orient(file) for file in files], np.eye(4)
-    if raster:
-        # The rows of a picture run down and its left is the patient's right: the reverse of RAS on both axes.
-        flip = Flip(spatial_axis=(0, 1))
-        files = [flip(file) for file in files]
-        true = np.eye(4)
-    else:
-        true = np.asarray(files[0].affine, dtype=np.float64)
+        return list(files), np.eye(4)
+    true = np.eye(4) if is_raster(str(files[0].meta["filename_or_obj"])) else np.asarray(files[0].affine)
     plain = np.diag([*spacing_of(true, 2), 1.0, 1.0])
     return [MetaTensor(file.as_tensor(), affine=plain) for file in files], true @ np.linalg.inv(plain)
 

@@ -11,7 +11,7 @@ from monai.transforms import ResizeWithPadOrCrop, SpatialResample
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monai_segdiff.data.findings import label_ids
+from monai_segdiff.data.load import label_ids
 
 __all__ = ["body_mask", "fit_spacing", "remap_labels", "resample_pair"]
 

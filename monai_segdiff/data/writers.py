@@ -11,41 +11,50 @@ from PIL import Image
 
 from monai_segdiff.data.layout import file_extension
 from monai_segdiff.data.load import is_raster
+from monai_segdiff.data.readers.axes import canonical_shape, from_canonical, usable_affine
+from monai_segdiff.data.readers.picture import PICTURE_AFFINE, open_picture
 from monai_segdiff.files import atomic_file
 
-__all__ = ["write_like"]
+__all__ = ["WRITABLE", "write_like"]
+
+#: Extensions of the label maps whose images can be written as they are.
+WRITABLE = (".nii.gz", ".nii", ".png")
 
 
 def write_like(array: NDArray[np.generic], label_path: str | Path, out_path: str | Path) -> Path:
     """Write an array with the geometry and the file format of a given label map, atomically.
 
     Args:
-        array: voxels, axes as MONAI's `LoadImage` gives those of the label map (x first in a picture); a leading
-            channel of one is dropped. Booleans become uint8, 64-bit types 32-bit ones. A picture takes values from 0 to
-            255, or to 65535 (then 16-bit), rounded.
-        label_path: NIfTI or PNG file; affine, voxel size, units and the codes of its header are kept.
+        array: voxels, in the axes that :func:`~monai_segdiff.data.load_image` gives those of the label map; a leading
+            channel of one is dropped, and axes of length one may be left out. Booleans become uint8, 64-bit types
+            32-bit ones. A picture takes values from 0 to 255, or to 65535 (then 16-bit), rounded.
+        label_path: NIfTI or PNG file; its axes, affine, voxel size, units and the codes of its header are kept.
         out_path: file to write, with the label map's extension.
 
     Returns:
         `out_path`.
 
     Raises:
-        ValueError: if the array's shape is not the label map's, the extension differs, or a value does not fit.
+        ValueError: if the array's shape is not the label map's, the extension differs, the format cannot be written, or
+            a value does not fit.
         OSError: if the file cannot be written (full disk, no permission); names it.
     """
     label_path, out_path = Path(label_path), Path(out_path)
     if file_extension(out_path).removesuffix(".gz") != file_extension(label_path).removesuffix(".gz"):
         raise ValueError(f"{out_path} must have the extension of {label_path}, {file_extension(label_path)}")
+    if file_extension(label_path) not in WRITABLE:
+        raise ValueError(
+            f"{out_path} cannot be written: label maps must be {', '.join(WRITABLE)}; convert {label_path}"
+        )
     array = np.asarray(array)
     if is_raster(label_path):
-        with Image.open(label_path) as reference:
-            array = _fit(array, reference.size, label_path)
-        picture = _picture(array, out_path)
+        picture = _picture(_laid_out(array, open_picture(label_path).size, PICTURE_AFFINE, label_path), out_path)
         with atomic_file(out_path) as temporary:
             picture.save(temporary)
         return out_path
     reference = nib.load(label_path)
-    array = _storable(_fit(array, reference.shape, label_path))
+    affine = usable_affine(reference.affine, min(3, len(reference.shape)))
+    array = _storable(_laid_out(array, reference.shape, affine, label_path))
     header = reference.header.copy()
     header.set_data_dtype(array.dtype)
     # Keep the codes of both forms; without this nibabel would mark the result as merely aligned.
@@ -57,14 +66,17 @@ def write_like(array: NDArray[np.generic], label_path: str | Path, out_path: str
     return out_path
 
 
-def _fit(array: NDArray[np.generic], shape: tuple[int, ...], label_path: Path) -> NDArray[np.generic]:
-    """Bring the array to the label map's shape by adding or dropping axes of length one only."""
-    if array.ndim == len(shape) + 1 and array.shape[0] == 1:
+def _laid_out(
+    array: NDArray[np.generic], shape: tuple[int, ...], affine: NDArray[np.float64], label_path: Path
+) -> NDArray[np.generic]:
+    """Turn an array from canonical axes to those of a file, adding or dropping axes of length one only."""
+    spatial = shape[:3]
+    expected = canonical_shape(spatial, affine)
+    if array.ndim == len(expected) + 1 and array.shape[0] == 1:
         array = array[0]
-    squeezed = tuple(n for n in shape if n != 1), tuple(n for n in array.shape if n != 1)
-    if squeezed[0] != squeezed[1]:
-        raise ValueError(f"array of shape {array.shape} does not have the shape {tuple(shape)} of {label_path}")
-    return array.reshape(shape)
+    if tuple(n for n in expected if n != 1) != tuple(n for n in array.shape if n != 1):
+        raise ValueError(f"array of shape {array.shape} does not have the shape {expected} of {label_path}")
+    return from_canonical(array.reshape(expected), affine, spatial).reshape(shape)
 
 
 def _storable(array: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -69,7 +69,5 @@ def radiomic_extra(batch: Batch) -> torch.Tensor:
 
 
 def _spacing(pair: Pair) -> list[float]:
-    if pair.affine is None:
-        raise ValueError(f"{pair.case.image} does not say how large its pixels are, as other files do: convert it")
     dims = pair.image.ndim - 1
     return [float(size) for size in spacing_of(pair.affine.numpy(), dims)]

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_segdiff.data import Case, load_image
-from monai_segdiff.data.load import is_raster
+from monai_segdiff.data import Case, load_image, load_label_map
+from monai_segdiff.data.load import as_slice
 from monai_segdiff.transforms import ablate_classes
 
 __all__ = ["Ablation", "Pair", "PairReader", "batches"]
 
-_Content = tuple[np.ndarray, torch.Tensor | None]  # of a file: pixels, affine
+_Content = tuple[np.ndarray, torch.Tensor]  # of a file: pixels, affine
 
 _KEPT_BYTES = 64 * 2**20  # 4096 images of 64x64 float32; the sections of a report each read the images they need
 
@@ -32,13 +32,13 @@ class Pair:
         case: where they come from.
         image: (1, *spatial) float32, in [-1, 1], NaN where the file's pixel is not finite.
         mask: (1, *spatial) int64, 0 for background, then the classes in order.
-        affine: (4, 4) voxel index to RAS position, or None for a picture format.
+        affine: (4, 4) voxel index to RAS position; of a picture, in pixels.
     """
 
     case: Case
     image: torch.Tensor
     mask: torch.Tensor
-    affine: torch.Tensor | None
+    affine: torch.Tensor
 
     @property
     def mask_id(self) -> str:
@@ -85,7 +85,7 @@ class PairReader:
         self.intensity_range = intensity_range
         self.spatial_dims = spatial_dims
         self._shape: tuple[int, ...] | None = None
-        self._kept: OrderedDict[tuple[Path, int, int], _Content] = OrderedDict()
+        self._kept: OrderedDict[tuple[Path, bool, int, int], _Content] = OrderedDict()
         self._kept_bytes = 0
 
     @property
@@ -104,7 +104,7 @@ class PairReader:
         """
         image_file, label_file = _need(case.image, "image", case), _need(case.label, "label map", case)
         image, affine = self._array(image_file)
-        label, _ = self._array(label_file)
+        label, _ = self._array(label_file, is_label_map=True)
         if image.shape[1:] != label.shape[1:]:
             raise ValueError(
                 f"{image_file} has size {_size(image)} and its label map {label_file} {_size(label)}: "
@@ -134,10 +134,8 @@ class PairReader:
         """
         if case.region is None:
             return torch.zeros(self._shape or self.image(case).shape, dtype=torch.int64)
-        labels = self._array(case.region)[0]
+        labels = self._array(case.region, is_label_map=True)[0]
         self._same_as_before(labels, case.region)
-        if not np.isfinite(labels).all() or (labels != np.round(labels)).any():
-            raise ValueError(f"region map {case.region} holds values that are no ids: store whole numbers")
         return torch.from_numpy(labels.astype(np.int64))
 
     def _scaled(self, image: np.ndarray, file: Path) -> torch.Tensor:
@@ -147,27 +145,25 @@ class PairReader:
         # Clipping would make an infinite pixel look sound.
         return torch.from_numpy(np.where(np.isfinite(scaled), scaled.clip(-1.0, 1.0), np.nan).astype(np.float32))
 
-    def _array(self, file: Path) -> _Content:
+    def _array(self, file: Path, is_label_map: bool = False) -> _Content:
         """Not to be changed in place."""
         if not file.is_file():
-            return self._read(file)  # which says so
+            return self._read(file, is_label_map)  # which says so
         stat = file.stat()
-        key = (file, stat.st_mtime_ns, stat.st_size)
+        key = (file, is_label_map, stat.st_mtime_ns, stat.st_size)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        content = self._kept[key] = self._read(file)
+        content = self._kept[key] = self._read(file, is_label_map)
         self._kept_bytes += content[0].nbytes
         while self._kept_bytes > _KEPT_BYTES:
             _, (array, _) = self._kept.popitem(last=False)
             self._kept_bytes -= array.nbytes
         return content
 
-    def _read(self, file: Path) -> _Content:
-        loaded = load_image(file)
+    def _read(self, file: Path, is_label_map: bool) -> _Content:
+        loaded = as_slice(load_label_map(file) if is_label_map else load_image(file), self.spatial_dims)
         array = loaded.as_tensor().numpy()
-        if self.spatial_dims == 2 and array.ndim == 4 and array.shape[-1] == 1:
-            array = array[..., 0]
         dims = array.ndim - 1
         if self.spatial_dims is not None and dims != self.spatial_dims:
             raise ValueError(
@@ -176,7 +172,7 @@ class PairReader:
             )
         if dims not in (2, 3):
             raise ValueError(f"{file} is {dims}D; images must be 2D or 3D")
-        return array, None if is_raster(file) else loaded.affine
+        return array, loaded.affine
 
     def _same_as_before(self, image: np.ndarray, file: Path) -> None:
         if self._shape is None:
@@ -192,8 +188,6 @@ class PairReader:
 
     def _indices(self, label: np.ndarray, file: Path) -> np.ndarray:
         ids = np.unique(label)
-        if not np.isfinite(ids).all() or (ids != np.round(ids)).any():
-            raise ValueError(f"label map {file} holds values that are no label ids: store whole numbers")
         unknown = sorted(set(ids.astype(np.int64).tolist()) - {0, *chain.from_iterable(self.classes.values())})
         if unknown:
             raise ValueError(

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 
 from monai_segdiff.bundle import bundle_path
-from monai_segdiff.data import SyntheticInfo, load_image, write_dicom_pair
+from monai_segdiff.data import SyntheticInfo, load_label_map, write_dicom_pair
 from monai_segdiff.data.dicom_series import MODALITIES
-from monai_segdiff.data.load import is_raster
 from monai_segdiff.files import remove_leftovers
 from monai_segdiff.generation.generator import TrainedGenerator
 
@@ -98,8 +97,8 @@ class DicomOutput:
         Raises:
             OSError: if it cannot be written.
         """
-        labels = load_image(label)
-        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) if is_raster(label) else np.asarray(labels.affine)
+        labels = load_label_map(label)
+        affine = np.asarray(labels.affine)
         folder = root / DICOM / name
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it could record it
         # The score follows from the rest, but for the last digits, which differ from batch to batch.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.data import load_image, write_like
+from monai_segdiff.data import load_label_map, write_like
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.transforms import ablate_classes
 
@@ -92,5 +92,5 @@ class DroppedClasses:
             OSError: if it cannot be written.
         """
         keep = list(self.kept(generator))
-        ablated = ablate_classes(load_image(label), generator.classes, keep, generator.parents, self.fill)
+        ablated = ablate_classes(load_label_map(label), generator.classes, keep, generator.parents, self.fill)
         write_like(ablated.numpy(), label, target)

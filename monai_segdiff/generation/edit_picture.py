@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
-from monai_segdiff.data import load_image
-from monai_segdiff.data.load import is_raster
+from monai_segdiff.data import load_label_map
 from monai_segdiff.generation.edits import Edit
 from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid, upright
 
@@ -30,11 +29,12 @@ def edit_picture(
     Returns:
         The picture.
     """
-    loaded = load_image(edit.label)
-    affine = None if is_raster(edit.label) else loaded.affine
-    labels = [loaded.as_tensor(), load_image(edit.edited).as_tensor()]
+    loaded = load_label_map(edit.label)
+    labels = [loaded.as_tensor(), load_label_map(edit.edited).as_tensor()]
     at = int(changed.flatten(0, 1).sum(0).argmax()) if changed.ndim == 3 else None
-    image, before, after, result = (upright(t.reshape(image.shape), affine, at) for t in (image, *labels, result))
+    image, before, after, result = (
+        upright(t.reshape(image.shape), loaded.affine, at) for t in (image, *labels, result)
+    )
     tiles = [
         gray_levels(image, image_range),
         color_labels(before[0]),

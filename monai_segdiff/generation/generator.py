@@ -15,9 +15,11 @@ from monai.utils import convert_to_tensor
 
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import load_image
+from monai_segdiff.data.load import as_slice
 from monai_segdiff.errors import unwrapped_errors
 from monai_segdiff.inferers import RegressionInferer, SamplingInferer, XRealInferer
 from monai_segdiff.networks import load_weights, weights_hash
+from monai_segdiff.transforms import clamp_to_range
 
 __all__ = ["TrainedGenerator", "default_weights", "load_generator"]
 
@@ -88,9 +90,7 @@ class TrainedGenerator:
             ValueError: for another size, or values that are not finite, naming the file; or for a bundle that does not
                 rescale linearly.
         """
-        image = load_image(Path(image_file)).as_tensor().float()
-        if image.ndim == len(self.image_size) + 2 and image.shape[-1] == 1:
-            image = image[..., 0]  # a slice, stored as a volume
+        image = as_slice(load_image(Path(image_file)), len(self.image_size)).as_tensor().float()
         if tuple(image.shape[1:]) != self.image_size:
             raise ValueError(
                 f"{image_file} has size {tuple(image.shape[1:])}, the images of {self.name} {self.image_size}: "
@@ -117,17 +117,18 @@ class TrainedGenerator:
         if not isinstance(scaler, ScaleIntensityRange):
             raise ValueError(
                 f"real images cannot be brought to the network's range, as {self.name}'s rescale is no "
-                "ScaleIntensityRanged: make it one"
+                "ScaleToRanged: make it one"
             )
         return scaler
 
     def intensities(self, images: torch.Tensor) -> torch.Tensor:
-        """Map images from the network's range to the training images' intensities.
+        """Map images from the network's range to the training images' intensities, which they do not leave.
 
         Args:
             images: (B, 1, *spatial).
         """
-        return torch.stack([self.rescale({"pred": image.cpu()})["pred"] for image in images])
+        rescaled = torch.stack([self.rescale({"pred": image.cpu()})["pred"] for image in images])
+        return clamp_to_range(rescaled, *self.intensity_range)
 
     def sample(self, conditions: torch.Tensor, indices: list[int], **shaping: Any) -> torch.Tensor:
         """Generate one image for each condition.

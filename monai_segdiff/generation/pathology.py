@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_segdiff.data import Case, case_name, load_image, write_like
+from monai_segdiff.data import Case, case_name, load_label_map, write_like
 from monai_segdiff.data.findings import case_findings
+from monai_segdiff.data.load import as_slice
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.inferers import XRealInferer
 
@@ -179,9 +180,7 @@ class Pathology:
 
 
 def _labels(file: Path, generator: TrainedGenerator) -> torch.Tensor:
-    labels = load_image(file).as_tensor()
-    if labels.ndim == len(generator.image_size) + 2 and labels.shape[-1] == 1:
-        labels = labels[..., 0]  # a slice, stored as a volume
+    labels = as_slice(load_label_map(file), len(generator.image_size)).as_tensor()
     if tuple(labels.shape[1:]) != generator.image_size:
         raise ValueError(
             f"the region map {file} has size {tuple(labels.shape[1:])}, the images of {generator.name} "

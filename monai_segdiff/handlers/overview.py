@@ -9,7 +9,7 @@ import torch
 from monai.data import MetaTensor
 from scipy import ndimage
 
-from monai_segdiff.data import Case, SegmentationDataset, load_image
+from monai_segdiff.data import Case, SegmentationDataset, load_image, load_label_map
 from monai_segdiff.handlers.picture import class_color, gray_levels, middle_slice, picture_grid, upright
 
 __all__ = ["dataset_overview"]
@@ -53,7 +53,7 @@ def dataset_overview(
 def _tile(case: Case, dataset: SegmentationDataset) -> np.ndarray:
     assert dataset.intensity_range is not None
     image = load_image(str(case.image)).float()
-    label = None if case.label is None else load_image(case.label)
+    label = None if case.label is None else load_label_map(case.label)
     at = None
     if image.ndim == 4 and label is not None:
         at = middle_slice(label.as_tensor()[0])

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from monai_segdiff.bundle import bundle_path
-from monai_segdiff.data import Case, load_image, write_like
+from monai_segdiff.data import Case, load_image, load_label_map, write_like
 from monai_segdiff.errors import root_cause
 from monai_segdiff.generation import Similarity, generate_dataset, load_generator
 from monai_segdiff.generation.folder import base_header
@@ -100,7 +100,7 @@ class PairGenerator:
                 if parameters.similarity > 0 and case.image is not None:
                     check_size(case.image, self.generator.image_size, "image")
                     _check_place(case)
-                load_image(case.label)  # tells a file that is cut short from errors that are ours
+                load_label_map(case.label)  # tells a file that is cut short from errors that are ours
                 generator = self._load(parameters)
                 flat = replace(case, label=as_slice(case.label, len(generator.image_size), folder / "slice"))
                 generate_dataset(
@@ -112,7 +112,7 @@ class PairGenerator:
         label = folder / "set" / "labelsTr" / image.name
         if flat.label != case.label:  # back to the axes that the study has
             image = write_like(load_image(image).numpy(), case.label, folder / "image" / image.name)
-            label = write_like(load_image(label).numpy(), case.label, folder / "label" / label.name)
+            label = write_like(load_label_map(label).numpy(), case.label, folder / "label" / label.name)
         return Pair(image, label, _facts(generator, parameters))
 
     def facts(self, parameters: ImageParameters) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""Pictures (PNG, JPEG): what a viewer shows is what is meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from monai_segdiff.data.readers.voxels import Voxels
+
+__all__ = ["PICTURE_AFFINE", "open_picture", "read_picture"]
+
+#: The rows of a picture run down, and its left is the patient's right; how large its pixels are is unknown.
+PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+_MOST_PIXELS = 2**27  # PIL warns above 89 million
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+_GRAY_MODES = ("L", "I", "I;16", "I;16B", "I;16L", "F")
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Open a picture as a viewer shows it: turned as it says, its chunks' checksums checked.
+
+    Args:
+        path: PNG or JPEG file.
+
+    Raises:
+        ValueError: for another format, more pixels than a radiograph has, or damage; the file is not named.
+        OSError: for damage.
+        SyntaxError: for damage.
+    """
+    wanted = _FORMATS[path.suffix.lower()]
+    content = path.read_bytes()
+    if not content:
+        raise ValueError("it is empty")
+    with Image.open(path, formats=list(set(_FORMATS.values()))) as picture:
+        if picture.format != wanted:
+            raise ValueError(f"it holds {picture.format} under the name of {wanted}; rename it")
+        if picture.width * picture.height > _MOST_PIXELS:
+            raise ValueError(f"it has {picture.width}x{picture.height} pixels; crop it, or scale it down")
+        if wanted == "PNG":
+            _check_depth(content)
+            picture.verify()
+    with Image.open(path, formats=[wanted]) as picture:
+        picture.load()
+        return ImageOps.exif_transpose(picture)
+
+
+def read_picture(path: Path, is_label_map: bool = False) -> Voxels:
+    """Read the gray values of a picture; of a label map, the ids.
+
+    Colors that are all gray are their gray values, whether stored as such, as red, green and blue, or by a palette.
+    Other colors of an image become their luminance, as ITU-R 601-2 has it. In a label map they are no ids: the indices
+    of a palette are.
+
+    Args:
+        path: PNG or JPEG file.
+        is_label_map: whether its values are ids.
+
+    Raises:
+        ValueError: for a label map in colors or in JPEG, or an image that is partly transparent; the file is not named.
+        OSError: for damage, as :func:`open_picture` raises it.
+    """
+    if is_label_map and path.suffix.lower() != ".png":
+        raise ValueError(
+            "it is a JPEG, whose compression changes label ids, at edges above all; make it anew from the lossless "
+            "original, or set each value to the nearest id and save it as PNG"
+        )
+    picture = open_picture(path)
+    facts = {}
+    if picture.mode == "P":
+        colors = _palette(picture)
+        indices = np.asarray(picture)
+        used = np.unique(indices)
+        gray = (colors[used, :1] == colors[used]).all()
+        if is_label_map and not gray:
+            values = indices
+            facts["palette"] = {int(i): tuple(int(c) for c in colors[i]) for i in used}
+        elif gray:
+            values = colors[indices, 0]
+        else:
+            values = np.asarray(_opaque(picture.convert("RGBA"), is_label_map).convert("L"))
+    elif picture.mode in _GRAY_MODES:
+        values = np.asarray(picture)
+    elif picture.mode == "1":
+        values = np.asarray(picture.convert("L"))
+    elif picture.mode in ("LA", "RGB", "RGBA", "PA", "La", "RGBa"):
+        plain = _opaque(picture, is_label_map)
+        values = _gray_values(plain, is_label_map)
+    else:
+        raise ValueError(f"it is a picture of mode {picture.mode}; save it in gray")
+    return Voxels(np.ascontiguousarray(values.T), PICTURE_AFFINE.copy(), facts)
+
+
+def _palette(picture: Image.Image) -> NDArray[np.uint8]:
+    """Red, green and blue of each of 256 indices."""
+    flat = list(picture.getpalette("RGB") or [])
+    return np.asarray((flat + [0] * 768)[:768], dtype=np.uint8).reshape(256, 3)
+
+
+def _opaque(picture: Image.Image, is_label_map: bool) -> Image.Image:
+    """A picture without its transparency, which must not hide anything."""
+    if "A" not in picture.getbands() and "a" not in picture.getbands():
+        return picture
+    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    if alpha.min() < 255:
+        raise ValueError(
+            f"{(alpha < 255).mean():.0%} of its pixels are transparent, so what they show depends on the viewer; "
+            f"save it without transparency{', one id per pixel' if is_label_map else ''}"
+        )
+    return picture.convert("L" if picture.mode in ("LA", "La") else "RGB")
+
+
+def _gray_values(picture: Image.Image, is_label_map: bool) -> NDArray[np.uint8]:
+    values = np.asarray(picture)
+    if values.ndim == 2:
+        return values
+    if (values == values[..., :1]).all():
+        return values[..., 0]
+    if is_label_map:
+        colors = np.unique(values.reshape(-1, 3), axis=0)
+        shown = ", ".join(str(tuple(int(c) for c in color)) for color in colors[:5])
+        raise ValueError(
+            f"its classes are painted in {len(colors)} colors ({shown}{', ...' if len(colors) > 5 else ''}), and which "
+            "is which is not said; save it with one id per pixel, in gray or as indices of a palette"
+        )
+    return np.asarray(picture.convert("L"))
+
+
+def _check_depth(content: bytes) -> None:
+    """Refuse colors of 16 bits, of which the library would drop the lower 8."""
+    depth, kind = content[24:26] if len(content) > 26 else (8, 0)
+    if depth == 16 and kind != 0:
+        raise ValueError("it holds colors, or transparency, with 16 bits each; save it in gray with 16 bits")

@@ -1,0 +1,122 @@
+"""What every reader of this package gives, and what it refuses before it takes memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Voxels", "check_claimed_size", "gathered", "one_channel", "plain_numbers"]
+
+_SUSPICIOUS_BYTES = 2**29  # what may be small once it is packed: an empty label map of 512 x 512 x 2000
+_SUSPICIOUS_RATIO = 100
+_LARGEST_RATIO = 1032  # of deflate; nothing else that is read here packs more tightly
+_SPARE = 2**20  # bytes that may follow the voxels
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """What a file holds, in the file's own axes.
+
+    Args:
+        array: voxels, one axis or more for space, (X, Y) or (X, Y, Z); no channels.
+        affine: voxel index to RAS position in mm, (4, 4).
+        facts: what else is known of the file.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def check_claimed_size(claimed: int, held: int, packed: bool = False) -> None:
+    """Refuse a file whose header asks for more than the file can hold, before memory is taken for it.
+
+    Args:
+        claimed: bytes of voxels that the header asks for.
+        held: bytes that are there.
+        packed: whether what is there is compressed.
+
+    Raises:
+        ValueError: saying how much is asked for and how much is there.
+    """
+    says = f"its header asks for {_size(claimed)} of voxels, and the file holds {_size(held)}"
+    if claimed > (held * _LARGEST_RATIO + _SPARE if packed else held):
+        raise ValueError(f"{says}: it is cut short, or its header is damaged")
+    if packed and claimed > _SUSPICIOUS_BYTES and claimed > held * _SUSPICIOUS_RATIO:
+        raise ValueError(f"{says}, compressed {claimed // max(1, held)} times: unpack it first, if that is right")
+
+
+def gathered(blocks: Iterable[bytes], most: int) -> bytes:
+    """Join the blocks of a stream to its end, where its checksum is, refusing one that does not end.
+
+    Args:
+        blocks: of the unpacked stream.
+        most: bytes that it should have, at most; a little more may follow.
+
+    Raises:
+        ValueError: if it is longer.
+    """
+    content = bytearray()
+    for block in blocks:
+        content += block
+        if len(content) > most + max(_SPARE, most // 10):
+            raise ValueError(f"it unpacks to more than the {_size(most)} that its header asks for")
+    return bytes(content)
+
+
+def one_channel(array: NDArray[Any], spatial_dims: int) -> NDArray[Any]:
+    """Drop axes of length one behind those of space.
+
+    Args:
+        array: (X, Y[, Z], ...).
+        spatial_dims: number of the axes of space, at most.
+
+    Raises:
+        ValueError: if there are several channels or time points, no axes of space, or no voxels.
+    """
+    beyond = math.prod(array.shape[spatial_dims:])
+    if beyond > 1:
+        raise ValueError(f"it has {beyond} channels or time points; store one of them per file")
+    if 0 in array.shape or array.ndim < 2:
+        raise ValueError(f"it has size {'x'.join(map(str, array.shape)) or '1'}, which is no image")
+    return array.reshape(array.shape[:spatial_dims])
+
+
+def plain_numbers(array: NDArray[Any]) -> NDArray[Any]:
+    """Real numbers in the machine's byte order and in a type that torch computes with.
+
+    Raises:
+        ValueError: for colors and complex numbers.
+    """
+    if array.dtype.fields is not None:
+        raise ValueError("it holds colors; store one gray value, or one label id, per voxel")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"it holds values of type {array.dtype}; store real numbers")
+    targets = {"u2": np.int32, "u4": np.int64, "u8": np.int64, "f2": np.float32, "f16": np.float64, "f12": np.float64}
+    target = targets.get(array.dtype.str[1:], array.dtype.newbyteorder("="))
+    if array.dtype.str[1:] == "u8" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError("it holds whole numbers above 2^63; store smaller ones")
+    return np.ascontiguousarray(array, dtype=target)
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Write a size, such as 512x512x80."""
+    return "x".join(map(str, shape))
+
+
+def extension_missing(path: Path, extension: str, package: str) -> ImportError:
+    """The error for a format whose reader is not installed."""
+    return ImportError(f"{path}: reading {extension} needs {package}: python -m pip install {package}")
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 try:  # not on Windows, where nothing tells two runs apart
@@ -20,22 +21,34 @@ __all__ = ["atomic_file", "atomic_folder", "claim_folder", "inside", "remove_lef
 
 _WRITER_SIGNS = ("PytorchStreamWriter", "inline_container", "iostream", "No space left")
 _REMEDY = "free some space, or choose a folder that can be written to"
+_REMEDIES = {
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.ENOTEMPTY: "choose an empty folder",
+    errno.EEXIST: "choose an empty folder",
+    errno.ENOTDIR: "a file is in the way, choose another folder",
+}
 # An earlier version put the number of the process where the random part is.
-_TEMPORARY = re.compile(r"\.tmp-([0-9a-z]+)-(.+)")
+_TEMPORARY = re.compile(r"\.tmp-([0-9a-z]+)-(.+)", re.DOTALL)
+_LONGEST = 120  # characters of a name, far below the 255 bytes that file systems allow
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_filling: set[Path] = set()  # folders whose files go to the disk together, before the folder gets its name
 
 
 def safe_name(name: str, default: str) -> str:
-    """Letters, digits and ``._+-`` of a name, with ``_`` for anything else.
+    """Letters, digits and ``._+-`` of a name, with ``_`` for anything else; a long one ends in a hash of the rest.
 
     Args:
         name: any text.
         default: the name where nothing is left.
     """
-    return re.sub(r"[^A-Za-z0-9._+-]", "_", name).lstrip("._+-") or default
+    safe = re.sub(r"[^A-Za-z0-9._+-]", "_", name).lstrip("._+-") or default
+    if len(safe) <= _LONGEST:
+        return safe
+    return f"{safe[: _LONGEST - 9]}-{hashlib.sha256(safe.encode()).hexdigest()[:8]}"
 
 
 def inside(root: str | Path, path: str | Path) -> Path:
-    """Path of something that is to be written or removed, refused where it would leave its folder.
+    """Path of something that is to be written, read or removed, refused where it would leave its folder.
 
     Args:
         root: the folder.
@@ -45,20 +58,24 @@ def inside(root: str | Path, path: str | Path) -> Path:
         The path, below `root` as that was given.
 
     Raises:
-        ValueError: if it lies outside, also by a link; names both.
+        ValueError: if it lies outside, also by a link, or is the folder itself; names both.
     """
     root = Path(root)
-    target = root / path
-    if not target.resolve().is_relative_to(root.resolve()):
-        raise ValueError(
-            f"{os.fspath(path)!r} leaves the folder {root}, which nothing is written outside of: rename it"
-        )
+    try:
+        target = root / path
+        found, top = target.resolve(), root.resolve()
+    except (ValueError, RuntimeError):  # a zero byte, a link to itself
+        found, top = Path("/"), root
+    if found == top or not found.is_relative_to(top):
+        raise ValueError(f"{os.fspath(path)!r} is no path inside {root}, which nothing may leave: rename it")
     return target
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Temporary path beside `path`, renamed to it when the block ends, removed when the block fails.
+
+    The temporary file is there, empty, and locked for as long as the block lasts; it is to be written in place.
 
     Args:
         path: the final file; its folder is created if need be.
@@ -70,23 +87,24 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         OSError: if it cannot be written (full disk, no permission); names the file and the remedy.
     """
     path = Path(path)
-    temporary = _temporary(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _to_disk(temporary)
-        os.replace(temporary, path)
-        _to_disk(path.parent)
-    except (OSError, RuntimeError) as error:
-        # torch.save reports a full disk as a RuntimeError of its zip writer; any other is not about the file.
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _WRITER_SIGNS):
-            raise
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        failure = OSError(f"cannot write {path}: {reason}; what was there before is unharmed; {_REMEDY}")
-        failure.errno = getattr(error, "errno", None)
-        raise failure from error
-    finally:
-        _remove_quietly(temporary)
+    with ExitStack() as held:
+        try:
+            _make_folder(path.parent)
+            temporary = held.enter_context(_temporary(path, _create))
+            yield temporary
+            later = not _filling.isdisjoint(path.parents)
+            if not later:
+                _to_disk(temporary)
+            os.replace(temporary, path)
+            if not later:
+                _to_disk(path.parent)
+        except (OSError, RuntimeError) as error:
+            # torch.save reports a full disk as a RuntimeError of its zip writer; any other is not about the file.
+            if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _WRITER_SIGNS):
+                raise
+            if isinstance(error, OSError) and _is_of_another(error, path):
+                raise
+            raise _refused(f"cannot write {path}", error, "; what was there before is unharmed") from error
 
 
 @contextmanager
@@ -105,23 +123,25 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         OSError: if it cannot be made or renamed; names the folder and the remedy.
     """
     path = Path(path)
-    temporary = _temporary(path)
-    try:
+    with ExitStack() as held:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             _remove_abandoned(path)
-            temporary.mkdir()
+            temporary = held.enter_context(_temporary(path, Path.mkdir))
         except OSError as error:
-            raise OSError(error.errno, f"cannot write {path}: {error.strerror}; {_REMEDY}") from error
-        with _lock(temporary):
-            yield temporary
-            try:
-                os.replace(temporary, path)
-            except OSError as error:
-                raise OSError(error.errno, f"cannot create {path}: {error.strerror}; choose an empty folder") from error
-        _to_disk(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            raise _refused(f"cannot write {path}", error) from error
+        _filling.add(temporary)
+        held.callback(_filling.discard, temporary)
+        yield temporary
+        try:
+            for folder, _, files in os.walk(temporary):
+                for file in (*(Path(folder, name) for name in files), Path(folder)):
+                    if not file.is_symlink():
+                        _to_disk(file)
+            os.replace(temporary, path)
+            _to_disk(path.parent)
+        except OSError as error:
+            raise _refused(f"cannot create {path}", error) from error
 
 
 @contextmanager
@@ -143,66 +163,120 @@ def claim_folder(folder: str | Path) -> Iterator[Path]:
         OSError: if it cannot be made.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot make the folder {folder}: {error.strerror}; {_REMEDY}") from error
-    try:
-        with _lock(folder):
-            remove_leftovers(folder)
-            yield folder
-    except BlockingIOError:
-        raise FileExistsError(f"another run is writing to {folder}: wait for it, or choose another folder") from None
+    with ExitStack() as held:
+        try:
+            locked = None
+            while locked is None:  # it may be removed in between
+                _make_folder(folder)
+                locked = held.enter_context(_lock(folder))
+        except BlockingIOError:
+            raise FileExistsError(
+                f"another run is writing to {folder}: wait for it, or choose another folder"
+            ) from None
+        except OSError as error:
+            raise _refused(f"cannot make the folder {folder}", error) from error
+        remove_leftovers(folder)
+        yield folder
 
 
 def remove_leftovers(folder: str | Path) -> None:
     """Remove, in a folder and those below it, the temporary files and folders of runs that were killed.
 
+    What a run is still writing is locked, and stays.
+
     Args:
-        folder: where no other process is writing files now; a folder that one is filling stays.
+        folder: the folder.
     """
-    for leftover in sorted(Path(folder).rglob(".tmp-*")):
-        if not _TEMPORARY.fullmatch(leftover.name):
-            continue
-        if leftover.is_dir() and not leftover.is_symlink():
-            _remove_unless_locked(leftover)
-        else:
-            _remove_quietly(leftover)
+    for parent, folders, files in os.walk(folder):
+        for name in [name for name in (*folders, *files) if _TEMPORARY.fullmatch(name)]:
+            _remove_unless_locked(Path(parent, name))
+        folders[:] = [name for name in folders if not _TEMPORARY.fullmatch(name)]
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
+@contextmanager
+def _temporary(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """A file or folder beside another, of a new name, locked, and removed at the end."""
+    with ExitStack() as held:
+        locked = None
+        while locked is None:
+            temporary = path.with_name(f".tmp-{secrets.token_hex(8)}-{_stem(path)}")
+            held.callback(_remove, temporary)
+            make(temporary)
+            with suppress(BlockingIOError):  # who clears leftovers took it for one before it was locked
+                locked = held.enter_context(_lock(temporary))
+        yield temporary
+
+
+def _stem(path: Path) -> str:
+    """The end of a file's name, which leaves room for what a temporary name has before it."""
+    return path.name.encode()[-200:].decode(errors="ignore")
+
+
+def _create(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+def _make_folder(folder: Path) -> None:
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        _to_disk(path.parent)
 
 
 def _remove_abandoned(path: Path) -> None:
     """Remove the temporary folders of one folder that no run is filling."""
     for leftover in path.parent.glob(".tmp-*"):
         match = _TEMPORARY.fullmatch(leftover.name)
-        if match and match[2] == path.name and leftover.is_dir():
+        if match and match[2] == _stem(path) and leftover.is_dir():
             _remove_unless_locked(leftover)
 
 
-def _remove_unless_locked(folder: Path) -> None:
-    with suppress(BlockingIOError, FileNotFoundError), _lock(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+def _remove_unless_locked(path: Path) -> None:
+    if path.is_symlink():
+        _remove(path)
+        return
+    with suppress(OSError), _lock(path) as locked:
+        if locked:
+            _remove(path)
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; BlockingIOError where another process, or another block of this one, holds it."""
+def _lock(path: Path) -> Iterator[bool | None]:
+    """Hold the lock of a file or folder.
+
+    Yields:
+        Whether it is locked: False where the file system knows no locks, None where the file or folder was removed, or
+        replaced, before it was locked.
+
+    Raises:
+        BlockingIOError: if another process, or another block of this one, holds it.
+    """
     if fcntl is None:
-        yield
+        yield False
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        locked: bool | None = True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
-                raise
-        yield
+            if error.errno in _HELD:
+                raise BlockingIOError(error.errno, error.strerror, os.fspath(path)) from None
+            locked = False
+        yield locked if _is_same(descriptor, path) else None
     finally:
         os.close(descriptor)
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _to_disk(path: Path) -> None:
@@ -222,7 +296,27 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove_quietly(path: Path) -> None:
+def _is_of_another(error: OSError, path: Path) -> bool:
+    """Whether an error is about a file that was read in the block, rather than about the one that is written."""
+    if not isinstance(error.filename, str | os.PathLike):
+        return False
+    named = Path(error.filename)
+    temporary = named.parent == path.parent and _TEMPORARY.fullmatch(named.name) is not None
+    return not temporary and named not in (path, *path.parents)
+
+
+def _refused(what: str, error: Exception, more: str = "") -> OSError:
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    number = getattr(error, "errno", None)
+    failure = OSError(f"{what}: {reason}{more}; {_REMEDIES.get(number or 0, _REMEDY)}")
+    failure.errno = number
+    return failure
+
+
+def _remove(path: Path) -> None:
     """Remove what a failed write left, without hiding the failure itself behind a second one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
     with suppress(OSError):
         path.unlink(missing_ok=True)

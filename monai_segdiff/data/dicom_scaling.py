@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,11 @@ def choose_scaling(values: NDArray[np.floating], modality: str) -> Scaling:
     lowest = min(_AIR if modality == "CT" else 0.0, float(np.floor(low)))
     if whole and high - lowest <= _LARGEST - 1:
         return Scaling("1", f"{lowest:.0f}", low, high)
-    intercept = f"{low:.9g}"
-    step = max((high - float(intercept)) / _LEVELS, 1e-9)
-    return Scaling(f"{step:.9g}", intercept, low, high)
+    # Rounded inwards, so that what is read back does not leave the image's range.
+    intercept = _nine_digits(low, ROUND_CEILING)
+    step = (high - float(intercept)) / _LEVELS if high > float(intercept) else 1e-9
+    return Scaling(_nine_digits(step, ROUND_FLOOR), intercept, low, high)
+
+
+def _nine_digits(value: float, rounding: str) -> str:
+    return f"{float(Context(prec=9, rounding=rounding).create_decimal_from_float(value)):.9g}"

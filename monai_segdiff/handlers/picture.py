@@ -50,7 +50,7 @@ def gray_levels(image: torch.Tensor, image_range: tuple[float, float] = (-1.0, 1
 
     Args:
         image: ``(C, height, width)``; three channels are red, green and blue, else the first one is shown.
-        image_range: values drawn black and white; what lies outside is clipped.
+        image_range: values drawn black and white; what lies outside is clipped, and NaN is black.
 
     Returns:
         uint8 pixels, ``(height, width, 3)``.
@@ -58,7 +58,8 @@ def gray_levels(image: torch.Tensor, image_range: tuple[float, float] = (-1.0, 1
     shown = image if image.shape[0] == 3 else image[:1].expand(3, -1, -1)
     low, high = image_range
     scaled = (shown.float().clamp(low, high) - low) * (255 / (high - low))
-    return scaled.round().byte().permute(1, 2, 0).cpu().numpy()
+    # What NaN is as a whole number depends on the processor.
+    return scaled.nan_to_num(0).clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 def middle_slice(labels: torch.Tensor) -> int:

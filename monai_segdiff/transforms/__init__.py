@@ -21,6 +21,13 @@ from monai_segdiff.transforms.findings import (
     EncodeFindingsDict,
     PromptEncoder,
 )
+from monai_segdiff.transforms.intensities import (
+    ScaleToRange,
+    ScaleToRangeD,
+    ScaleToRanged,
+    ScaleToRangeDict,
+    clamp_to_range,
+)
 from monai_segdiff.transforms.levels import mask_levels
 from monai_segdiff.transforms.mask_or_image import (
     RandMaskOrImage,
@@ -66,10 +73,15 @@ __all__ = [
     "RandMaskOrImageD",
     "RandMaskOrImageDict",
     "RandMaskOrImaged",
+    "ScaleToRange",
+    "ScaleToRangeD",
+    "ScaleToRangeDict",
+    "ScaleToRanged",
     "SegmentContour",
     "SegmentContourD",
     "SegmentContourDict",
     "SegmentContourd",
     "ablate_classes",
+    "clamp_to_range",
     "mask_levels",
 ]

@@ -30,6 +30,11 @@ def test_intensities_span_black_to_white_and_are_clipped() -> None:
     assert pixels[0, :, 0].tolist() == [0, 0, 51, 255, 255]
 
 
+def test_what_is_no_number_is_black_and_what_is_infinite_is_clipped() -> None:
+    pixels = gray_levels(torch.tensor([[[torch.nan, -torch.inf, torch.inf]]]))
+    assert pixels[0, :, 0].tolist() == [0, 0, 255]
+
+
 def test_three_channels_are_colors_and_two_show_the_first() -> None:
     red = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1)
     assert gray_levels(red)[0, 0].tolist() == [255, 0, 0]

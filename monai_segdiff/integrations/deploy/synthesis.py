@@ -20,6 +20,7 @@ from monai_segdiff.generation import TrainedGenerator
 from monai_segdiff.integrations.deploy.grid import FittedLabels, fit_labels
 from monai_segdiff.integrations.deploy.matching import class_ids, match_segments
 from monai_segdiff.integrations.deploy.options import GenerationOptions
+from monai_segdiff.transforms import clamp_to_range
 
 __all__ = ["read_labels", "synthesize"]
 
@@ -96,7 +97,8 @@ def synthesize(
             images.append(generator.sample(torch.stack(conditions), indices)[:, 0].cpu().numpy())
             bar.update(len(indices))
     image = fitted.onto_source(np.concatenate(images), fill=generator.intensity_range[0])
-    return image.reshape(labels.shape[1:])
+    # Interpolation is a weighted mean, whose rounded weights may sum to a little more than one.
+    return clamp_to_range(torch.from_numpy(image), *generator.intensity_range).numpy().reshape(labels.shape[1:])
 
 
 def _condition(

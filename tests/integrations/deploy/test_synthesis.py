@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 
 from monai_segdiff.data import read_dicom_seg, read_dicom_series, write_dicom_seg, write_dicom_series
 from monai_segdiff.generation import load_generator
+from monai_segdiff.integrations.deploy.grid import fit_labels
 from monai_segdiff.integrations.deploy.options import GenerationOptions
 from monai_segdiff.integrations.deploy.synthesis import read_labels, synthesize
 
@@ -44,6 +45,22 @@ def test_an_image_lies_on_the_segmentation(tmp_path: Path, generator: Any) -> No
     assert -200 <= image.min() < image.max() <= 300
     assert len(np.unique(image)) > 256  # not cast to whole bytes
     assert not np.array_equal(image[..., 2], image[..., 5])
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_interpolation_does_not_leave_the_range_of_intensities(
+    generator: Any, monkeypatch: pytest.MonkeyPatch, end: int
+) -> None:
+    bound = generator.intensity_range[end]
+    size = tuple(generator.image_size)
+    monkeypatch.setattr(generator, "sample", lambda conditions, _: torch.full((len(conditions), 1, *size), bound))
+    labels = MetaTensor(torch.zeros(1, 37, 29, 2, dtype=torch.uint8), affine=torch.as_tensor(AFFINE))
+    fitted = fit_labels(labels, size)
+    mean = fitted.onto_source(np.full(fitted.labels.shape, bound, dtype=np.float32), fill=bound)
+    assert (np.abs(mean) > abs(bound)).any()  # weights that were rounded sum to more than one
+    image = synthesize(generator, labels, progress=False)
+    assert np.abs(image).max() == abs(bound)
+    np.testing.assert_allclose(image, bound, rtol=1e-6)
 
 
 def test_slices_do_not_depend_on_those_beside_them(tmp_path: Path, generator: Any) -> None:

@@ -80,13 +80,13 @@ def resample_pair(
 
     Args:
         image: (1, *spatial).
-        label: (1, *spatial), ids 0..C.
+        label: (1, *spatial), ids, at least 0.
         spacing: voxel size in mm per axis.
         size: voxels per axis; -1 keeps what resampling gives.
         fill: intensity outside the image; by default its minimum.
 
     Returns:
-        Image, float32, and label map, uint8, of one shape (1, *size).
+        Image, float32, and label map, of one shape (1, *size); its ids are uint8 where they fit, else int32.
     """
     dims = len(spacing)
     affine = np.asarray(image.affine, dtype=np.float64)
@@ -112,11 +112,12 @@ def resample_pair(
         return resample(values, dst_affine=torch.as_tensor(target), spatial_size=new_shape.tolist())
 
     out = onto_grid(image.to(torch.float32))
+    id_type = torch.uint8 if int(label.max()) < 256 else torch.int32
     if unchanged:
-        ids = label.to(torch.uint8)
+        ids = label.to(id_type)
     else:
         share = torch.full(out.shape, -1.0)
-        best = torch.zeros(out.shape, dtype=torch.uint8)
+        best = torch.zeros(out.shape, dtype=id_type)
         for value in np.unique(np.asarray(label)):
             indicator = torch.as_tensor(onto_grid((label == value).to(torch.float32)).as_tensor())
             best[indicator > share] = int(value)
@@ -124,4 +125,4 @@ def resample_pair(
         ids = MetaTensor(best, affine=out.affine)
     lowest = float(image.min()) if fill is None else fill
     fitted = ResizeWithPadOrCrop(list(size), mode="constant", value=lowest)(out)
-    return fitted, ResizeWithPadOrCrop(list(size), mode="constant", value=0)(ids).to(torch.uint8)
+    return fitted, ResizeWithPadOrCrop(list(size), mode="constant", value=0)(ids).to(id_type)

@@ -54,7 +54,7 @@ def write_like(array: NDArray[np.generic], label_path: str | Path, out_path: str
         return out_path
     reference = nib.load(label_path)
     affine = usable_affine(reference.affine, min(3, len(reference.shape)))
-    array = _storable(_laid_out(array, reference.shape, affine, label_path))
+    array = _storable(_laid_out(array, reference.shape, affine, label_path), out_path)
     header = reference.header.copy()
     header.set_data_dtype(array.dtype)
     # Keep the codes of both forms; without this nibabel would mark the result as merely aligned.
@@ -79,13 +79,25 @@ def _laid_out(
     return from_canonical(array.reshape(expected), affine, spatial).reshape(shape)
 
 
-def _storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """The array in a type that every NIfTI reader knows."""
+def _storable(array: NDArray[np.generic], out_path: Path) -> NDArray[np.generic]:
+    """The array in a type that every NIfTI reader knows, with the values it had."""
     if array.dtype == np.bool_:
         return array.astype(np.uint8)
     if np.issubdtype(array.dtype, np.floating):
-        return array.astype(np.float32)
-    return array.astype(np.int32) if array.dtype.itemsize == 8 else array
+        with np.errstate(over="ignore"):
+            stored = array.astype(np.float32)
+        if not np.isfinite(stored).all():
+            raise ValueError(
+                f"{out_path} would hold NaN, infinite or too large values: repair the image that it is made of, or "
+                "generate in higher precision (amp_dtype)"
+            )
+        return stored
+    if array.dtype.itemsize < 8:
+        return array
+    low, high = int(array.min()), int(array.max())
+    if low < -(2**31) or high >= 2**31:
+        raise ValueError(f"values from {low} to {high} do not fit into {out_path}, which holds 32-bit numbers")
+    return array.astype(np.int32)
 
 
 def _picture(array: NDArray[np.generic], out_path: Path) -> Image.Image:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from monai_segdiff.data import Case
-from monai_segdiff.evaluation.pairs import PairReader
+from monai_segdiff.evaluation.pairs import PairReader, small_indices
 from monai_segdiff.metrics import MOST_OTHERS, other_mask_advantage
 
 __all__ = ["OtherMasks", "draw_other_masks"]
@@ -22,7 +22,7 @@ class OtherMasks:
     """Different masks, a few of each patient.
 
     Args:
-        masks: (M, 1, *spatial) uint8 class indices.
+        masks: (M, 1, *spatial) class indices.
         patients: M patients that they come from.
     """
 
@@ -33,7 +33,7 @@ class OtherMasks:
         self, readings: torch.Tensor, masks: torch.Tensor, patients: Sequence[str], num_classes: int
     ) -> torch.Tensor:
         """`other_mask_advantage` of readings (B, 1, *spatial) with their masks, (B,)."""
-        readings, masks = readings.cpu().to(torch.uint8), masks.cpu().to(torch.uint8)
+        readings, masks = small_indices(readings.cpu()), small_indices(masks.cpu())
         return other_mask_advantage(readings, masks, patients, self.masks, self.patients, num_classes)
 
 
@@ -62,7 +62,7 @@ def draw_other_masks(cases: Sequence[Case], reader: PairReader, seed: int = 0) -
             continue
         pair = reader(cases[index])
         if pair.mask_id not in found:
-            found[pair.mask_id] = pair.mask.to(torch.uint8)
+            found[pair.mask_id] = small_indices(pair.mask)
             patients.append(pair.case.patient)
             count[pair.case.patient] += 1
     return OtherMasks(torch.stack(list(found.values())), tuple(patients))

@@ -17,7 +17,7 @@ from monai_segdiff.data import Case, load_image, load_label_map
 from monai_segdiff.data.load import as_slice
 from monai_segdiff.transforms import ablate_classes
 
-__all__ = ["Ablation", "Pair", "PairReader", "batches"]
+__all__ = ["Ablation", "Pair", "PairReader", "batches", "small_indices"]
 
 _Content = tuple[np.ndarray, torch.Tensor]  # of a file: pixels, affine
 
@@ -43,7 +43,12 @@ class Pair:
     @property
     def mask_id(self) -> str:
         """The same for two pairs with the same label map."""
-        return hashlib.sha256(self.mask.to(torch.uint8).numpy().tobytes()).hexdigest()
+        return hashlib.sha256(small_indices(self.mask).numpy().tobytes()).hexdigest()
+
+
+def small_indices(mask: torch.Tensor) -> torch.Tensor:
+    """Class indices in as few bytes as they need: uint8, or int16 where there are more than 255 classes."""
+    return mask.to(torch.uint8 if int(mask.max()) < 256 else torch.int16)
 
 
 @dataclass(frozen=True)

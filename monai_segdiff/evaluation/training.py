@@ -14,7 +14,7 @@ from monai.transforms import Transform
 from monai_segdiff.data import Case
 from monai_segdiff.evaluation.augmentation import AugmentedBatch
 from monai_segdiff.evaluation.fitting import data_hash, default_images, fit
-from monai_segdiff.evaluation.pairs import PairReader
+from monai_segdiff.evaluation.pairs import PairReader, small_indices
 from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter, load_segmenter, save_segmenter
 
 __all__ = ["open_segmenter", "train_segmenter"]
@@ -121,7 +121,7 @@ class _ReadPair(Transform):
         pair = self.reader(case)
         if not torch.isfinite(pair.image).all():
             raise ValueError(f"{case.image} holds NaN or infinite values: repair or remove this training case")
-        return {"image": pair.image, "label": pair.mask.to(torch.uint8)}
+        return {"image": pair.image, "label": small_indices(pair.mask)}
 
 
 def _train(

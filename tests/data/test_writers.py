@@ -6,11 +6,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from monai.transforms import LoadImage
 from PIL import Image
 
-from monai_segdiff.data import write_like
+from monai_segdiff.data import load_image, write_like
 from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.data.readers.axes import to_canonical
 from monai_segdiff.files import atomic_file, atomic_folder
 
 OBLIQUE = np.array([[-1.9, 0.3, 0.1, 10], [0.2, 0.1, 3.0, -20], [0.3, -1.9, 0.2, 30], [0, 0, 0, 1.0]])
@@ -24,13 +24,15 @@ def test_geometry_is_the_label_maps(tmp_path: Path, shape: tuple[int, ...]) -> N
     reference.header.set_xyzt_units("mm", "sec")
     reference.header["descrip"] = b"from the scanner"
     nib.save(reference, tmp_path / "label.nii.gz")
-    array = np.random.default_rng(0).normal(size=(1, 6, 5, 4)[: len(shape) + 1] if shape[-1] > 1 else (1, 6, 5))
+    turned = to_canonical(np.zeros(shape, np.uint8), reference.affine)[0].shape
+    array = np.random.default_rng(0).normal(size=(1, *(n for n in turned if n > 1)))
     out = write_like(array, tmp_path / "label.nii.gz", tmp_path / "new" / "image.nii.gz")
     written = nib.load(out)
     assert np.array_equal(written.affine, nib.load(tmp_path / "label.nii.gz").affine)
     assert written.shape == shape
     assert written.get_data_dtype() == np.float32
-    assert np.allclose(np.asarray(written.dataobj).reshape(array.shape[1:]), array[0], atol=1e-6)
+    shown = to_canonical(np.asarray(written.dataobj), written.affine)[0]
+    assert np.allclose(shown.reshape(array.shape[1:]), array[0], atol=1e-6)
     for field in ("qform_code", "sform_code", "xyzt_units", "pixdim", "descrip"):
         assert np.array_equal(written.header[field], reference.header[field]), field
 
@@ -56,11 +58,12 @@ def test_scaling_of_the_label_file_does_not_touch_the_values(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("scale", "dtype"), [(1, np.uint8), (100, np.uint16)])
-def test_pictures_come_back_as_monai_loads_them(tmp_path: Path, scale: int, dtype: type) -> None:
+def test_pictures_come_back_as_they_are_read(tmp_path: Path, scale: int, dtype: type) -> None:
     Image.fromarray(np.zeros((4, 7), np.uint8)).save(tmp_path / "label.png")
     array = scale * np.arange(28, dtype=np.float32).reshape(1, 7, 4)
     out = write_like(array, tmp_path / "label.png", tmp_path / "out.png")
-    assert np.array_equal(LoadImage(image_only=True)(out).numpy(), array[0])
+    assert np.array_equal(load_image(out).numpy(), array)
+    assert np.array_equal(np.asarray(Image.open(out))[::-1, ::-1].T, array[0])
     assert np.asarray(Image.open(out)).dtype == dtype
 
 
@@ -74,6 +77,29 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"do not fit into .*out\.png"):
         write_like(np.full((7, 4), -1.0), tmp_path / "label.png", tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "reason"),
+    [
+        (np.nan, np.float32, "NaN, infinite or too large"),
+        (np.inf, np.float32, "NaN, infinite or too large"),
+        (1e39, np.float64, "NaN, infinite or too large"),
+        (2**31, np.int64, "values from 0 to 2147483648 do not fit"),
+        (2**63, np.uint64, "do not fit"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["nii", "png"])
+def test_values_are_refused_rather_than_wrapped(
+    tmp_path: Path, value: float, dtype: type, reason: str, kind: str
+) -> None:
+    array = np.zeros((4, 4), dtype)
+    array[1, 2] = value
+    save_nifti(tmp_path / "label.nii", np.zeros((4, 4), np.uint8), np.eye(4))
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "label.png")
+    with pytest.raises(ValueError, match=reason if kind == "nii" else "do not fit into"):
+        write_like(array, tmp_path / f"label.{kind}", tmp_path / f"out.{kind}")
+    assert not (tmp_path / f"out.{kind}").exists()
 
 
 @pytest.mark.parametrize("kind", ["nii.gz", "png"])

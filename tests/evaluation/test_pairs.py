@@ -10,6 +10,7 @@ from PIL import Image
 from monai_segdiff.data import Case, load_image
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import PairReader, pairs
+from monai_segdiff.evaluation.others import draw_other_masks
 
 
 @pytest.fixture
@@ -65,11 +66,22 @@ def test_same_label_map_has_the_same_id(write):
     assert one.mask_id == two.mask_id != other.mask_id
 
 
+def test_more_than_255_classes_do_not_wrap(write):
+    many = PairReader({f"region {index}": index for index in range(1, 301)}, (0.0, 100.0))
+    image = np.zeros((2, 2), np.float32)
+    high, low = (many(write(image, np.full((2, 2), index, np.int16), f"c{index}")) for index in (300, 300 - 256))
+    assert high.mask_id != low.mask_id
+    assert [pairs.small_indices(pair.mask).unique().tolist() for pair in (high, low)] == [[300], [44]]
+    assert pairs.small_indices(low.mask).dtype == torch.uint8
+    others = draw_other_masks([high.case, low.case], many)
+    assert sorted(others.masks.unique().tolist()) == [44, 300]
+
+
 @pytest.mark.parametrize(
     ("image", "label", "message"),
     [
         (np.zeros((4, 4)), np.full((4, 4), 3), r"case_label\.nii\.gz holds ids \[3\] that dataset\.json does not name"),
-        (np.zeros((4, 4)), np.full((4, 4), 0.5), "case_label.*no label ids"),
+        (np.zeros((4, 4)), np.full((4, 4), 0.5), "case_label.*no whole numbers, e.g. 0.5"),
         (np.zeros((4, 4)), np.zeros((4, 5)), r"case_image.*size 4x4.*case_label.*4x5: bring both to one grid"),
     ],
 )
@@ -99,10 +111,12 @@ def test_missing_label_map(write):
         reader()(Case("x", case.image, None, "x"))
 
 
-def test_png_has_no_affine(tmp_path):
+def test_pictures_lie_as_volumes_do(tmp_path):
     for name in ("image", "label"):
-        Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / f"{name}.png")
+        picture = np.zeros((6, 9), np.uint8)
+        picture[0, 8] = 1  # its top right, the patient's left and front
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
     pair = PairReader({"lung": 1}, (0.0, 255.0))(Case("x", tmp_path / "image.png", tmp_path / "label.png", "x"))
-    assert pair.affine is None
     assert pair.image.shape == (1, 9, 6)
-    assert torch.equal(pair.image, torch.full((1, 9, 6), -1.0))
+    assert pair.mask.nonzero().tolist() == [[0, 0, 5]]
+    assert torch.equal(pair.image > -1, pair.mask == 1)

@@ -27,7 +27,7 @@ class FittedLabels:
     """Label maps for a bundle, and the way back.
 
     Args:
-        labels: (N, *image_size), uint8: N slices, or one volume.
+        labels: (N, *image_size), whole numbers: N slices, or one volume.
         affines: (N, 4, 4), index to RAS mm of each.
         source_shape: of the label map that they were taken from, (X, Y, Z).
         source_affine: its affine (4, 4), index to RAS mm.
@@ -35,7 +35,7 @@ class FittedLabels:
         grid_affine: their affine.
     """
 
-    labels: NDArray[np.uint8]
+    labels: NDArray[np.integer[Any]]
     affines: NDArray[np.float64]
     source_shape: tuple[int, ...]
     source_affine: NDArray[np.float64]
@@ -73,7 +73,7 @@ def fit_labels(labels: MetaTensor, image_size: Sequence[int], spacing: Sequence[
     slices along the third axis, which keep their distance.
 
     Args:
-        labels: (1, X, Y, Z), or (1, X, Y) for one slice, ids 0..255, with its RAS affine.
+        labels: (1, X, Y, Z), or (1, X, Y) for one slice, with its RAS affine.
         image_size: voxels per axis of the bundle's images, two or three.
         spacing: voxel size in mm per axis of the bundle's training images; by default the whole field of view is
             fitted into the grid.

@@ -57,6 +57,13 @@ def test_labels_keep_their_place() -> None:
         np.testing.assert_array_equal(back, np.asarray(labels[0]) == index)
 
 
+@pytest.mark.parametrize("size", [(40, 32), (24, 24)])
+def test_ids_above_255_do_not_wrap(size: tuple[int, int]) -> None:
+    labels = label_map(LPS)
+    fitted = fit_labels(MetaTensor(labels.to(torch.int32) * 300, affine=labels.affine), size)
+    assert np.unique(fitted.labels).tolist() == [0, 300, 600]
+
+
 def test_slices_keep_their_order_and_distance() -> None:
     fitted = fit_labels(label_map(LPS), (24, 24))
     assert len(fitted.labels) == 6

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_segdiff.data.layout import SegmentationDataset, read_dataset, write_dataset
+from monai_segdiff.digests import digests_of, write_digests
 from monai_segdiff.files import atomic_folder
 
 __all__ = ["build_once"]
@@ -39,6 +40,7 @@ def build_once(
     try:
         with atomic_folder(root) as folder:
             write_dataset(folder, build(folder))
+            write_digests(folder, digests_of(folder, [folder]))
     except OSError:
         found = _find(root, settings)
         if found is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from monai_segdiff.data.layout import Case
 from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.digests import digests_of
 from monai_segdiff.files import atomic_file
 from monai_segdiff.transforms import ProjectBone, ProjectDRR, SegmentContour
 
-__all__ = ["DRR_CLASSES", "DRR_PARENTS", "DRR_RANGE", "read_geometry", "view_cases", "write_views"]
+__all__ = ["DRR_CLASSES", "DRR_PARENTS", "DRR_RANGE", "read_geometry", "view_cases", "view_files", "write_views"]
 
 DRR_CLASSES = {"contour": 1, "bone": 2}
 """Label ids: inside the body's contour, and bone, painted over it."""
@@ -44,7 +45,8 @@ def write_views(
 
     Views are float32 in [0, 1] (`imagesTr/<name>_view000.nii.gz`), label maps uint8 with the ids of `DRR_CLASSES`
     (`labelsTr`); both are 2D with axes (U, V) and an affine of the detector's pixels in mm around its center.
-    `geometry/<name>.json` is written last and atomically: where it is, all of the volume is.
+    `geometry/<name>.json` is written last and atomically: where it is, all of the volume is. It says, among the rest,
+    what the files of the views hold (`sha256`).
 
     Args:
         root: the data set's folder.
@@ -84,6 +86,7 @@ def write_views(
         assert case.label is not None
         save_nifti(case.image, view, affine)
         save_nifti(case.label, label, affine)
+    geometry["sha256"] = digests_of(root, view_files(cases))
     with atomic_file(file) as temporary:
         temporary.write_text(json.dumps(geometry, indent=1) + "\n")
     return cases
@@ -101,6 +104,11 @@ def view_cases(root: str | Path, volume: str, number: int, patient: str | None =
     names = [f"{volume}_view{index:03d}" for index in range(number)]
     images, labels = (Path(root) / part for part in ("imagesTr", "labelsTr"))
     return [Case(n, images / f"{n}.nii.gz", labels / f"{n}.nii.gz", patient or volume) for n in names]
+
+
+def view_files(cases: Iterable[Case]) -> list[Path]:
+    """The files of views, images and label maps."""
+    return [file for case in cases for file in (case.image, case.label) if file is not None]
 
 
 def read_geometry(root: str | Path, volume: str) -> dict[str, Any]:

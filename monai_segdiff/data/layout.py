@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_segdiff.data.cases import Case, SegmentationDataset
+from monai_segdiff.digests import DIGESTS
 from monai_segdiff.files import atomic_file
 
 __all__ = [
@@ -81,6 +82,8 @@ def read_dataset(
 def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
     """Write `dataset.json` into a folder, with paths relative to it, and return its path.
 
+    A list of what the folder's files hold (`SHA256SUMS`) goes, as it is no longer true.
+
     Raises:
         OSError: if it cannot be written.
     """
@@ -103,6 +106,7 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
         "numTest": test,
         **{split: [_entry(case, root) for case in cases] for split, cases in dataset.splits.items()},
     }
+    (root / DIGESTS).unlink(missing_ok=True)
     with atomic_file(root / "dataset.json") as temporary:
         temporary.write_text(json.dumps({k: v for k, v in content.items() if v is not None}, indent=1) + "\n")
     return root / "dataset.json"

@@ -12,12 +12,20 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from monai_segdiff.data.drr_views import DRR_CLASSES, DRR_PARENTS, DRR_RANGE, read_geometry, view_cases
+from monai_segdiff.data.drr_views import (
+    DRR_CLASSES,
+    DRR_PARENTS,
+    DRR_RANGE,
+    read_geometry,
+    view_cases,
+    view_files,
+)
 from monai_segdiff.data.drr_workers import DRRPlan, project_volumes
 from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset, write_dataset
 from monai_segdiff.data.splits import split_by_image, split_cases
 from monai_segdiff.data.tissues import read_tissues
 from monai_segdiff.data.volumes import VolumeSource, find_volumes
+from monai_segdiff.digests import DIGESTS, digests_of, write_digests
 from monai_segdiff.files import atomic_file, remove_leftovers
 from monai_segdiff.transforms import ProjectDRR
 
@@ -118,7 +126,8 @@ def make_drr_dataset(
     if pending:
         with atomic_file(root / _PROGRESS_FILE) as temporary:
             temporary.write_text(json.dumps(settings, indent=1) + "\n")
-        (root / "dataset.json").unlink(missing_ok=True)
+        for file in (DIGESTS, "dataset.json"):
+            (root / file).unlink(missing_ok=True)
     failures = _project(pending, plan, workers, views, len(sources), progress)
     if failures and not (skip_failed and len(failures) < len(sources)):
         listed = "\n".join(f"  {failures[s.name]}" for s in sources if s.name in failures)
@@ -141,8 +150,11 @@ def make_drr_dataset(
         settings={**settings, **({"skipped": failures} if failures else {})},
         parents=dict(DRR_PARENTS),
     )
-    if dataset != before:
+    if pending or dataset != before or not (root / DIGESTS).is_file():
         write_dataset(root, dataset)
+        volumes = [root / "geometry" / f"{s.name}.json" for s in sources if s.name not in failures]
+        files = view_files(case for members in splits.values() for case in members)
+        write_digests(root, digests_of(root, ["dataset.json", *volumes, *files]))
     (root / _PROGRESS_FILE).unlink(missing_ok=True)
     return read_dataset(root)
 
@@ -205,5 +217,8 @@ def _is_finished(root: Path, source: VolumeSource, cases: Sequence[Case]) -> boo
         geometry = read_geometry(root, source.name)
     except (FileNotFoundError, ValueError):
         return False
-    files = [file for case in cases for file in (case.image, case.label) if file is not None]
-    return geometry.get("fingerprint") == source.fingerprint and all(file.is_file() for file in files)
+    files = view_files(cases)
+    if geometry.get("fingerprint") != source.fingerprint or not all(file.is_file() for file in files):
+        return False
+    # Views that were made before this was kept are taken as they are.
+    return geometry.get("sha256") in (None, digests_of(root, files))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_segdiff.digests import DIGESTS, digests_of, read_digests, write_digests
 from monai_segdiff.files import atomic_file
 
 __all__ = ["Manifest"]
 
 _FORMAT = 1
 _RESULTS = ("samples", "rejected", "acceptance")  # what is found out, beside the header
+_FILE_KEYS = ("image", "label", "anatomy", "region_map", "dicom_series", "dicom_seg", "picture")
 _FILE, _HEADER_FILE, _SECONDS_FILE = "manifest.json", "manifest.header.json", "manifest.seconds.json"
 
 
@@ -24,7 +27,8 @@ class Manifest:
     complete. ``finish`` gathers the journals in ``manifest.json``. Whatever is killed and whenever, what a line names
     is there. The time that a sample took (``seconds`` of its record) is a fact of the run and not of the result, which
     is the same however it was made: it goes to ``manifest.seconds.json``, by sample index. A record without an image is
-    one of a sample that was rejected.
+    one of a sample that was rejected. The journals, and ``SHA256SUMS`` of a finished set, say what a sample's files
+    hold: one that was changed or damaged since counts no more than one that is gone.
 
     Args:
         root: folder of the data set.
@@ -37,6 +41,7 @@ class Manifest:
 
     def __init__(self, root: str | os.PathLike[str], header: Mapping[str, Any]) -> None:
         self.root = Path(root)
+        self._digests: dict[str, str] = {}
         self.header = {"format": _FORMAT, **json.loads(json.dumps(header))}
         self._check_header()
         with atomic_file(self._header_file) as temporary:
@@ -79,14 +84,19 @@ class Manifest:
                 )
 
     def records(self) -> dict[int, dict[str, Any]]:
-        """Everything that is complete, by sample index: records whose files exist."""
+        """Everything that is complete, by sample index: records whose files are there and hold what they held."""
+        return {index: record for index, record in self._named().items() if self._holds(record)}
+
+    def _named(self) -> dict[int, dict[str, Any]]:
+        """Records whose files are there, with what these held when they were written (``sha256``) if that is known."""
         found: dict[int, dict[str, Any]] = {}
         if self.file.is_file():
             seconds = _read(self._seconds_file) if self._seconds_file.is_file() else {}
             content = _read(self.file)
+            recorded = _Recorded(self.root)
             for record in [*content["samples"], *content.get("rejected", [])]:
-                time = seconds.get(str(record["index"]))
-                found[record["index"]] = record if time is None else {**record, "seconds": time}
+                known = {"seconds": seconds.get(str(record["index"])), "sha256": recorded.of(_files(record))}
+                found[record["index"]] = record | {key: value for key, value in known.items() if value is not None}
         for journal in self.root.glob("manifest.*.jsonl"):
             for line in journal.read_text().splitlines():
                 try:
@@ -94,22 +104,26 @@ class Manifest:
                 except json.JSONDecodeError:  # the last line of a process that was killed
                     continue
                 found[record["index"]] = record
-        files = ("image", "label", "anatomy", "region_map", "dicom_seg")
-        complete = (r for r in found.values() if all((self.root / r[key]).is_file() for key in files if key in r))
-        return {record["index"]: record for record in sorted(complete, key=lambda record: record["index"])}
+        there = (r for r in found.values() if all((self.root / file).exists() for file in _files(r)))
+        return {record["index"]: record for record in sorted(there, key=lambda record: record["index"])}
+
+    def _holds(self, record: Mapping[str, Any]) -> bool:
+        """Whether a sample's files are what they were; where that is not known they are taken as they are."""
+        return "sha256" not in record or digests_of(self.root, _files(record)) == record["sha256"]
 
     def append(self, record: Mapping[str, Any], rank: int) -> None:
         """Add one sample, whose files are complete.
 
         Args:
             record: its ``index``, ``image``, ``label`` and whatever else is to be known; neither image nor label of a
-                sample that was rejected.
+                sample that was rejected. What its files hold is added.
             rank: number of this process.
 
         Raises:
             OSError: if it cannot be written; names the file and the remedy.
         """
         journal = self.root / f"manifest.{rank}.jsonl"
+        record = {**record, "sha256": digests_of(self.root, _files(record))}
         try:
             with open(journal, "ab+") as file:
                 # A line that a kill cut short must not swallow this one.
@@ -123,12 +137,17 @@ class Manifest:
     def finish(self) -> list[dict[str, Any]]:
         """Write ``manifest.json`` and ``manifest.seconds.json`` from all journals and remove these.
 
+        What the files hold is no part of the manifest, which does not depend on how a network rounds: see ``seal``.
+
         Returns:
             The records of what was kept, without their times, by index.
         """
-        records = self.records()
+        records = self._named()
         seconds = {index: record["seconds"] for index, record in records.items() if "seconds" in record}
-        timeless = [{key: value for key, value in r.items() if key != "seconds"} for r in records.values()]
+        for record in records.values():
+            self._digests |= record.get("sha256") or digests_of(self.root, _files(record))
+        of_the_run = ("seconds", "sha256")
+        timeless = [{key: value for key, value in r.items() if key not in of_the_run} for r in records.values()]
         samples, rejected = ([r for r in timeless if ("image" in r) == kept] for kept in (True, False))
         content = {**self.header, **_acceptance(samples, rejected), "samples": samples}
         if rejected:
@@ -141,6 +160,41 @@ class Manifest:
         for leftover in [*self.root.glob("manifest.*.jsonl"), self._header_file]:
             leftover.unlink(missing_ok=True)
         return samples
+
+    def seal(self) -> None:
+        """Write ``SHA256SUMS``: what every file of the set holds, when ``finish`` and whatever follows are through.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        whole = [self.root / name for name in ("dataset.json", _FILE) if (self.root / name).is_file()]
+        write_digests(self.root, {**self._digests, **digests_of(self.root, whole)})
+
+
+class _Recorded:
+    """What the files of a finished set hold, as its list says."""
+
+    def __init__(self, root: Path) -> None:
+        self._digests = read_digests(root) if (root / DIGESTS).is_file() else {}
+        self._in_folder: dict[str, dict[str, str]] = defaultdict(dict)
+        for name, digest in self._digests.items():
+            self._in_folder[str(Path(name).parent)][name] = digest
+
+    def of(self, files: Sequence[str]) -> dict[str, str] | None:
+        """Those of files and folders of files; None where one is not listed."""
+        found: dict[str, str] = {}
+        for file in files:
+            listed = {file: self._digests[file]} if file in self._digests else self._in_folder.get(file)
+            if listed is None:
+                return None
+            found |= listed
+        return found or None
+
+
+def _files(record: Mapping[str, Any]) -> list[str]:
+    """Files and folders of a sample, relative to the data set's folder."""
+    named = [record[key] for key in _FILE_KEYS if key in record]
+    return [*named, record["source"]["label"]] if "label" in record.get("source", {}) else named
 
 
 def _acceptance(samples: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> dict[str, Any]:

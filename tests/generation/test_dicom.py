@@ -285,7 +285,7 @@ def test_nothing_of_a_patient_reaches_what_is_written(trained_bundle, tmp_path, 
     output = tmp_path / "s"
     assert generate(trained_bundle, seg, output, "--format", "dicom", "--per-mask", "2") == 0
     files = [file for file in output.rglob("*") if file.is_file()]
-    assert {file.suffix for file in files} == {".dcm", ".json", ".gz"}
+    assert {file.suffix for file in files} == {".dcm", ".json", ".gz", ""}
     for file in files:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         if file.suffix == ".dcm":  # but for digits in UIDs and weights' hashes

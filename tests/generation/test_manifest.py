@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from monai_segdiff.digests import digests_of, read_digests
 from monai_segdiff.generation import Manifest
 
 HEADER = {"synthetic": True, "settings": {"seed": 0}, "masks": {"per_mask": 2}}
@@ -55,6 +56,50 @@ def test_samples_whose_files_are_gone_do_not_count(tmp_path):
         manifest.append(record(tmp_path, index), 0)
     (tmp_path / "l1").unlink()
     assert list(manifest.records()) == [0, 2]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_samples_whose_files_were_damaged_since_do_not_count(tmp_path, finished):
+    manifest = Manifest(tmp_path, HEADER)
+    for index in range(3):
+        manifest.append(record(tmp_path, index), 0)
+    if finished:
+        manifest.finish()
+        manifest.seal()
+    (tmp_path / "i1").write_text("Their")
+    assert list(Manifest(tmp_path, HEADER).records()) == [0, 2]
+
+
+def test_a_folder_of_a_sample_is_damaged_when_a_file_in_it_is_gone(tmp_path):
+    for name in ("series/1.dcm", "series/2.dcm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("there")
+    manifest = Manifest(tmp_path, HEADER)
+    manifest.append({**record(tmp_path, 0), "dicom_series": "series"}, 0)
+    manifest.finish()
+    manifest.seal()
+    assert list(manifest.records()) == [0]
+    (tmp_path / "series/2.dcm").unlink()
+    assert list(manifest.records()) == []
+
+
+def test_the_list_of_what_files_hold_is_written_when_all_else_is(tmp_path):
+    manifest = Manifest(tmp_path, HEADER)
+    manifest.append({**record(tmp_path, 0), "seconds": 0.5}, 0)
+    manifest.finish()
+    (tmp_path / "dataset.json").write_text("{}")
+    manifest.seal()
+    assert read_digests(tmp_path) == digests_of(tmp_path, ["dataset.json", "i0", "l0", "manifest.json"])
+
+
+def test_records_of_before_their_files_were_hashed_count_as_they_are(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, **HEADER, "samples": [record(tmp_path, 0)]}))
+    manifest = Manifest(tmp_path, HEADER)
+    assert list(manifest.records()) == [0]
+    manifest.finish()
+    manifest.seal()
+    (tmp_path / "l0").write_text("Their")
+    assert list(manifest.records()) == []
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])

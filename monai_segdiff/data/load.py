@@ -22,7 +22,7 @@ __all__ = ["READABLE", "as_slice", "is_raster", "label_ids", "load_image", "load
 
 _RASTER = (".png", ".jpg", ".jpeg")
 #: Extensions of the formats that are read, in lower case. DICOM has readers of its own.
-READABLE = (".nii.gz", ".nii", *_RASTER, ".nrrd", ".mha")
+READABLE = (".nii.gz", ".nii", *_RASTER, ".nrrd", ".nhdr", ".mha", ".mhd")
 
 _NEARLY = 1e-3  # of an id: what a scale factor of a header, stored with 24 bits, may make of it
 _BLOCK = 2**24  # values looked at a time
@@ -87,7 +87,9 @@ def _load(path: Path, is_label_map: bool) -> MetaTensor:
         )
     reader: Callable[[Path], Voxels] = {
         ".nrrd": read_nrrd,
+        ".nhdr": read_nrrd,
         ".mha": read_metaimage,
+        ".mhd": read_metaimage,
         ".nii": read_nifti,
         ".nii.gz": read_nifti,
     }.get(extension, lambda file: read_picture(file, is_label_map))
@@ -138,7 +140,8 @@ def label_ids(array: NDArray[np.generic]) -> NDArray[np.int64]:
     parts = [np.unique(flat[start : start + _BLOCK]) for start in range(0, max(1, flat.size), _BLOCK)]
     values = np.unique(np.concatenate(parts))
     if values.dtype.kind == "f":
-        whole = np.isfinite(values) & (np.abs(values - np.round(values)) <= _NEARLY) & (np.abs(values) < 2**53)
+        finite = np.nan_to_num(values, nan=0.5, posinf=0.5, neginf=0.5)
+        whole = (np.abs(finite - np.round(finite)) <= _NEARLY) & (np.abs(finite) < 2**53)
         if not whole.all():
             raise ValueError(f"holds values that are no whole numbers, e.g. {float(values[~whole][0]):g}")
     return np.unique(np.round(values).astype(np.int64))

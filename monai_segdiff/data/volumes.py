@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 
 from monai_segdiff.data.dicom_series import is_dicom, read_ct_series
-from monai_segdiff.data.layout import case_name, file_extension, read_dataset
+from monai_segdiff.data.layout import case_name, read_dataset
 from monai_segdiff.data.load import load_image
 from monai_segdiff.data.pairing import read_patients
 from monai_segdiff.files import safe_name
@@ -21,8 +20,6 @@ from monai_segdiff.files import safe_name
 __all__ = ["VolumeSource", "find_volumes", "read_volume"]
 
 _VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-_READERS = {".nrrd": ("nrrd", "itk"), ".nhdr": ("itk",), ".mha": ("itk",), ".mhd": ("itk",)}
-_PACKAGES = {"nrrd": "pynrrd", "itk": "itk"}
 _MISTAKES = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"), "is a picture, not a volume; move it away"),
     **dict.fromkeys((".zip", ".gz", ".tgz", ".7z", ".rar"), "is an archive; unpack it"),
@@ -110,11 +107,6 @@ def read_volume(source: VolumeSource) -> MetaTensor:
     """
     if source.path.is_dir():
         return read_ct_series(source.files, source.path)
-    extension = file_extension(source.path)
-    readers = _READERS.get(extension, ())
-    if readers and not any(find_spec(module) for module in readers):
-        package = _PACKAGES[readers[0]]
-        raise ImportError(f"{source.path}: reading {extension} needs {package}: python -m pip install {package}")
     volume = load_image(source.path)
     if volume.ndim != 4 or min(volume.shape[1:]) < 2:
         shape = "x".join(str(n) for n in volume.shape[1:])

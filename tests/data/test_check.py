@@ -55,7 +55,7 @@ DEFECTS = {
     "fraction": (lambda i, m: change(m, label_with(0.5)), "labelsTr/p1", "e.g. 0.5", "error"),
     "empty mask": (lambda i, m: change(m, 0 * box()), "labelsTr/p1", "empty", "warning"),
     "shape": (lambda i, m: change(m, box()[1:]), "labelsTr/p1", "shape (9, 12, 14)", "error"),
-    "affine": (lambda i, m: change(m, box(), AFFINE + np.diag([0, 0, 0.002, 0])), "labelsTr/p1", "0.002 mm", "error"),
+    "affine": (lambda i, m: change(m, box(), AFFINE + np.diag([0, 0, 0.02, 0])), "labelsTr/p1", "up to 0.26 mm", "error"),
     "NaN": (lambda i, m: change(i, image_with(np.nan)), "imagesTr/p1", "1 NaN or infinite", "error"),
     "infinite": (lambda i, m: change(i, image_with(np.inf)), "imagesTr/p1", "1 NaN or infinite", "error"),
     "constant": (lambda i, m: change(i, 0 * box() + 3), "imagesTr/p1", "constant (3)", "error"),
@@ -159,7 +159,7 @@ FINDING_DEFECTS = {
     "healthy": ([], region_of(1), AFFINE, "regionsTr/p1", "shows ['opacity']"),
     "fraction": (["mass"], region_of(1.5), AFFINE, "regionsTr/p1", "e.g. 1.5"),
     "shape": (["mass"], region_of(2)[1:], AFFINE, "regionsTr/p1", "shape (9, 12, 14)"),
-    "affine": (["mass"], region_of(2), AFFINE + np.diag([0, 0, 1, 0]), "regionsTr/p1", "1 mm"),
+    "affine": (["mass"], region_of(2), AFFINE + np.diag([0, 0, 1, 0]), "regionsTr/p1", "up to 13 mm"),
     "empty": (["mass"], region_of(), AFFINE, "regionsTr/p1", "is empty"),
 }  # fmt: skip
 

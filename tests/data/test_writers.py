@@ -11,6 +11,7 @@ from PIL import Image
 from monai_segdiff.data import load_image, write_like
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.data.readers.axes import to_canonical
+from monai_segdiff.data.writers import check_range
 from monai_segdiff.files import atomic_file, atomic_folder
 
 OBLIQUE = np.array([[-1.9, 0.3, 0.1, 10], [0.2, 0.1, 3.0, -20], [0.3, -1.9, 0.2, 30], [0, 0, 0, 1.0]])
@@ -100,6 +101,14 @@ def test_values_are_refused_rather_than_wrapped(
     with pytest.raises(ValueError, match=reason if kind == "nii" else "do not fit into"):
         write_like(array, tmp_path / f"label.{kind}", tmp_path / f"out.{kind}")
     assert not (tmp_path / f"out.{kind}").exists()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-200.0, 300.0), (0.0, 1e5)])
+def test_intensities_that_are_no_gray_levels_are_refused_for_pictures(low: float, high: float) -> None:
+    with pytest.raises(ValueError, match=r"mask\.png is a picture.*give the label maps as NIfTI"):
+        check_range("mask.png", low, high)
+    check_range("mask.nii.gz", low, high)
+    check_range("mask.png", 0.0, 255.0)
 
 
 @pytest.mark.parametrize("kind", ["nii.gz", "png"])

@@ -1,11 +1,11 @@
-"""MetaImage files (.mha), read by ITK once their header has been held against what the file holds."""
+"""MetaImage files (.mha, or .mhd with its voxels beside it), read by ITK once their header is known to be true."""
 
 from __future__ import annotations
 
 import math
 import warnings
 import zlib
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from monai.data import ITKReader
 from monai_segdiff.data.readers.voxels import (
     Voxels,
     check_claimed_size,
-    extension_missing,
     gathered,
     one_channel,
     plain_numbers,
+    require_module,
+    voxels_beside,
 )
 
 __all__ = ["read_metaimage"]
@@ -29,17 +30,16 @@ _BLOCK = 2**20
 
 
 def read_metaimage(path: Path) -> Voxels:
-    """Read a .mha file.
+    """Read a .mha file, or a .mhd file, whose voxels lie in a file of the same folder.
 
     Args:
         path: the file.
 
     Raises:
         ImportError: if ITK is not installed.
-        ValueError: for what is damaged, has several channels, or lies in another file; the file is not named.
+        ValueError: for what is damaged, has several channels, or lies elsewhere; the file is not named.
     """
-    if find_spec("itk") is None:
-        raise extension_missing(path, ".mha", "itk-io")
+    require_module(path, "itk", "itk-io")
     _check_header(path)
     reader = ITKReader()
     with warnings.catch_warnings():
@@ -67,22 +67,29 @@ def _check_header(path: Path) -> None:
         key, _, value = line.partition("=")
         fields[key.strip()] = value.strip()
         position = end + 1
+    body = content[position:]
     if fields["ElementDataFile"] != "LOCAL":
-        raise ValueError("its voxels are in another file; save both in one .mha file")
+        body = _voxels_beside(path, fields["ElementDataFile"])
     sizes = [int(n) for n in fields["DimSize"].split()]
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     element = _ELEMENTS.get(fields["ElementType"].removeprefix("MET_"))
     if element is None or not sizes or min(sizes) < 1 or channels < 1:
         raise ValueError(f"its header gives the size {fields['DimSize']} and the type {fields['ElementType']}")
     claimed = math.prod(sizes) * channels * element
-    body = content[position:]
     packed = fields.get("CompressedData", "False").lower() == "true"
     check_claimed_size(claimed, len(body), packed)
     if packed:
         gathered(_inflated(body), claimed)
 
 
-def _inflated(body: bytes):  # type: ignore[no-untyped-def]
+def _voxels_beside(path: Path, name: str) -> bytes:
+    """What the file holds that a header names; a path that leads elsewhere is not followed."""
+    if path.suffix.lower() != ".mhd":
+        raise ValueError(f"its voxels are in {name!r}; save both in one .mha file")
+    return voxels_beside(path, name)
+
+
+def _inflated(body: bytes) -> Iterator[bytes]:
     unpacker = zlib.decompressobj()
     left = body
     while left and not unpacker.eof:

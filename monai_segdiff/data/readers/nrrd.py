@@ -1,4 +1,4 @@
-"""NRRD files: in any of the spaces that are patients', with directions or spacings alone."""
+"""NRRD files (.nrrd, or .nhdr with its voxels beside it), in any of the spaces that are patients'."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import bz2
 import io
 import math
 import zlib
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from monai_segdiff.data.readers.voxels import (
     Voxels,
     check_claimed_size,
-    extension_missing,
     gathered,
     one_channel,
     plain_numbers,
+    require_module,
     shape_text,
+    voxels_beside,
 )
 
 __all__ = ["read_nrrd"]
@@ -40,7 +41,7 @@ _BLOCK = 2**20
 
 
 def read_nrrd(path: Path) -> Voxels:
-    """Read a .nrrd file, checksum included where it is packed.
+    """Read a .nrrd or .nhdr file, checksum included where it is packed.
 
     Args:
         path: the file.
@@ -50,23 +51,25 @@ def read_nrrd(path: Path) -> Voxels:
         ValueError: for what is damaged, has several channels or layers, lies in another file, or in a space that is no
             patient's; the file is not named.
     """
-    if find_spec("nrrd") is None:
-        raise extension_missing(path, ".nrrd", "pynrrd")
+    require_module(path, "nrrd", "pynrrd")
     import nrrd
 
     content = path.read_bytes()
-    end = content.find(b"\n\n", 0, _HEADER_BYTES)
-    end = end + 2 if end >= 0 else content.find(b"\r\n\r\n", 0, _HEADER_BYTES) + 4
-    if not content.startswith(b"NRRD") or end < 4:
+    ends = [content.find(mark, 0, _HEADER_BYTES) + len(mark) for mark in (b"\n\n", b"\r\n\r\n") if mark in content]
+    end = min(ends, default=len(content))
+    if not content.startswith(b"NRRD") or end > _HEADER_BYTES:
         raise ValueError("it does not begin with an NRRD header")
     header = nrrd.read_header(io.BytesIO(content[:end]))
-    if "data file" in header or "datafile" in header:
-        raise ValueError("its voxels are in another file; save both in one .nrrd file")
+    body = content[end:]
+    if elsewhere := header.pop("data file", header.pop("datafile", None)):
+        if path.suffix.lower() != ".nhdr":
+            raise ValueError(f"its voxels are in {elsewhere!r}; save both in one .nrrd file")
+        body = voxels_beside(path, str(elsewhere))
     sizes = [int(n) for n in header["sizes"]]
     if not sizes or min(sizes) < 1:
         raise ValueError(f"its header gives the size {shape_text(sizes)}")
     dtype = np.dtype(nrrd.reader._determine_datatype(header))
-    header, body = _unpacked(header, content[end:], math.prod(sizes) * dtype.itemsize)
+    header, body = _unpacked(header, body, math.prod(sizes) * dtype.itemsize)
     array = nrrd.read_data(header, io.BytesIO(body), None, index_order="F")
     return _placed(np.asarray(array), header)
 
@@ -89,7 +92,7 @@ def _unpacked(header: dict[str, Any], body: bytes, claimed: int) -> tuple[dict[s
     return header, body
 
 
-def _inflated(body: bytes) -> Any:
+def _inflated(body: bytes) -> Iterator[bytes]:
     """Blocks of a gzip stream, which raises where its checksum does not hold or is missing."""
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
     left = body

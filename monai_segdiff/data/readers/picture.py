@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from monai_segdiff.data.readers.voxels import Voxels
+from monai_segdiff.data.readers.voxels import Voxels, plain_numbers
 
 __all__ = ["PICTURE_AFFINE", "open_picture", "read_picture"]
 
@@ -91,7 +91,7 @@ def read_picture(path: Path, is_label_map: bool = False) -> Voxels:
         values = _gray_values(plain, is_label_map)
     else:
         raise ValueError(f"it is a picture of mode {picture.mode}; save it in gray")
-    return Voxels(np.ascontiguousarray(values.T), PICTURE_AFFINE.copy(), facts)
+    return Voxels(plain_numbers(values.T), PICTURE_AFFINE.copy(), facts)
 
 
 def _palette(picture: Image.Image) -> NDArray[np.uint8]:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Voxels", "check_claimed_size", "gathered", "one_channel", "plain_numbers"]
+__all__ = [
+    "Voxels",
+    "check_claimed_size",
+    "gathered",
+    "one_channel",
+    "plain_numbers",
+    "require_module",
+    "shape_text",
+    "voxels_beside",
+]
 
 _SUSPICIOUS_BYTES = 2**29  # what may be small once it is packed: an empty label map of 512 x 512 x 2000
 _SUSPICIOUS_RATIO = 100
@@ -105,14 +115,37 @@ def plain_numbers(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array, dtype=target)
 
 
+def voxels_beside(path: Path, name: str) -> bytes:
+    """What the file holds that a header names for its voxels; a path that leads elsewhere is not followed.
+
+    Args:
+        path: the header's file.
+        name: what it says.
+
+    Raises:
+        ValueError: for anything but the name of a file in the same folder.
+    """
+    if Path(name).name != name or "%" in name or name.split(" ")[0] == "LIST":
+        raise ValueError(f"its voxels are in {name!r}; save header and voxels in one file")
+    file = path.with_name(name)
+    if not file.is_file():
+        raise ValueError(f"its voxels are in {name!r}, which is not beside it; add that file")
+    return file.read_bytes()
+
+
 def shape_text(shape: Sequence[int]) -> str:
     """Write a size, such as 512x512x80."""
     return "x".join(map(str, shape))
 
 
-def extension_missing(path: Path, extension: str, package: str) -> ImportError:
-    """The error for a format whose reader is not installed."""
-    return ImportError(f"{path}: reading {extension} needs {package}: python -m pip install {package}")
+def require_module(path: Path, module: str, package: str) -> None:
+    """Refuse a file whose format needs what is not installed.
+
+    Raises:
+        ImportError: naming the file and the package.
+    """
+    if find_spec(module) is None:
+        raise ImportError(f"{path}: reading {path.suffix} needs {package}: python -m pip install {package}")
 
 
 def _size(count: int) -> str:

@@ -15,10 +15,31 @@ from monai_segdiff.data.readers.axes import canonical_shape, from_canonical, usa
 from monai_segdiff.data.readers.picture import PICTURE_AFFINE, open_picture
 from monai_segdiff.files import atomic_file
 
-__all__ = ["WRITABLE", "write_like"]
+__all__ = ["WRITABLE", "check_range", "write_like"]
 
 #: Extensions of the label maps whose images can be written as they are.
 WRITABLE = (".nii.gz", ".nii", ".png")
+
+
+_GRAY_LEVELS = 64  # fewer would show in an image
+
+
+def check_range(label_path: str | Path, low: float, high: float) -> None:
+    """Refuse, before any work, images that a file of the label map's format cannot hold.
+
+    Args:
+        label_path: the label map.
+        low: the lowest intensity of the images.
+        high: the highest one.
+
+    Raises:
+        ValueError: for a picture, where the intensities are no gray levels; names it.
+    """
+    if is_raster(Path(label_path)) and not (low >= 0 and high <= 65535 and high - low >= _GRAY_LEVELS):
+        raise ValueError(
+            f"{label_path} is a picture, and so would be the images, which holds whole numbers from 0 to 255 or 65535; "
+            f"the intensities here go from {low:g} to {high:g}: give the label maps as NIfTI (.nii.gz)"
+        )
 
 
 def write_like(array: NDArray[np.generic], label_path: str | Path, out_path: str | Path) -> Path:

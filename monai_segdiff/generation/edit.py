@@ -15,6 +15,7 @@ from PIL import Image
 
 from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
 from monai_segdiff.data.findings import case_findings
+from monai_segdiff.data.writers import check_range
 from monai_segdiff.files import atomic_file
 from monai_segdiff.generation.edit_picture import edit_picture
 from monai_segdiff.generation.edits import Edit
@@ -186,6 +187,7 @@ class _Work:
     def header(self) -> dict[str, Any]:
         digest = hashlib.sha256()
         for edit in self.edits:
+            check_range(edit.edited, *self.generator.intensity_range)
             digest.update(edit.id.encode() + b"\0")
             for file in (edit.image, edit.label, edit.edited):
                 digest.update(file.read_bytes())

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from monai_segdiff.data import Case, SegmentationDataset, case_name, read_dataset, write_like
+from monai_segdiff.data.writers import check_range
 from monai_segdiff.generation.acceptance import Acceptance, Drawn, draw_accepted
 from monai_segdiff.generation.dicom import DicomOutput
 from monai_segdiff.generation.dropping import DroppedClasses
@@ -135,6 +136,8 @@ class _Work:
         """What all samples share, for the manifest."""
         masks = {"number": len(self.masks), "sha256": self._digest(), "per_mask": self.per_mask}
         header = {**base_header(self.generator), "masks": masks}
+        for mask in self.masks:
+            check_range(_need(mask.label, "label map", mask), *self.generator.intensity_range)
         if self.dropped is not None:
             self.dropped.check(self.generator)
             header["dropped_classes"] = {"names": list(self.dropped.names), "fill": self.dropped.fill}

@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from monai_segdiff import __version__
 from monai_segdiff.data import Case, check_dataset, read_dataset
@@ -224,6 +226,17 @@ def test_names_keep_their_dots_and_the_format_of_the_file(tmp_path, load, masks)
     for kind in ("imagesTr", "labelsTr"):
         names = sorted(path.name for path in (tmp_path / "s" / kind).iterdir())
         assert names == ["case.v1.2_000.nii", "case.v1_000.nii.gz"]
+
+
+def test_pictures_that_cannot_hold_the_intensities_are_refused_before_work(tmp_path, load, masks):
+    labels = np.asarray(nib.load(masks[0].label).dataobj).reshape(16, 16)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(labels.T.astype(np.uint8)).save(tmp_path / "masks" / "case.png")
+    for intensities in ((-200.0, 300.0), (0.0, 1.0)):  # negative; and black or white, nothing between
+        generator = replace(load(), intensity_range=intensities)
+        with pytest.raises(ValueError, match=r"case\.png is a picture.*give the label maps as NIfTI"):
+            generate_dataset(generator, [*masks, *collect_masks(tmp_path / "masks")], tmp_path / "s", progress=False)
+    assert not (tmp_path / "s").exists()
 
 
 def test_nothing_to_do_is_an_error(tmp_path, load, masks):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
+from monai.transforms import ScaleIntensityRanged
 
 from monai_segdiff.generation import load_generator
 from monai_segdiff.networks import weights_hash
@@ -19,6 +21,15 @@ def test_the_card_beside_the_weights_says_what_was_trained(trained_bundle, load)
     saved = torch.load(trained_bundle.weights, weights_only=True)
     assert all(torch.equal(value, saved[name]) for name, value in generator.network.state_dict().items())
     assert not generator.network.training
+
+
+def test_intensities_do_not_leave_the_range_whoever_rescales(load):
+    images = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0]).reshape(1, 1, 5)
+    generator = load()
+    assert generator.intensities(images).flatten().tolist() == [-200, -200, 50, 300, 300]
+    careless = replace(generator, rescale=ScaleIntensityRanged("pred", -1, 1, 0.1, 0.7), intensity_range=(0.1, 0.7))
+    shown = careless.intensities(images).double()
+    assert 0.1 <= shown.min().item() < shown.max().item() <= 0.7  # the float32 nearest to 0.1 is above it, to 0.7 below
 
 
 def test_weights_may_lie_anywhere_with_their_card(trained_bundle, tmp_path):

@@ -24,11 +24,11 @@ _REMEDY = "free some space, or choose a folder that can be written to"
 _REMEDIES = {
     errno.ENAMETOOLONG: "give it a shorter name",
     errno.ENOTEMPTY: "choose an empty folder",
-    errno.EEXIST: "choose an empty folder",
+    errno.EEXIST: "something else is there, choose another folder",
     errno.ENOTDIR: "a file is in the way, choose another folder",
 }
 # An earlier version put the number of the process where the random part is.
-_TEMPORARY = re.compile(r"\.tmp-([0-9a-z]+)-(.+)", re.DOTALL)
+_TEMPORARY = re.compile(r"\.tmp-(\d+|[0-9a-f]{16})-(.+)", re.DOTALL)
 _LONGEST = 120  # characters of a name, far below the 255 bytes that file systems allow
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _filling: set[Path] = set()  # folders whose files go to the disk together, before the folder gets its name
@@ -148,9 +148,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 def claim_folder(folder: str | Path) -> Iterator[Path]:
     """Keep other runs from writing to a folder for as long as the block lasts, and clear what killed ones have left.
 
-    The lock is the system's, so it ends with its process, however that ends, and leaves nothing behind. The number of a
-    process would not tell runs apart: in each container it counts from 1. Where the file system knows no locks, runs
-    are not kept apart.
+    Cleared are the folder and those in it, but not what lies deeper: it may be any folder that a user names. The lock
+    is the system's, so it ends with its process, however that ends, and leaves nothing behind. The number of a process
+    would not tell runs apart: in each container it counts from 1. Where the file system knows no locks, runs are not
+    kept apart.
 
     Args:
         folder: the folder; created if need be.
@@ -175,22 +176,24 @@ def claim_folder(folder: str | Path) -> Iterator[Path]:
             ) from None
         except OSError as error:
             raise _refused(f"cannot make the folder {folder}", error) from error
-        remove_leftovers(folder)
+        remove_leftovers(folder, depth=1)
         yield folder
 
 
-def remove_leftovers(folder: str | Path) -> None:
+def remove_leftovers(folder: str | Path, depth: int | None = None) -> None:
     """Remove, in a folder and those below it, the temporary files and folders of runs that were killed.
 
     What a run is still writing is locked, and stays.
 
     Args:
         folder: the folder.
+        depth: how far below it, 0 for the folder alone; all the way by default.
     """
     for parent, folders, files in os.walk(folder):
         for name in [name for name in (*folders, *files) if _TEMPORARY.fullmatch(name)]:
             _remove_unless_locked(Path(parent, name))
-        folders[:] = [name for name in folders if not _TEMPORARY.fullmatch(name)]
+        deep = depth is not None and len(Path(parent).relative_to(folder).parts) >= depth
+        folders[:] = [] if deep else [name for name in folders if not _TEMPORARY.fullmatch(name)]
 
 
 @contextmanager

@@ -200,9 +200,19 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".tmp-4711-study").mkdir()
     (tmp_path / ".tmp-4711-study" / "slice.dcm").touch()
     (tmp_path / ".tmp-mine").touch()
+    (tmp_path / ".tmp-my-notes").touch()
     (tmp_path / ".tmp-1-link").symlink_to(tmp_path / "kept.bin")
     remove_leftovers(tmp_path)
-    assert names(tmp_path) == [".tmp-mine", "deep", "kept.bin"]
+    assert names(tmp_path) == [".tmp-mine", ".tmp-my-notes", "deep", "kept.bin"]
+
+
+@pytest.mark.parametrize(("depth", "left"), [(0, ["a", "a/b"]), (1, ["a/b"]), (2, []), (None, [])])
+def test_leftovers_are_removed_as_deep_as_wanted(depth: int | None, left: list[str], tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "a", tmp_path / "a" / "b"):
+        folder.mkdir(exist_ok=True)
+        (folder / ".tmp-1-x").touch()
+    remove_leftovers(tmp_path, depth)
+    assert [path.parent.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob(".tmp*"))] == left
 
 
 def test_leftovers_beyond_a_link_are_not_of_this_folder(tmp_path: Path) -> None:

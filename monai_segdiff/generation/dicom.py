@@ -17,10 +17,9 @@ import torch
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import SyntheticInfo, load_label_map, write_dicom_pair
 from monai_segdiff.data.dicom_series import MODALITIES
-from monai_segdiff.files import remove_leftovers
 from monai_segdiff.generation.generator import TrainedGenerator
 
-__all__ = ["DICOM", "DicomOutput", "default_modality", "remove_half_studies"]
+__all__ = ["DICOM", "DicomOutput", "default_modality"]
 
 DICOM = "dicom"  # folder in the data set
 
@@ -137,17 +136,6 @@ def default_modality(bundle: str | os.PathLike[str]) -> str:
     if found not in MODALITIES:
         raise ValueError(f"{file} does not say which of {', '.join(MODALITIES)} its images are: give --modality")
     return str(found)
-
-
-def remove_half_studies(root: Path) -> None:
-    """Remove what a killed process left of studies that it was writing.
-
-    Args:
-        root: folder of a data set in which no other process is writing.
-    """
-    for leftover in (root / DICOM).glob(".tmp-*"):
-        remove_leftovers(leftover)
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _digest(facts: Any) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from tqdm import tqdm
 
 from monai_segdiff._version import __version__
 from monai_segdiff.data import Case, SegmentationDataset, case_name, write_dataset
-from monai_segdiff.files import atomic_file, remove_leftovers
-from monai_segdiff.generation.dicom import DICOM, remove_half_studies
+from monai_segdiff.digests import DIGESTS
+from monai_segdiff.files import atomic_file, claim_folder
+from monai_segdiff.generation.dicom import DICOM
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.manifest import Manifest
 from monai_segdiff.generation.processes import Processes
@@ -61,14 +63,13 @@ def fill_folder(
 
     Raises:
         ValueError: if the folder holds something that was made otherwise, or what the samples are made from.
+        FileExistsError: if another run is writing to the folder.
         OSError: if a file cannot be written.
     """
     if inside := next((file for file in sources if file and root.resolve() in file.resolve().parents), None):
         raise ValueError(f"{inside} lies in {root}, where the results go and would replace it: give another folder")
-    with Processes() as processes:
-        if processes.rank == 0:
-            _prepare(root, overwrite)
-        processes.wait()
+    with Processes() as processes, ExitStack() as held:
+        processes.first(lambda: held.enter_context(_opened(root, overwrite)))
         manifest = Manifest(root, header)
         done = manifest.records()
         processes.wait()  # until everyone has read what is there
@@ -79,9 +80,12 @@ def fill_folder(
                     manifest.append(record, processes.rank)
                     bar.update()
         processes.wait()
-        if processes.rank == 0:
+
+        def complete() -> None:
             finish(manifest.finish())
-        processes.wait()
+            manifest.seal()
+
+        processes.first(complete)
 
 
 def base_header(generator: TrainedGenerator) -> dict[str, Any]:
@@ -159,18 +163,16 @@ def write_description(
     write_dataset(root, dataset)
 
 
-def _prepare(root: Path, overwrite: bool) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot make the folder {root}: {error.strerror}; give one that can be written") from error
-    held = [path.name for path in root.iterdir() if not path.name.startswith(".tmp-")]
+@contextmanager
+def _opened(root: Path, overwrite: bool) -> Iterator[None]:
+    """The folder, which no other run writes to meanwhile, once it is known that it may be written."""
+    held = [path.name for path in root.iterdir() if not path.name.startswith(".tmp-")] if root.is_dir() else []
     if held and not Manifest.owns(root):
         raise ValueError(f"{root} holds {held[0]!r}, which was not generated here: give an empty folder")
-    remove_leftovers(root)
-    remove_half_studies(root)
-    if overwrite:  # what was written here, and nothing that somebody else has put beside it
-        for folder in (IMAGES, LABELS, SOURCES, PICTURES, REGIONS, ANATOMIES, DICOM):
-            shutil.rmtree(root / folder, ignore_errors=True)
-        for file in (root / "dataset.json", *root.glob("manifest.*")):
-            file.unlink(missing_ok=True)
+    with claim_folder(root):
+        if overwrite:  # what was written here, and nothing that somebody else has put beside it
+            for folder in (IMAGES, LABELS, SOURCES, PICTURES, REGIONS, ANATOMIES, DICOM):
+                shutil.rmtree(root / folder, ignore_errors=True)
+            for file in (root / DIGESTS, root / "dataset.json", *root.glob("manifest.*")):
+                file.unlink(missing_ok=True)
+        yield

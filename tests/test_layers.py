@@ -12,7 +12,7 @@ import monai_segdiff
 PACKAGE = Path(monai_segdiff.__file__).parent
 LAYERS = [
     ["errors"],
-    ["_version", "bundle", "files", "documents", "digests", "diffusion"],
+    ["_version", "bundle", "configuration", "files", "documents", "digests", "diffusion"],
     ["networks"],
     ["conversion"],
     ["transforms"],
@@ -20,7 +20,7 @@ LAYERS = [
     ["metrics", "data", "losses"],
     ["engines", "handlers"],
     ["generation", "evaluation"],
-    ["comparison", "demo", "filtering", "integrations"],
+    ["comparison", "demo", "filtering", "integrations", "verification"],
     ["commands"],
     ["__main__"],
 ]

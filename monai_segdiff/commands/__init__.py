@@ -10,6 +10,7 @@ from monai_segdiff.commands.edit import add_edit
 from monai_segdiff.commands.evaluate import add_evaluate
 from monai_segdiff.commands.generate import add_generate
 from monai_segdiff.commands.label import add_label_app
+from monai_segdiff.commands.verify import add_verify
 
 __all__ = ["VERBS"]
 
@@ -23,5 +24,6 @@ VERBS = [
     add_edit,
     add_evaluate,
     add_convert,
+    add_verify,
     add_label_app,
 ]

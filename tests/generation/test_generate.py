@@ -15,6 +15,7 @@ from monai_segdiff import __version__
 from monai_segdiff.data import Case, check_dataset, read_dataset
 from monai_segdiff.generation import collect_masks, generate_dataset
 from monai_segdiff.networks import weights_hash
+from monai_segdiff.verification import verify
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -215,6 +216,24 @@ def test_a_lost_image_is_made_again(reference, tmp_path, load, masks, difference
     lost.unlink()
     generate_dataset(load(), masks, tmp_path / "s", per_mask=3, progress=False)
     assert differences(reference, tmp_path / "s") < 1e-4
+
+
+@pytest.mark.parametrize("part", ["imagesTr", "labelsTr"])
+def test_a_damaged_file_is_made_again(reference, tmp_path, load, masks, differences, part):
+    shutil.copytree(reference, tmp_path / "s")
+    damaged = min((tmp_path / "s" / part).iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    assert [finding.file for finding in verify(tmp_path / "s").findings] == [str(damaged)]
+    generate_dataset(load(), masks, tmp_path / "s", per_mask=3, progress=False)
+    assert differences(reference, tmp_path / "s") < 1e-4
+    assert verify(tmp_path / "s").findings == ()
+
+
+def test_what_is_generated_is_whole_and_every_file_recorded(reference):
+    verdict = verify(reference)
+    assert verdict.whole
+    assert verdict.findings == ()
+    assert verdict.files == 2 * 12 + len(("dataset.json", "manifest.json"))
 
 
 def test_names_keep_their_dots_and_the_format_of_the_file(tmp_path, load, masks):

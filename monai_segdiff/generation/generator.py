@@ -14,14 +14,28 @@ from monai.transforms import ScaleIntensityRange
 from monai.utils import convert_to_tensor
 
 from monai_segdiff.bundle import bundle_path
+from monai_segdiff.configuration import configuration_digest, naming_configuration, open_inference
 from monai_segdiff.data import load_image
 from monai_segdiff.data.load import as_slice
-from monai_segdiff.errors import unwrapped_errors
+from monai_segdiff.errors import UnreadableFileError, unwrapped_errors
 from monai_segdiff.inferers import RegressionInferer, SamplingInferer, XRealInferer
-from monai_segdiff.networks import load_weights, weights_hash
+from monai_segdiff.networks import weights_hash
+from monai_segdiff.networks.weights import check_card, check_fit, read_weights
 from monai_segdiff.transforms import clamp_to_range
 
 __all__ = ["TrainedGenerator", "default_weights", "load_generator"]
+
+_IDS = (
+    "network",
+    "inferer",
+    "preprocessing",
+    "rescale",
+    "classes",
+    "parents",
+    "intensity_range",
+    "image_size",
+    "record",
+)
 
 
 @dataclass
@@ -43,6 +57,7 @@ class TrainedGenerator:
         settings: what shapes a sample, the seed included, for the record.
         full_prob: share of the training samples whose mask was whole, or None where the bundle does not say.
         findings: names of the findings that it can be asked for; none for a generator of anatomy alone.
+        configuration_sha256: hash of what the bundle's configuration says of a sample.
     """
 
     name: str
@@ -59,6 +74,7 @@ class TrainedGenerator:
     settings: dict[str, Any]
     full_prob: float | None = None
     findings: tuple[str, ...] = ()
+    configuration_sha256: str = ""
 
     def condition(self, label_file: str | os.PathLike[str], known: Sequence[bool] | None = None) -> torch.Tensor:
         """Read and encode a label map.
@@ -155,37 +171,41 @@ def load_generator(
 ) -> TrainedGenerator:
     """Load a generator from a bundle.
 
-    ``configs/inference.yaml`` says what it consists of; the card that training writes beside the weights
-    (``model.yaml`` for ``model.pt``) says what was trained. Read are ``network``, ``inferer``, ``preprocessing``,
-    ``rescale``, ``classes``, ``parents``, ``intensity_range``, ``image_size`` and ``record``: what shapes a sample; and
-    ``full_prob`` and ``findings`` where they are there.
+    ``configs/inference.yaml`` says what it consists of, and reads what was trained from the card that training writes
+    beside the weights (``model.yaml`` for ``model.pt``); nothing in a card is evaluated. Used are ``network``,
+    ``inferer``, ``preprocessing``, ``rescale``, ``classes``, ``parents``, ``intensity_range``, ``image_size`` and
+    ``record``: what shapes a sample; and ``full_prob`` and ``findings`` where they are there.
 
     Args:
         bundle: a bundle's name or folder.
-        weights: file of the weights; by default ``model.pt`` in the ``ckpt_dir`` of ``inference.yaml``.
-        overlays: names of files in the bundle's ``configs`` that are read after the card.
-        overrides: values for ids of ``inference.yaml``, such as ``{"num_steps": 30, "device": "cpu"}``.
+        weights: file of the weights; by default ``weights`` of ``inference.yaml``, ``model.pt`` in its ``ckpt_dir``.
+        overlays: names of files in the bundle's ``configs`` that are read after ``inference.yaml``.
+        overrides: values for ids of ``inference.yaml``, such as ``{"num_steps": 30, "device": "cpu"}``; they stand for
+            themselves, and none is evaluated.
 
     Returns:
         The generator, ready to sample.
 
     Raises:
         FileNotFoundError: if there is no such bundle or overlay, or no weights.
-        ValueError: if the weights belong to another network, or a setting does not exist or is not possible.
+        ValueError: if the weights belong to another network or card, a file is damaged, or a setting does not exist or
+            is not possible.
     """
     root = bundle_path(bundle)
-    values = {"bundle_root": str(root), **(overrides or {})}
-    with unwrapped_errors():
-        file = default_weights(root, overlays, overrides) if weights is None else Path(weights)
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"no weights at {file}: train the bundle first (python -m monai.bundle run training --config_file "
-                f"{' and then '.join(_trainings(root))}, in {root}), or name the file with --weights"
-            )
-        card = file.with_suffix(".yaml")
-        parser = _configuration(root, [card] if card.is_file() else [], overlays, values)
-        parser["ckpt_dir"] = str(file.parent)
-        return _from_configuration(root.name, file, parser)
+    file = default_weights(root, overlays, overrides) if weights is None else Path(weights)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"no weights at {file}: train the bundle first (python -m monai.bundle run training --config_file "
+            f"{' and then '.join(_trainings(root))}, in {root}), or name the file with --weights"
+        )
+    values = {"bundle_root": str(root), **(overrides or {}), "weights": str(file)}
+    parser = open_inference(root, overlays, values)
+    digest = configuration_digest(parser, values)
+    configuration = root / "configs" / "inference.yaml"
+    if missing := [name for name in _IDS if name not in parser]:
+        raise UnreadableFileError(f"{configuration} has no id {missing[0]!r}; copy the bundle's configs anew")
+    with naming_configuration(configuration):
+        return _from_configuration(root.name, file, digest, parser)
 
 
 def _trainings(root: Path) -> list[str]:
@@ -205,32 +225,19 @@ def default_weights(
         overrides: as for :func:`load_generator`.
     """
     root = bundle_path(bundle)
-    parser = _configuration(root, [], overlays, {"bundle_root": str(root), **(overrides or {})})
-    return Path(parser.get_parsed_content("ckpt_dir")) / "model.pt"
+    parser = open_inference(root, overlays, {"bundle_root": str(root), **(overrides or {})})
+    with naming_configuration(root / "configs" / "inference.yaml"):
+        return Path(parser.get_parsed_content("weights"))
 
 
-def _configuration(
-    root: Path, cards: Sequence[Path], overlays: Sequence[str], values: Mapping[str, Any]
-) -> ConfigParser:
-    parser = ConfigParser()
-    configs = root / "configs"
-    parser.read_config([configs / "inference.yaml", *cards, *(configs / name for name in overlays)])
-    for name in values:
-        if parser.ref_resolver.normalize_id(name).split("::")[0] not in parser:
-            raise ValueError(f"{name!r} cannot be set: {configs / 'inference.yaml'} has no such id")
-    parser.update(dict(values))
-    return parser
-
-
-def _from_configuration(name: str, file: Path, parser: ConfigParser) -> TrainedGenerator:
+def _from_configuration(name: str, file: Path, digest: str, parser: ConfigParser) -> TrainedGenerator:
     get = parser.get_parsed_content
-    if "trained" in parser and not get("trained"):
-        raise ValueError(
-            f"{file} lies there without a card that says what it was trained with: put back "
-            f"{file.with_suffix('.yaml').name}, which the training wrote beside it"
-        )
+    card, weights = get("card"), read_weights(file)
     network = get("network")
-    load_weights(network, file)
+    check_fit(network, weights, file)
+    sha256 = weights_hash(weights)
+    check_card(file, sha256, card)
+    network.load_state_dict(weights)
     network.eval()
     return TrainedGenerator(
         name=name,
@@ -243,8 +250,9 @@ def _from_configuration(name: str, file: Path, parser: ConfigParser) -> TrainedG
         intensity_range=tuple(get("intensity_range")),
         image_size=tuple(get("image_size")),
         weights=file,
-        weights_sha256=weights_hash(file),
+        weights_sha256=sha256,
         settings=dict(get("record")),
         full_prob=float(get("full_prob")) if "full_prob" in parser else None,
         findings=tuple(get("findings")) if "findings" in parser else (),
+        configuration_sha256=digest,
     )

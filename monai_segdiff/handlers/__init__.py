@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from monai_segdiff.handlers.best import ExportBestWeights
-from monai_segdiff.handlers.checkpoint import ExportWeights, ResumeCheckpoint
+from monai_segdiff.handlers.checkpoint import ResumeCheckpoint
 from monai_segdiff.handlers.ema import ExponentialMovingAverage
+from monai_segdiff.handlers.export import ExportWeights, LoadWeights
 from monai_segdiff.handlers.finite_loss import StopOnNonFiniteLoss
 from monai_segdiff.handlers.gradient_clipping import GradientClipping
 from monai_segdiff.handlers.overview import dataset_overview
@@ -18,6 +19,7 @@ __all__ = [
     "ExportWeights",
     "GradientClipping",
     "ImagesProgressBar",
+    "LoadWeights",
     "ReconstructionPreview",
     "ReproducibleRun",
     "ResumeCheckpoint",

@@ -7,7 +7,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from monai_segdiff.handlers.checkpoint import ExportWeights
+from monai_segdiff.handlers.export import ExportWeights
 
 __all__ = ["ExportBestWeights"]
 

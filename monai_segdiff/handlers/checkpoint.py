@@ -1,4 +1,4 @@
-"""Training state and weights on disk: written whole, and continued from bit for bit."""
+"""Training state on disk: written whole, and continued from bit for bit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
-import yaml
 from ignite.engine import Engine, Events
 
 from monai_segdiff.files import atomic_file, remove_leftovers
 
-__all__ = ["ExportWeights", "ResumeCheckpoint"]
+__all__ = ["ResumeCheckpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -170,59 +169,6 @@ class ResumeCheckpoint:
         engine.state.epoch = counters["epoch"]
         engine.state.iteration = self._saved_iteration = counters["iteration"]
         logger.info(f"continuing after epoch {counters['epoch']} of {engine.state.max_epochs} from '{path}'")
-
-
-class ExportWeights:
-    """Write the weights of a network alone, for inference, at the end of a training and on the way.
-
-    The file is complete at any time and holds the plain state dictionary that MONAI bundles keep in
-    ``models/model.pt``. In a parallel run rank 0 writes.
-
-    Args:
-        network: the network, usually the averaged one.
-        path: the file.
-        interval: epochs between writings; 0 for the end only.
-        card: what the network is and was trained on, plain types; goes beside the weights as YAML (``model.yaml`` for
-            ``model.pt``), an overlay for the configuration that loads them.
-
-    Raises:
-        OSError: when the file cannot be written, naming it.
-    """
-
-    def __init__(
-        self,
-        network: torch.nn.Module,
-        path: str | os.PathLike[str],
-        interval: int = 0,
-        card: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.network = _unwrapped(network)
-        self.path = Path(path)
-        self.interval = interval
-        self.card = None if card is None else _plain(card)
-
-    def attach(self, engine: Engine) -> None:
-        """Write whenever it is time in the run of an engine.
-
-        Args:
-            engine: the trainer.
-        """
-        if self.interval > 0:
-            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
-        engine.add_event_handler(Events.COMPLETED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Write the file.
-
-        Args:
-            engine: the trainer.
-        """
-        if idist.get_rank() == 0:
-            with atomic_file(self.path) as temporary:
-                torch.save(self.network.state_dict(), temporary)
-            if self.card is not None:
-                with atomic_file(self.path.with_suffix(".yaml")) as temporary:
-                    temporary.write_text(yaml.safe_dump(self.card, sort_keys=False, default_flow_style=None))
 
 
 def _unwrapped(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monai_segdiff.networks.cards import read_card
+from monai_segdiff.networks.cards import open_card, read_card, save_weights
 from monai_segdiff.networks.finding_unet import FindingEmbedding, FindingUNet
 from monai_segdiff.networks.latent_space import LatentSpace
 from monai_segdiff.networks.mask_concat import MaskConcatUNet
@@ -23,6 +23,8 @@ __all__ = [
     "UnconditionalUNet",
     "load_autoencoder",
     "load_weights",
+    "open_card",
     "read_card",
+    "save_weights",
     "weights_hash",
 ]

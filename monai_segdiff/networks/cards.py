@@ -1,14 +1,65 @@
-"""What stands beside a file of weights: what the network is and was trained on."""
+"""The card beside a file of weights: what the network is and was trained on. It is data; nothing in it is evaluated."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
-__all__ = ["read_card"]
+from monai_segdiff.documents import read_yaml
+from monai_segdiff.errors import UnreadableFileError
+from monai_segdiff.files import atomic_file
+from monai_segdiff.networks.card_entries import ENTRIES, check_entries, parameterization_of, plain
+from monai_segdiff.networks.weights import HASHES, weights_hash
+
+__all__ = ["open_card", "read_card", "save_weights"]
+
+_KIND = "the card of a network's weights"
+_REMEDY = "restore it, or run the training again, which writes it"
+
+
+def open_card(weights: str | os.PathLike[str], untrained: Mapping[str, Any], **wanted: Any) -> dict[str, Any]:
+    """What a network is and was trained on, for the configuration that builds it.
+
+    Args:
+        weights: file of the weights, whether it is there or not; the card is ``model.yaml`` for ``model.pt``.
+        untrained: the entries that the configuration uses, with what they are as long as there are neither weights nor
+            card.
+        **wanted: entries that the caller asks for; None for whatever the card says.
+
+    Returns:
+        The entries: those of the card where there is one. ``parameterization`` is made, the others are plain data.
+
+    Raises:
+        ValueError: if there are weights without a card, or the card is damaged, or says other things than the
+            configuration uses or than are asked for; names the file and the entry.
+    """
+    file = _card_of(weights)
+    if not file.is_file():
+        if Path(weights).is_file():
+            raise ValueError(
+                f"{os.fspath(weights)} lies there without a card that says what it was trained with: put back "
+                f"{file.name}, which the training wrote beside it"
+            )
+        content = dict(untrained)
+    else:
+        content = _read(file, known={*ENTRIES, *untrained})
+        if missing := [name for name in untrained if name not in content]:
+            raise UnreadableFileError(f"{file} does not say {', '.join(missing)}; {_REMEDY}")
+        if surplus := [name for name in content if name not in {HASHES, *untrained}]:
+            raise ValueError(
+                f"{file} says {surplus[0]}, which this bundle does not use: are these the weights of another bundle?"
+            )
+        if "parameterization" in content:
+            content["parameterization"] = parameterization_of(content["parameterization"])
+    for name, value in wanted.items():
+        if value is not None and plain(content.get(name)) != plain(value):
+            raise ValueError(f"{file} says {name}: {content.get(name)}, but {value} is asked for: give other weights")
+    return content
 
 
 def read_card(weights: str | os.PathLike[str], **expected: Any) -> dict[str, Any]:
@@ -19,27 +70,21 @@ def read_card(weights: str | os.PathLike[str], **expected: Any) -> dict[str, Any
         **expected: entries that the card must have, as another network was trained on them.
 
     Returns:
-        What the card says.
+        What the card says, as plain data.
 
     Raises:
         FileNotFoundError: when weights or card are missing.
-        ValueError: when the card cannot be read, or an entry is another than expected.
+        ValueError: when the card is damaged, or an entry is another than expected; names the file and the entry.
     """
-    file = Path(weights)
-    card = file.with_suffix(".yaml")
+    file, card = Path(weights), _card_of(weights)
     for needed in (file, card):
         if not needed.is_file():
             raise FileNotFoundError(
                 f"no file {needed}: run the training that writes it first ({file.stem} of the bundle)"
             )
-    try:
-        content = yaml.safe_load(card.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{card} is not readable YAML ({error}): run the training again, which writes it") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{card} holds no settings: run the training again, which writes it")
+    content = _read(card, known=ENTRIES)
     for name, value in expected.items():
-        if _plain(content.get(name)) != _plain(value):
+        if plain(content.get(name)) != plain(value):
             raise ValueError(
                 f"{card} says {name}: {content.get(name)}, but the other networks were trained with {value}: train "
                 "all of them on the same data set and size"
@@ -47,5 +92,70 @@ def read_card(weights: str | os.PathLike[str], **expected: Any) -> dict[str, Any
     return content
 
 
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+def save_weights(
+    state: Mapping[str, torch.Tensor], file: str | os.PathLike[str], card: Mapping[str, Any] | None = None
+) -> None:
+    """Write weights, and the card beside them, so that at any time a kill leaves weights with their card.
+
+    While both are written, the card lists the weights that are there and those that come. Where the card that is there
+    says something else, the new one lists those that come alone: the others are refused, rather than used under it.
+
+    Args:
+        state: the state dict.
+        file: the file of the weights.
+        card: what the network is and was trained on, as plain data; without it none is written.
+
+    Raises:
+        ValueError: if the card says what no card can say.
+        OSError: when a file cannot be written, naming it.
+    """
+    file = Path(file)
+    content = {} if card is None else _without_hashes(plain(card))
+    new = weights_hash(state)
+    if card is not None:
+        check_entries(content)
+        _write(file, content, [new, *_hashes_there(file, content)])
+    with atomic_file(file) as temporary, open(temporary, "wb") as stream:
+        torch.save(dict(state), stream)  # to a stream, since an archive that is given a path holds its name
+    if card is not None:
+        _write(file, content, [new])
+
+
+def _card_of(weights: str | os.PathLike[str]) -> Path:
+    return Path(weights).with_suffix(".yaml")
+
+
+def _read(card: Path, known: Iterable[str]) -> dict[str, Any]:
+    content = read_yaml(card, _KIND, remedy=_REMEDY)
+    if not isinstance(content, dict) or not content:
+        raise UnreadableFileError(f"{card} holds no entries; {_REMEDY}")
+    try:
+        if unknown := [name for name in content if name not in known]:
+            raise ValueError(f"{unknown[0]!r} is no entry of a card")
+        check_entries(content)
+    except ValueError as error:
+        raise UnreadableFileError(f"{card}: {error}; {_REMEDY}") from error
+    return content
+
+
+def _without_hashes(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name != HASHES}
+
+
+def _hashes_there(file: Path, content: Mapping[str, Any]) -> list[str]:
+    """The weights that may be in the file, where the card beside it says the same as the new one."""
+    try:
+        there = _read(_card_of(file), known={*ENTRIES, *content})
+        if _without_hashes(there) != content:
+            return []
+        return there[HASHES] if HASHES in there else [weights_hash(file)]
+    except (FileNotFoundError, ValueError):
+        return []
+
+
+def _write(weights: Path, content: Mapping[str, Any], hashes: Iterable[str]) -> None:
+    with atomic_file(_card_of(weights)) as temporary:
+        text = yaml.safe_dump(
+            {HASHES: list(dict.fromkeys(hashes)), **content}, sort_keys=False, default_flow_style=None
+        )
+        temporary.write_text(text, encoding="utf-8")

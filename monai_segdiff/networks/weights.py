@@ -7,6 +7,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,10 @@ from torch import nn
 from monai_segdiff.errors import reading
 
 __all__ = [
+    "HASHES",
     "check_archive",
+    "check_card",
+    "check_fit",
     "load_autoencoder",
     "load_weights",
     "read_tensors",
@@ -24,11 +28,14 @@ __all__ = [
     "weights_hash",
 ]
 
+HASHES = "weights_sha256"
+"""The entry of a card that says which weights it belongs to."""
+
 SHOWN = 5
 _REMEDY = "restore it from its source, or train again"
 
 
-def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+def load_weights(network: nn.Module, path: str | os.PathLike[str], card: Mapping[str, Any] | None = None) -> nn.Module:
     """Load weights into a network; all of them must fit.
 
     Wrappers for data parallel training and compilation are looked through.
@@ -36,17 +43,36 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     Args:
         network: the network; it stays as it is where the weights do not fit.
         path: a file that holds a state dict, such as a bundle's ``models/model.pt``.
+        card: what :func:`~monai_segdiff.networks.open_card` gave; the weights must be those that it belongs to.
 
     Returns:
         The same network.
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: where the file is no state dict, or that of another architecture; the message names the file and
-            the first few entries that differ.
+        ValueError: where the file is damaged or no state dict, or that of another architecture, or none of the card's;
+            the message names the file and the first few entries that differ.
+    """
+    weights = read_weights(path)
+    check_fit(network, weights, path)
+    if card is not None:
+        check_card(path, weights_hash(weights), card)
+    unwrapped_network(network).load_state_dict(weights)
+    return network
+
+
+def check_fit(network: nn.Module, weights: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> None:
+    """Refuse weights of another architecture.
+
+    Args:
+        network: the network, on any device.
+        weights: what :func:`read_weights` gave.
+        path: their file, for the message.
+
+    Raises:
+        ValueError: naming the file and the first few entries that differ.
     """
     target = unwrapped_network(network)
-    weights = read_weights(path)
     expected = target.state_dict()
     missing = [key for key in expected if key not in weights]
     surplus = [key for key in weights if key not in expected]
@@ -66,8 +92,26 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
             f"{'; '.join(text for text in differences if text)}. Use the network settings (channels, classes, "
             "encoding) that it was trained with, or train again."
         )
-    target.load_state_dict(weights)
-    return network
+
+
+def check_card(path: str | os.PathLike[str], digest: str, card: Mapping[str, Any]) -> None:
+    """Refuse weights that a card does not belong to.
+
+    Args:
+        path: file of the weights, for the message.
+        digest: what :func:`weights_hash` gave for them.
+        card: what is said of them; a card without hashes does not say which weights it belongs to.
+
+    Raises:
+        ValueError: naming both files.
+    """
+    listed = card.get(HASHES)
+    if listed is not None and digest not in listed:
+        raise ValueError(
+            f"{os.fspath(path)} holds the weights {digest[:12]}..., but {Path(path).with_suffix('.yaml').name} beside "
+            f"it is the card of {' or '.join(f'{one[:12]}...' for one in listed)}: put back weights and card of one "
+            "training"
+        )
 
 
 def load_autoencoder(autoencoder: nn.Module, file: str | os.PathLike[str], sha256: str | None = None) -> nn.Module:
@@ -89,14 +133,17 @@ def load_autoencoder(autoencoder: nn.Module, file: str | os.PathLike[str], sha25
         FileNotFoundError: where there is no such file.
         ValueError: where the hash is another, or for what :func:`load_weights` refuses.
     """
+    weights = read_weights(file)
     if sha256 is not None:
-        found = weights_hash(file)
+        found = weights_hash(weights)
         if found != sha256:
             raise ValueError(
                 f"{os.fspath(file)} holds the autoencoder {found}, but the diffusion model was trained on another "
                 f"autoencoder's latents, those of {sha256}: give that autoencoder, or train the diffusion model again."
             )
-    return load_weights(autoencoder, file)
+    check_fit(autoencoder, weights, file)
+    unwrapped_network(autoencoder).load_state_dict(weights)
+    return autoencoder
 
 
 def weights_hash(weights: str | os.PathLike[str] | Mapping[str, torch.Tensor]) -> str:
@@ -217,36 +264,6 @@ def _tensors(content: Any) -> Iterator[torch.Tensor]:
     elif isinstance(content, (list, tuple)):
         for value in content:
             yield from _tensors(value)
-
-
-def _holds_its_values(value: torch.Tensor) -> bool:
-    dense = value.layout == torch.strided and value.device.type == "cpu"
-    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-
-
-def _holds_its_values(value: torch.Tensor) -> bool:
-    dense = value.layout == torch.strided and value.device.type == "cpu"
-    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-
-
-def _holds_its_values(value: torch.Tensor) -> bool:
-    dense = value.layout == torch.strided and value.device.type == "cpu"
-    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-
-
-def _holds_its_values(value: torch.Tensor) -> bool:
-    dense = value.layout == torch.strided and value.device.type == "cpu"
-    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-
-
-def _holds_its_values(value: torch.Tensor) -> bool:
-    dense = value.layout == torch.strided and value.device.type == "cpu"
-    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-
-
-def _holds_its_values(value: torch.Tensor) -> bool:
-    dense = value.layout == torch.strided and value.device.type == "cpu"
-    return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _holds_its_values(value: torch.Tensor) -> bool:

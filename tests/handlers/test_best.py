@@ -9,6 +9,7 @@ from monai.engines import SupervisedEvaluator
 from torch import nn
 
 from monai_segdiff.handlers import ExportBestWeights
+from monai_segdiff.networks import weights_hash
 
 
 class Given(nn.Module):
@@ -38,7 +39,8 @@ def test_the_best_weights_stay(tmp_path: Path) -> None:
     network = Given()
     handler = ExportBestWeights(network, tmp_path / "best.pt", card={"size": (8, 8)})
     assert evaluate(network, handler, [2.0, 1.0, 3.0, 3.0, float("nan")]) == [2.0, 2.0, 3.0, 3.0, 3.0]
-    assert (tmp_path / "best.yaml").read_text() == "size: [8, 8]\n"
+    kept = weights_hash({"weight": torch.tensor(3.0)})
+    assert (tmp_path / "best.yaml").read_text() == f"weights_sha256: [{kept}]\nsize: [8, 8]\n"
 
 
 def test_the_evaluator_says_what_is_better(tmp_path: Path) -> None:

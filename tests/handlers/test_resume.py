@@ -13,7 +13,7 @@ import toy_training
 from ignite.engine import Events
 from toy_training import build_training
 
-from monai_segdiff.handlers import ExportWeights, ResumeCheckpoint
+from monai_segdiff.handlers import ResumeCheckpoint
 
 
 def assert_equal(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
@@ -68,20 +68,6 @@ def test_state_is_saved_after_what_other_handlers_change_at_the_end_of_an_epoch(
     training.trainer.run()
     saved = torch.load(tmp_path / "checkpoint_epoch=1.pt", weights_only=True)
     assert saved["network"]["last.bias"].item() == 42.0
-
-
-def test_weights_are_exported_on_the_way_with_their_card(tmp_path: Path) -> None:
-    training = build_training(tmp_path, 3)
-    path = tmp_path / "early" / "model.pt"
-    ExportWeights(training.ema.network, path, interval=2, card={"classes": {"liver": (1, 2)}}).attach(training.trainer)
-    training.trainer.add_event_handler(Events.EPOCH_STARTED(once=3), training.trainer.terminate)
-    saved: list[dict[str, torch.Tensor]] = []
-    training.trainer.add_event_handler(
-        Events.EPOCH_COMPLETED(once=2), lambda: saved.append(torch.load(path, weights_only=True))
-    )
-    training.trainer.run()
-    assert_equal(saved[0], torch.load(tmp_path / "checkpoint_epoch=2.pt", weights_only=True)["ema"])
-    assert path.with_suffix(".yaml").read_text() == "classes:\n  liver: [1, 2]\n"
 
 
 def test_run_that_is_ended_within_an_epoch_keeps_the_last_whole_epoch(tmp_path: Path) -> None:

@@ -11,19 +11,7 @@ import torch
 from torch import nn
 
 from monai_segdiff.errors import UnreadableFileError
-from monai_segdiff.errors import UnreadableFileError
-from monai_segdiff.errors import UnreadableFileError
-from monai_segdiff.errors import UnreadableFileError
-from monai_segdiff.errors import UnreadableFileError
-from monai_segdiff.errors import UnreadableFileError
-from monai_segdiff.errors import UnreadableFileError
 from monai_segdiff.networks import MaskConcatUNet, load_autoencoder, load_weights, weights_hash
-from monai_segdiff.networks.weights import check_archive, read_tensors
-from monai_segdiff.networks.weights import check_archive, read_tensors
-from monai_segdiff.networks.weights import check_archive, read_tensors
-from monai_segdiff.networks.weights import check_archive, read_tensors
-from monai_segdiff.networks.weights import check_archive, read_tensors
-from monai_segdiff.networks.weights import check_archive, read_tensors
 from monai_segdiff.networks.weights import check_archive, read_tensors
 
 from .autoencoders import small_autoencoder

@@ -17,7 +17,7 @@ try:  # not on Windows, where nothing tells two runs apart
 except ImportError:  # pragma: no cover
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_file", "atomic_folder", "claim_folder", "inside", "remove_leftovers", "safe_name"]
+__all__ = ["atomic_file", "atomic_folder", "claim_folder", "inside", "names_in", "remove_leftovers", "safe_name"]
 
 _WRITER_SIGNS = ("PytorchStreamWriter", "inline_container", "iostream", "No space left")
 _REMEDY = "free some space, or choose a folder that can be written to"
@@ -178,6 +178,21 @@ def claim_folder(folder: str | Path) -> Iterator[Path]:
             raise _refused(f"cannot make the folder {folder}", error) from error
         remove_leftovers(folder, depth=1)
         yield folder
+
+
+def names_in(folder: str | Path) -> list[str]:
+    """Names of what a folder holds, sorted, without what runs that were killed have left; none if there is no folder.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        NotADirectoryError: if it is something else.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        return []
+    return sorted(path.name for path in folder.iterdir() if not _TEMPORARY.fullmatch(path.name))
 
 
 def remove_leftovers(folder: str | Path, depth: int | None = None) -> None:

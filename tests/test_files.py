@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from monai_segdiff import files
-from monai_segdiff.files import atomic_file, atomic_folder, claim_folder, inside, remove_leftovers, safe_name
+from monai_segdiff.files import atomic_file, atomic_folder, claim_folder, inside, names_in, remove_leftovers, safe_name
 
 HOLDS = """
 import sys
@@ -204,6 +204,13 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".tmp-1-link").symlink_to(tmp_path / "kept.bin")
     remove_leftovers(tmp_path)
     assert names(tmp_path) == [".tmp-mine", ".tmp-my-notes", "deep", "kept.bin"]
+
+
+def test_what_killed_runs_have_left_does_not_fill_a_folder(tmp_path: Path) -> None:
+    assert names_in(tmp_path / "none") == []
+    for name in ("b", "a", ".hidden", ".tmp-4711-data", ".tmp-0123456789abcdef-data"):
+        (tmp_path / name).touch()
+    assert names_in(tmp_path) == [".hidden", "a", "b"]
 
 
 @pytest.mark.parametrize(("depth", "left"), [(0, ["a", "a/b"]), (1, ["a/b"]), (2, []), (None, [])])

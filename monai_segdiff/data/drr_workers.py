@@ -9,7 +9,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
@@ -74,18 +74,42 @@ def project_volumes(sources: Sequence[VolumeSource], plan: DRRPlan, workers: int
         for source in sources:
             yield _project(source, plan)
         return
+    killed = []
+    for source, outcome in _in_processes(sources, plan, workers):
+        if outcome is None:
+            killed.append(source)
+        else:
+            yield outcome
+    # One that is killed takes the others with it: which of them it was shows when each is alone.
+    for source in killed:
+        for _, outcome in _in_processes([source], plan, 1):
+            message = f"{source.path}: its process was killed, perhaps as memory ran out; use a machine with more"
+            yield outcome or Outcome(source.name, message)
+
+
+def _in_processes(
+    sources: Sequence[VolumeSource], plan: DRRPlan, workers: int
+) -> Iterator[tuple[VolumeSource, Outcome | None]]:
+    """Volumes and what became of them, as they finish; None where the process was killed."""
     pool = ProcessPoolExecutor(workers, _context(), _start_worker)
     try:
-        futures = {pool.submit(_project, source, plan): source for source in sources}
+        futures = {_submit(pool, source, plan): source for source in sources}
         for future in as_completed(futures):
-            source = futures[future]
             try:
-                yield future.result()
+                yield futures[future], future.result()
             except BrokenProcessPool:
-                message = f"{source.path}: its process was killed, perhaps out of memory; use fewer workers"
-                yield Outcome(source.name, message)
+                yield futures[future], None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, source: VolumeSource, plan: DRRPlan) -> Future[Outcome]:
+    try:
+        return pool.submit(_project, source, plan)
+    except BrokenProcessPool as error:  # already
+        broken: Future[Outcome] = Future()
+        broken.set_exception(error)
+        return broken
 
 
 def _context() -> BaseContext:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from monai_segdiff._version import __version__
 from monai_segdiff.data import Case, SegmentationDataset, case_name, write_dataset
 from monai_segdiff.digests import DIGESTS
-from monai_segdiff.files import atomic_file, claim_folder
+from monai_segdiff.files import atomic_file, claim_folder, names_in
 from monai_segdiff.generation.dicom import DICOM
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.manifest import Manifest
@@ -166,7 +166,7 @@ def write_description(
 @contextmanager
 def _opened(root: Path, overwrite: bool) -> Iterator[None]:
     """The folder, which no other run writes to meanwhile, once it is known that it may be written."""
-    held = [path.name for path in root.iterdir() if not path.name.startswith(".tmp-")] if root.is_dir() else []
+    held = names_in(root)
     if held and not Manifest.owns(root):
         raise ValueError(f"{root} holds {held[0]!r}, which was not generated here: give an empty folder")
     with claim_folder(root):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import math
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +21,9 @@ __all__ = ["nifti_header", "read_nifti"]
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _FARTHEST = 2**24  # where the voxels may begin, in bytes; extensions of the header lie before them
 _BLOCK = 2**20
+
+# What is wrong with a header is said by the error; nibabel's own log would say it a second time, without the file.
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 
 def read_nifti(path: Path) -> Voxels:

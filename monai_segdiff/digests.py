@@ -40,14 +40,14 @@ def digests_of(root: str | os.PathLike[str], files: Iterable[str | os.PathLike[s
 
     Args:
         root: the folder.
-        files: files in it, absolute or relative to it; for a folder, all that it holds.
+        files: files in it, absolute or relative to it, or below it as it was given; for a folder, all that it holds.
 
     Raises:
         OSError: if one cannot be read.
     """
     root = Path(root)
     found: dict[str, str] = {}
-    for path in (root / file for file in files):
+    for path in (Path(file) if Path(file).is_relative_to(root) else root / file for file in files):
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             name = file.relative_to(root).as_posix()
             if name not in found:

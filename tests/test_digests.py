@@ -81,3 +81,13 @@ def test_a_description_that_is_written_anew_takes_the_list_away(tmp_path: Path) 
     dataset = make_ct_phantoms(tmp_path / "data", patients=3, size=16, slices_per_patient=1, progress=False)
     write_dataset(dataset.root, dataset)
     assert not (dataset.root / DIGESTS).exists()
+
+
+def test_files_may_be_given_below_a_folder_that_is_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("a")
+    expected = digests_of(tmp_path / "out", ["a"])
+    assert list(expected) == ["a"]
+    for given in ("a", "out/a", Path("out") / "a"):
+        assert digests_of("out", [given]) == expected

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from monai_segdiff.errors import UnreadableFileError, one_line, reading
 
 __all__ = [
     "DECODERS",
@@ -15,6 +20,8 @@ __all__ = [
     "import_highdicom",
     "import_pydicom",
     "is_dicom",
+    "is_study_file",
+    "naming_dicom",
     "read_dataset_of",
     "read_headers",
     "reason",
@@ -25,6 +32,11 @@ DECODERS = f"{INSTALL}, and for JPEG other than JPEG 2000 python -m pip install 
 
 DicomSource: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
+_INFLATED = 2**27  # bytes that a deflated file may become, whatever its size, and how often its own size beyond them
+_INFLATION = 20
+_PIXELS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
+_UNDEFINED = 0xFFFFFFFF  # length of an element that ends with a mark
+
 
 def is_dicom(file: Path) -> bool:
     """Whether a file is a DICOM file, by its content or its name."""
@@ -34,11 +46,25 @@ def is_dicom(file: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
+def is_study_file(file: Path, root: Path) -> bool:
+    """Whether a file is one of a study: a DICOM file, but no hidden one and no table of contents.
+
+    macOS leaves files such as ``._IM0001.dcm`` beside the others, which hold no DICOM, and discs have a ``DICOMDIR``.
+
+    Args:
+        file: anything in the folder.
+        root: the folder that is searched.
+    """
+    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
+    return not hidden and file.name.upper() != "DICOMDIR" and file.is_file() and is_dicom(file)
+
+
 def dicom_files(source: DicomSource) -> list[Path]:
     """List DICOM files.
 
     Args:
-        source: a file, a folder, which is searched at any depth, or several files.
+        source: a file, a folder, which is searched at any depth, or several files. In folders, hidden files and tables
+            of contents (DICOMDIR) are passed over.
 
     Returns:
         Files, sorted.
@@ -53,7 +79,7 @@ def dicom_files(source: DicomSource) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist; give a DICOM file, or a folder of them")
-    found = sorted(file for file in path.rglob("*") if file.is_file() and is_dicom(file))
+    found = sorted(file for file in path.rglob("*") if is_study_file(file, path))
     if not found:
         raise FileNotFoundError(f"{path} holds no DICOM files; check the path")
     return found
@@ -70,14 +96,13 @@ def read_headers(files: Iterable[Path], keywords: Sequence[str] | None = None) -
         ImportError: if pydicom is missing.
         ValueError: if a file is damaged; names it.
     """
-    pydicom = import_pydicom()
     wanted = None if keywords is None else list(keywords)
     headers = {}
     for file in sorted(files):
-        try:
-            headers[file] = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=wanted)
-        except Exception as error:
-            raise ValueError(f"{file} cannot be read as DICOM ({reason(error)}); copy it again") from error
+        header = _read(file, stop_before_pixels=True, specific_tags=wanted)
+        for keyword in wanted or ():
+            _decode(file, header, keyword)
+        headers[file] = header
     return headers
 
 
@@ -88,11 +113,78 @@ def read_dataset_of(file: Path) -> Any:
         ImportError: if pydicom is missing.
         ValueError: if it is damaged; names it.
     """
-    pydicom = import_pydicom()
+    return _read(file)
+
+
+@contextmanager
+def naming_dicom(where: object, kind: str = "DICOM") -> Iterator[None]:
+    """Turn whatever is raised while DICOM objects are made sense of into one line that names them.
+
+    Args:
+        where: the file, or the folder of the files; errors of values that name it already stay as they are.
+        kind: what is read, for messages.
+
+    Raises:
+        ValueError: from anything else but a missing extra and files that are missing or cannot be opened.
+    """
     try:
-        return pydicom.dcmread(file)
+        with reading(where, kind, "export it again"):
+            yield
+    except UnreadableFileError as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError) and str(where) in str(cause):
+            raise cause from cause.__cause__
+        raise
+
+
+class _Source(io.BufferedReader):
+    """An open file that takes memory for no more than is there, whatever lengths and compressed data in it claim."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(io.FileIO(file))
+        self._end = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size >= 0:
+            return super().read(min(size, max(0, self._end - self.tell())))
+        rest = super().read()  # which pydicom asks for to inflate it
+        inflate, length, data = zlib.decompressobj(-zlib.MAX_WBITS), 0, rest
+        most = max(_INFLATED, _INFLATION * len(rest))
+        while data and not inflate.eof:
+            length += len(inflate.decompress(data, 2**20))
+            data = inflate.unconsumed_tail
+            if length > most:
+                raise ValueError(
+                    f"its {len(rest)} bytes inflate to more than {most // 2**20} MiB: store it without deflating it"
+                )
+        return rest
+
+
+def _read(file: Path, **options: Any) -> Any:
+    pydicom = import_pydicom()
+    with reading(file, "DICOM", "copy it again"):
+        try:
+            with _Source(file) as source:
+                dataset = pydicom.dcmread(source, **options)
+        except pydicom.errors.InvalidDicomError:
+            raise ValueError("it does not begin as DICOM files do") from None
+        for tag in dataset.keys() - _PIXELS:  # of which the decoder says more
+            # pydicom takes what is there where a file ends within an element.
+            element = dataset.get_item(tag)
+            value, length = getattr(element, "value", None), getattr(element, "length", 0)
+            if isinstance(value, bytes) and len(value) < length != _UNDEFINED:
+                raise ValueError(f"it ends in the midst of {pydicom.datadict.keyword_for_tag(tag) or tag}")
+    return dataset
+
+
+def _decode(file: Path, header: Any, keyword: str) -> None:
+    """Have an attribute decoded, which pydicom does when it is asked for."""
+    try:
+        header.get(keyword)
     except Exception as error:
-        raise ValueError(f"{file} cannot be read as DICOM ({reason(error)}); copy it again") from error
+        raise UnreadableFileError(
+            f"{file} has a {keyword} that cannot be read ({reason(error)}); export it again"
+        ) from error
 
 
 def import_pydicom() -> Any:
@@ -113,6 +205,6 @@ def import_highdicom() -> Any:
     return highdicom
 
 
-def reason(error: Exception) -> str:
-    """The first line of what an error says."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def reason(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return one_line(error)

@@ -16,7 +16,7 @@ PLANE = ("ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
 PLANE_TOLERANCE = 0.1  # of a voxel: how far a grid may lie from another one that is taken for the same
 _STEP_TOLERANCE = 0.05  # of the distance of slices: scanners round positions
 _LINE_TOLERANCE = 0.25  # of a pixel, or of the distance of slices: how far a slice may lie from where its row puts it
-_LENGTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+_LENGTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2, "ImagerPixelSpacing": 2}
 
 
 def order_slices(slices: Mapping[Path, Any], folder: Any) -> tuple[list[Path], NDArray[np.float64]]:
@@ -117,7 +117,7 @@ def check_numbers(file: Path, header: Any) -> None:
             raise ValueError(f"{file} has a {tag} that is no {length} numbers; export the series again") from error
         if values.shape != (length,) or not np.isfinite(values).all():
             raise ValueError(f"{file} has {tag} {values.tolist()}, not {length} numbers; export the series again")
-        if tag == "PixelSpacing" and values.min() <= 0:
+        if tag.endswith("PixelSpacing") and values.min() <= 0:
             raise ValueError(f"{file} has {tag} {values.tolist()}, which is no size; export the series again")
         if tag == "ImageOrientationPatient" and not np.allclose(
             values.reshape(2, 3) @ values.reshape(2, 3).T, np.eye(2), atol=1e-2

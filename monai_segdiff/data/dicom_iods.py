@@ -22,7 +22,7 @@ _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 
 
 def new_image(modality: str, info: SyntheticInfo, number: int, scaling: Scaling) -> Any:
-    """An image object with everything but its pixels, its place, and what `mark_synthetic` says of its origin.
+    """An image object without its pixels, its place, its UIDs, and what `mark_synthetic` says of its origin.
 
     Args:
         modality: "CT", "MR", "CR" or "DX".
@@ -35,10 +35,9 @@ def new_image(modality: str, info: SyntheticInfo, number: int, scaling: Scaling)
     image.file_meta = pydicom.dataset.FileMetaDataset()
     image.file_meta.TransferSyntaxUID = _EXPLICIT_LITTLE_ENDIAN
     image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = SOP_CLASSES[modality]
-    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = info.uid(modality, "image", number)
     image.SpecificCharacterSet = "ISO_IR 192"
     image.SeriesNumber, image.InstanceNumber = 1, number
-    image.StudyInstanceUID, image.SeriesInstanceUID = info.uid("study"), info.uid(modality, "series")
+    image.StudyInstanceUID = info.uid("study")
     image.Modality = modality
     image.Manufacturer, image.ManufacturerModelName, image.SoftwareVersions = NAME, NAME, __version__
     image.ImageType = ["DERIVED", "SECONDARY"]

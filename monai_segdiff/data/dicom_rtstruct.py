@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-from skimage.draw import polygon2mask
 
-from monai_segdiff.data.dicom_files import DicomSource, dicom_files, read_headers, reason
+from monai_segdiff.data.dicom_contours import fill_polygon, join_contours
+from monai_segdiff.data.dicom_files import DicomSource, dicom_files, naming_dicom, read_headers, reason
 from monai_segdiff.data.dicom_geometry import LPS_TO_RAS
 from monai_segdiff.data.dicom_labels import LabelMapBuilder, vocabulary
 from monai_segdiff.data.dicom_series import read_dicom_series
+from monai_segdiff.errors import UnreadableFileError
 
 __all__ = ["read_rtstruct", "roi_names"]
 
 _CLOSED, _XOR = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"  # PS3.3 C.8.8.6.3
+_FEWEST = 3  # corners that enclose something
 _OFF_PLANE = 0.3  # of the distance of slices: how far a contour may lie from its slice
 
 
@@ -38,7 +40,8 @@ def read_rtstruct(
     A pixel belongs to a region if its center lies in the contour. Of closed contours (CLOSED_PLANAR) of one region in
     one slice, one that lies within another is a hole, and one within a hole an island; the others are united. Those of
     the kind CLOSEDPLANAR_XOR turn over what they enclose, as the standard has it. Points and open lines, which enclose
-    nothing, are passed over. Slices between contours stay empty.
+    nothing, are passed over, and so are closed contours of less than three corners. Slices between contours stay empty.
+    Regions of one name are united.
 
     Args:
         source: the structure set, or a folder that holds one.
@@ -57,11 +60,26 @@ def read_rtstruct(
         ImportError: if pydicom is missing.
         FileNotFoundError: if there is no DICOM file.
         ValueError: if there is not exactly one structure set, it is damaged, was drawn on other images, or on images
-            that are missing, or regions are unknown or overlap; names the file and what to do.
+            that are missing, or regions are unknown, overlap, reach beyond the images or enclose no pixel; names the
+            file and what to do.
     """
     file = _only_file(source)
     image = series if isinstance(series, MetaTensor) else read_dicom_series(series)
     ((_, structures),) = read_headers([file]).items()
+    with naming_dicom(file, "a structure set"):
+        return _read(file, structures, image, classes, names, precedence, drop_others, skip_missing)
+
+
+def _read(
+    file: Path,
+    structures: Any,
+    image: MetaTensor,
+    classes: Mapping[str, int] | None,
+    names: Mapping[str, str] | None,
+    precedence: Sequence[str],
+    drop_others: bool,
+    skip_missing: bool,
+) -> tuple[MetaTensor, dict[str, int]]:
     regions = _regions(file, structures)
     _check_images(file, structures, [contour for _, contours in regions for contour in contours], image, skip_missing)
     class_of, ids = vocabulary((name for name, _ in regions), classes, names, drop_others, file)
@@ -92,7 +110,8 @@ def roi_names(file: Path) -> list[str]:
         ValueError: if the file is damaged; names it.
     """
     ((_, structures),) = read_headers([file]).items()
-    return list(dict.fromkeys(name for name, _ in _regions(file, structures)))
+    with naming_dicom(file, "a structure set"):
+        return list(dict.fromkeys(name for name, _ in _regions(file, structures)))
 
 
 def referenced_series(structures: Any) -> list[str]:
@@ -121,13 +140,21 @@ def _regions(file: Path, structures: Any) -> list[tuple[str, list[Any]]]:
     """Name and closed contours of each region that has some."""
     try:
         rois = structures.get("StructureSetROISequence") or []
-        name_of = {int(roi.ROINumber): str(roi.get("ROIName") or "").strip() for roi in rois}
+        name_of: dict[int, str] = {}
+        for roi in rois:
+            name = str(roi.get("ROIName") or "").strip()
+            if (other := name_of.setdefault(int(roi.ROINumber), name)) != name:
+                raise UnreadableFileError(
+                    f"{file} has two regions of the number {roi.ROINumber}, {other!r} and {name!r}; export it again"
+                )
         regions = []
         for item in structures.get("ROIContourSequence") or []:
             closed = [contour for contour in item.get("ContourSequence") or [] if _kind(contour) in (_CLOSED, _XOR)]
             number = int(item.ReferencedROINumber)
             if closed:
                 regions.append((name_of.get(number, f"region {number}"), closed))
+    except UnreadableFileError:
+        raise
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{file} has a region that does not say its number ({reason(error)}); export it again") from (
             error
@@ -184,41 +211,31 @@ def _filled(
 ) -> NDArray[np.bool_]:
     """What the contours of a region enclose."""
     mask = np.zeros(shape, dtype=bool)
-    closed: dict[int, list[NDArray[np.bool_]]] = {}
+    pixels = shape[0], shape[1]
+    closed: dict[int, list[NDArray[np.float64]]] = {}
     for contour in contours:
-        plane, filled = _fill(contour, shape, to_index, what)
+        points = _points(contour, what)
+        if len(points) < _FEWEST:
+            continue
+        plane, corners = _place(points, shape, to_index, what)
         if _kind(contour) == _XOR:
-            mask[:, :, plane] ^= filled
+            mask[:, :, plane] ^= fill_polygon(pixels, corners)
         else:
-            closed.setdefault(plane, []).append(filled)
+            closed.setdefault(plane, []).append(corners)
     for plane, parts in closed.items():
-        mask[:, :, plane] |= _nested(parts)
+        mask[:, :, plane] |= join_contours(pixels, parts)
+    if contours and not mask.any():
+        raise ValueError(
+            f"{what} encloses the center of no pixel, so that nothing would be left of it; draw it again, or leave it "
+            "out (drop_others, --drop-other-labels)"
+        )
     return mask
 
 
-def _nested(parts: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Filled contours of one slice as one region: those within others are holes, and those within holes islands."""
-    if len(parts) == 1:
-        return parts[0]
-    distinct = {part.tobytes(): part for part in sorted(parts, key=np.count_nonzero, reverse=True)}  # outer ones first
-    kept = list(distinct.values())
-    around = [[j for j in range(i) if not (part & ~kept[j]).any()] for i, part in enumerate(kept)]
-    depth: list[int] = []
-    for outer in around:
-        depth.append(1 + max(depth[j] for j in outer) if outer else 0)
-    region = np.zeros_like(kept[0])
-    for i, part in enumerate(kept):
-        if depth[i] % 2 == 0:
-            holes = [kept[j] for j in range(i + 1, len(kept)) if depth[j] % 2 and i in around[j]]
-            region |= part & ~np.any(holes, axis=0) if holes else part
-    return region
-
-
-def _fill(
-    contour: Any, shape: tuple[int, ...], to_index: NDArray[np.float64], what: str
-) -> tuple[int, NDArray[np.bool_]]:
-    """The slice that a contour lies in, and the pixels within it."""
-    points = _points(contour, what)
+def _place(
+    points: NDArray[np.float64], shape: tuple[int, ...], to_index: NDArray[np.float64], what: str
+) -> tuple[int, NDArray[np.float64]]:
+    """The slice that a contour lies in, and its corners there, in pixels."""
     index = points @ to_index[:3, :3].T + to_index[:3, 3]
     plane = round(float(index[:, 2].mean()))
     off = float(np.abs(index[:, 2] - plane).max())
@@ -232,7 +249,15 @@ def _fill(
             f"{what} has a contour at {points[0].tolist()} mm, outside the images; give the whole series that it was "
             "drawn on"
         )
-    return plane, polygon2mask(shape[:2], index[:, :2])
+    # Less than a pixel beyond the outermost centers, no further center is enclosed.
+    beyond = np.maximum(-index[:, :2], index[:, :2] - np.array(shape[:2]) + 1).max(axis=1)
+    if beyond.max() >= 1:
+        raise ValueError(
+            f"{what} has a contour that reaches {beyond.max() - 0.5:.3g} pixels beyond the edge of its slice, at "
+            f"{points[beyond.argmax()].tolist()} mm; give the images that it was drawn on, or leave it out "
+            "(drop_others, --drop-other-labels)"
+        )
+    return plane, index[:, :2]
 
 
 def _points(contour: Any, what: str) -> NDArray[np.float64]:
@@ -246,5 +271,10 @@ def _points(contour: Any, what: str) -> NDArray[np.float64]:
     if not len(numbers) or len(numbers) % 3 or not np.isfinite(numbers).all():
         raise ValueError(
             f"{what} has a contour of {len(numbers)} numbers, which are no corners of three each; export it again"
+        )
+    count = contour.get("NumberOfContourPoints")
+    if count not in (None, "") and int(count) != len(numbers) // 3:
+        raise ValueError(
+            f"{what} has a contour of {len(numbers) // 3} corners that is to have {count}; export it again"
         )
     return numbers.reshape(-1, 3)

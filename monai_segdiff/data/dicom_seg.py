@@ -11,9 +11,19 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from monai_segdiff.data.dicom_files import DicomSource, dicom_files, import_highdicom, read_headers, reason
+from monai_segdiff.data.dicom_files import (
+    DicomSource,
+    dicom_files,
+    import_highdicom,
+    naming_dicom,
+    read_dataset_of,
+    read_headers,
+    reason,
+)
+from monai_segdiff.data.dicom_frames import check_frames, check_values, described_segments
 from monai_segdiff.data.dicom_geometry import LPS_TO_RAS, onto_grid
 from monai_segdiff.data.dicom_labels import LabelMapBuilder, vocabulary
+from monai_segdiff.data.dicom_sizes import check_grid
 
 __all__ = ["read_dicom_seg", "segment_labels"]
 
@@ -56,19 +66,34 @@ def read_dicom_seg(
     Raises:
         ImportError: if highdicom is missing.
         FileNotFoundError: if there is no DICOM file.
-        ValueError: if there is no SEG object, one is damaged or lies in another frame of reference than the images,
-            segments are unknown, overlap or are in two objects; names the file and what to do.
+        ValueError: if there is no SEG object, one is damaged, holds other frames than it says or lies in another frame
+            of reference than the images, segments are unknown, overlap or are in two objects; names the file and what
+            to do.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, got {threshold:g}")
-    objects = [(file, _open(file)) for file in _seg_files(source)]
+    files = _seg_files(source)
+    with naming_dicom(files[0] if len(files) == 1 else files[0].parent, "a DICOM segmentation"):
+        return _read(files, classes, like, names, precedence, drop_others, threshold)
+
+
+def _read(
+    files: Sequence[Path],
+    classes: Mapping[str, int] | None,
+    like: MetaTensor | None,
+    names: Mapping[str, str] | None,
+    precedence: Sequence[str],
+    drop_others: bool,
+    threshold: float,
+) -> tuple[MetaTensor, dict[str, int]]:
+    objects = [(file, _open(file)) for file in files]
     if like is None and len(objects) > 1:
         raise ValueError(
             f"{objects[0][0].parent} holds {len(objects)} segmentations, e.g. {objects[0][0].name} and "
             f"{objects[1][0].name}; give one of them, or the images that they lie on"
         )
     what = ", ".join(str(file) for file, _ in objects)
-    labels = {file: list(map(_label, seg.SegmentSequence)) for file, seg in objects}
+    labels = {file: [label for _, label in described_segments(seg)] for file, seg in objects}
     class_of, ids = vocabulary((label for own in labels.values() for label in own), classes, names, drop_others, what)
     _check_repeated({file: [label for label in own if label in class_of] for file, own in labels.items()})
     for file, seg in objects:
@@ -105,11 +130,8 @@ def segment_labels(file: Path) -> list[str]:
         ValueError: if the file is damaged; names it.
     """
     ((_, header),) = read_headers([file]).items()
-    return list(map(_label, header.get("SegmentSequence") or []))
-
-
-def _label(segment: Any) -> str:
-    return str(segment.get("SegmentLabel") or "").strip()
+    with naming_dicom(file, "a DICOM segmentation"):
+        return [label for _, label in described_segments(header)]
 
 
 def _check_repeated(labels: Mapping[Path, Sequence[str]]) -> None:
@@ -137,21 +159,22 @@ def _seg_files(source: DicomSource) -> list[Path]:
 
 def _open(file: Path) -> Any:
     highdicom = import_highdicom()
-    try:
-        seg = highdicom.seg.segread(file)
-        _ = seg.segment_numbers
-    except Exception as error:
-        raise ValueError(f"{file} cannot be read as a DICOM segmentation ({reason(error)}); copy it again") from error
-    return seg
+    dataset = read_dataset_of(file)
+    with naming_dicom(file, "a DICOM segmentation"):
+        check_frames(file, dataset)
+        seg = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
+        check_values(file, seg)
+        return seg
 
 
 def _segments(
     file: Path, seg: Any, like: MetaTensor | None, wanted: set[str], threshold: float
 ) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.float64] | None]]:
     """Label, voxels (X, Y, Z) and RAS affine of each segment; no affine where the object has no place in space."""
-    spatial = _geometry(file, seg) is not None
-    for segment in seg.SegmentSequence:
-        label, number = _label(segment), int(segment.SegmentNumber)
+    geometry = _geometry(file, seg)
+    spatial = geometry is not None
+    check_grid(file, geometry.spatial_shape if spatial else (seg.Rows, seg.Columns), () if like is None else like.shape)
+    for number, label in described_segments(seg):
         if label not in wanted:
             continue
         images = [] if spatial else [_image_of(file, seg, like)]
@@ -201,6 +224,7 @@ def _grid(seg: Any, like: MetaTensor | None, file: Path) -> tuple[tuple[int, ...
         shape = tuple(like.shape[1:])
         return (*shape, *[1] * (3 - len(shape))), np.asarray(like.affine, dtype=np.float64), len(shape) == 2
     geometry = _geometry(file, seg)
+    check_grid(file, (seg.Rows, seg.Columns) if geometry is None else geometry.spatial_shape)
     if geometry is None:
         return (int(seg.Columns), int(seg.Rows), 1), np.diag([-1.0, -1.0, 1.0, 1.0]), True
     depth, rows, columns = geometry.spatial_shape

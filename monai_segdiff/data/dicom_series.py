@@ -15,16 +15,10 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from monai_segdiff.data.dicom_files import (
-    DECODERS,
-    DicomSource,
-    dicom_files,
-    is_dicom,
-    read_dataset_of,
-    read_headers,
-    reason,
-)
+from monai_segdiff.data.dicom_files import DicomSource, dicom_files, is_dicom, naming_dicom, read_headers
 from monai_segdiff.data.dicom_geometry import PLANE, affine_of_slice, check_numbers, order_slices
+from monai_segdiff.data.dicom_pixels import pixel_values
+from monai_segdiff.data.dicom_sizes import SIZES, check_claimed_sizes
 
 __all__ = ["MODALITIES", "is_dicom", "read_ct_series", "read_dicom_series"]
 
@@ -38,13 +32,13 @@ _HEADER = (
     "FrameOfReferenceUID",
     "PatientID",
     "SeriesDescription",
-    "NumberOfFrames",
     "ImagePositionPatient",
     "ImagerPixelSpacing",
     "SliceThickness",
     "SpacingBetweenSlices",
     "RescaleSlope",
     "RescaleIntercept",
+    *SIZES,
     *PLANE,
 )
 
@@ -81,7 +75,12 @@ def read_dicom_series(source: DicomSource, modality: str | None = None) -> MetaT
         raise ValueError(f"modality must be one of {', '.join(MODALITIES)}, got {modality!r}")
     files = dicom_files(source)
     where = source if isinstance(source, str | Path) else files[0].parent
-    slices = _only_series(read_headers(files, _HEADER), where, MODALITIES if modality is None else (modality,))
+    with naming_dicom(where, "a series of images"):
+        return _read(files, where, MODALITIES if modality is None else (modality,))
+
+
+def _read(files: Sequence[Path], where: Any, modalities: Collection[str]) -> MetaTensor:
+    slices = _only_series(read_headers(files, _HEADER), where, modalities)
     first = next(iter(slices.values()))
     if first.Modality in ("CR", "DX"):
         return _radiograph(slices, where)
@@ -92,7 +91,10 @@ def read_dicom_series(source: DicomSource, modality: str | None = None) -> MetaT
         if header.get(tag) is None:
             raise ValueError(f"{file} has no {tag}, so its place in space is unknown; export the series again")
     check_numbers(file, header)
-    return _tensor(_values(file)[None], affine_of_slice(header), slices, [file], where)
+    affine = affine_of_slice(header)
+    if not np.isfinite(affine).all():
+        raise ValueError(f"{file} has SliceThickness {header.get('SliceThickness')}, which is no size; export it again")
+    return _tensor(pixel_values(file)[None], affine, slices, [file], where)
 
 
 def read_ct_series(files: Sequence[Path], folder: str | Path) -> MetaTensor:
@@ -110,10 +112,11 @@ def read_ct_series(files: Sequence[Path], folder: str | Path) -> MetaTensor:
         ValueError: if a file is damaged, or the files are not one CT series of evenly spaced, parallel slices; names
             the files and what to do.
     """
-    slices = _only_series(read_headers(files, _HEADER), folder, ("CT",))
-    if len(slices) < 2:
-        raise ValueError(f"{next(iter(slices))} is a single slice; a volume needs at least two ({folder})")
-    return _volume(slices, folder)
+    with naming_dicom(folder, "a CT series"):
+        slices = _only_series(read_headers(files, _HEADER), folder, ("CT",))
+        if len(slices) < 2:
+            raise ValueError(f"{next(iter(slices))} is a single slice; a volume needs at least two ({folder})")
+        return _volume(slices, folder)
 
 
 def _only_series(headers: Slices, folder: Any, modalities: Collection[str]) -> Slices:
@@ -145,6 +148,7 @@ def _only_series(headers: Slices, folder: Any, modalities: Collection[str]) -> S
     multiframe = next((file for file, header in images.items() if int(header.get("NumberOfFrames") or 1) > 1), None)
     if multiframe is not None:
         raise ValueError(f"{multiframe} is a multi-frame object; convert it to NIfTI first (dcm2niix does)")
+    check_claimed_sizes(images, folder)
     return images
 
 
@@ -153,7 +157,7 @@ def _volume(slices: Slices, folder: Any) -> MetaTensor:
     first = slices[ordered[0]]
     volume = np.empty((len(ordered), int(first.Rows), int(first.Columns)), dtype=np.float32)
     for index, file in enumerate(ordered):
-        volume[index] = _values(file)
+        volume[index] = pixel_values(file)
     return _tensor(volume, affine, slices, ordered, folder)
 
 
@@ -165,7 +169,7 @@ def _radiograph(slices: Slices, folder: Any) -> MetaTensor:
     check_numbers(file, header)
     spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing") or (1.0, 1.0)
     affine = np.diag([-float(spacing[1]), -float(spacing[0]), 1.0, 1.0])
-    return _tensor(_values(file)[None], affine, slices, [file], folder)
+    return _tensor(pixel_values(file)[None], affine, slices, [file], folder)
 
 
 def _tensor(
@@ -189,38 +193,3 @@ def _tensor(
         meta[key] = str(first.get(keyword) or "")
     values = torch.from_numpy(np.ascontiguousarray(array[None]))
     return MetaTensor(values, affine=torch.as_tensor(affine), meta=meta)
-
-
-def _values(file: Path) -> NDArray[np.float32]:
-    """One image in its unit, (rows, columns)."""
-    dataset = read_dataset_of(file)
-    try:
-        slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{file} has a rescaling that is no number ({reason(error)}); export it again") from error
-    if dataset.get("Modality") == "CT" and (slope is None or intercept is None):
-        raise ValueError(f"{file} has no RescaleSlope and RescaleIntercept, so its values are not HU; export it again")
-    try:
-        pixels = dataset.pixel_array
-    except Exception as error:
-        raise ValueError(f"{file} cannot be decoded ({reason(error)}); if a decoder is missing: {DECODERS}") from error
-    if pixels.ndim != 2:
-        raise ValueError(f"{file} has {pixels.ndim} dimensions where one gray image is expected; export it in gray")
-    real = None
-    if dataset.get("Modality") == "DX" and "RealWorldValueMappingSequence" in dataset:
-        real = _real_world(dataset.RealWorldValueMappingSequence)
-    if real is not None:  # quantities, however they are shown
-        slope, intercept = real
-    elif dataset.get("Modality") in ("CR", "DX") and dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        # Over the whole range of stored values; a rescaling that is linear may come before or after.
-        bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation)
-        pixels = (-1 if signed else 2**bits - 1) - pixels.astype(np.int64)
-    return pixels.astype(np.float32) * float(1 if slope is None else slope) + float(intercept or 0)
-
-
-def _real_world(mappings: Any) -> tuple[Any, Any] | None:
-    """A DX image has no rescaling of its own, but may say what its stored values mean."""
-    if not mappings:
-        return None
-    found = mappings[0].get("RealWorldValueSlope"), mappings[0].get("RealWorldValueIntercept")
-    return None if None in found else found

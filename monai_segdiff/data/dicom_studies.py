@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from tqdm.auto import tqdm
 
 from monai_segdiff.data.cases import Case
-from monai_segdiff.data.dicom_files import is_dicom, read_headers
+from monai_segdiff.data.dicom_files import is_study_file, naming_dicom, read_headers
 from monai_segdiff.data.dicom_labels import segment_names, vocabulary
 from monai_segdiff.data.dicom_rtstruct import read_rtstruct, referenced_series, roi_names
 from monai_segdiff.data.dicom_seg import read_dicom_seg, segment_labels
@@ -47,6 +47,7 @@ class DicomStudy:
         images: files of the series.
         labels: the SEG objects, or the one RTSTRUCT.
         patient: name of the first study of the same patient; of the folder, where the files do not say whose it is.
+        patient_known: whether they say so.
     """
 
     name: str
@@ -54,6 +55,7 @@ class DicomStudy:
     images: tuple[Path, ...]
     labels: tuple[Path, ...]
     patient: str
+    patient_known: bool = True
 
 
 class DicomStudies:
@@ -97,7 +99,10 @@ class DicomStudies:
     @property
     def cases(self) -> list[Case]:
         """A case for each study; its files are made by `files_of`."""
-        return [Case(study.name, study.folder, study.labels[0], study.patient) for study in self.studies.values()]
+        return [
+            Case(study.name, study.folder, study.labels[0], study.patient, patient_known=study.patient_known)
+            for study in self.studies.values()
+        ]
 
     def fingerprint(self, cases: Sequence[Case] = ()) -> str:
         """Digest of the files' names, sizes and times, of the vocabulary, and of what is found in the cases.
@@ -156,7 +161,7 @@ def holds_studies(source: str | Path) -> bool:
         return False
     if any((root / f"{kind}{suffix}").is_dir() for kind in ("images", "labels") for suffix in ("", "Tr", "Val", "Ts")):
         return False
-    return any(is_dicom(file) for file in root.rglob("*") if _visible(file))
+    return any(is_study_file(file, root) for file in root.rglob("*"))
 
 
 def find_studies(source: str | Path, progress: bool = False) -> list[DicomStudy]:
@@ -179,14 +184,15 @@ def find_studies(source: str | Path, progress: bool = False) -> list[DicomStudy]
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder; give the folder that holds the DICOM studies")
     entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
-    alone = any(entry.is_file() and is_dicom(entry) for entry in entries)
+    alone = any(is_study_file(entry, root) for entry in entries)
     folders = [root] if alone else [entry for entry in entries if entry.is_dir()]
     first_of: dict[str, str] = {}
     studies: list[DicomStudy] = []
     for folder in tqdm(folders, desc="looking through studies", unit="study", disable=not progress):
-        files = [file for file in sorted(folder.rglob("*")) if _visible(file) and is_dicom(file)]
+        files = [file for file in sorted(folder.rglob("*")) if is_study_file(file, folder)]
         if files:
-            studies.extend(_studies_in(folder, read_headers(files, _HEADER), first_of))
+            with naming_dicom(folder, "a study"):
+                studies.extend(_studies_in(folder, read_headers(files, _HEADER), first_of))
     if not studies:
         raise FileNotFoundError(f"{root} holds no DICOM files; check the path")
     names = [study.name.casefold() for study in studies]
@@ -225,7 +231,7 @@ def _studies_in(folder: Path, headers: Mapping[Path, Any], first_of: dict[str, s
         name = base if len(drawn) == 1 else f"{base}_{number}"
         identity = _patient(headers[series[uid][0]]) or alone
         patient = first_of.setdefault(identity, name) if identity else base
-        found.append(DicomStudy(name, folder, tuple(series[uid]), tuple(labels), patient))
+        found.append(DicomStudy(name, folder, tuple(series[uid]), tuple(labels), patient, bool(identity)))
     return found
 
 
@@ -273,7 +279,3 @@ def upright(tensor: MetaTensor) -> tuple[Any, Any]:
             affine[:3, 3] += (array.shape[axis] - 1) * affine[:3, axis]
             affine[:3, axis] *= -1
     return np.ascontiguousarray(array), affine
-
-
-def _visible(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith(".")

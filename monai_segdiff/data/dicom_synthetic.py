@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,12 @@ from typing import Any
 from monai_segdiff._version import __version__
 from monai_segdiff.data.dicom_files import DicomSource, dicom_files, import_pydicom, read_headers
 
-__all__ = ["SyntheticInfo", "code", "mark_synthetic", "source_references"]
+__all__ = ["SyntheticInfo", "code", "give_uids", "mark_synthetic", "source_references"]
 
 NAME = "monai_segdiff"
 WARNING = "SYNTHETIC - not for diagnostic use"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, NAME)
+_LONGEST = 64  # letters of names and identifiers (LO, PN)
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,12 @@ class SyntheticInfo:
         generator: what made the image, e.g. a bundle and the hash of its weights; 64 characters at most are written.
         derivation: how the image came about.
         description: what the series shows; "SYNTHETIC - not for diagnostic use" is put before it.
-        patient_id: the made-up patient; no data of a real one belong here.
-        uid_seed: decides all UIDs: the same text gives the same ones. By default they are new.
+        patient_id: the made-up patient, 1 to 64 letters; no data of a real one belong here.
+        uid_seed: decides all UIDs, and those of series and of objects together with their content: the same text gives
+            the same UIDs to the same content, and others to another. By default they are new.
+
+    Raises:
+        ValueError: for a patient that DICOM cannot hold.
     """
 
     generator: str = NAME
@@ -34,6 +42,13 @@ class SyntheticInfo:
     description: str = ""
     patient_id: str = "SYNTHETIC"
     uid_seed: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        if not self.patient_id or _text(self.patient_id, _LONGEST) != self.patient_id:
+            raise ValueError(
+                f"the patient {self.patient_id[:80]!r} cannot be written: DICOM's patients have 1 to {_LONGEST} "
+                "letters, no backslash and no control character"
+            )
 
     def uid(self, *parts: Any) -> str:
         """A UID that the seed and the given parts decide (PS3.5 B.2: derived from a UUID)."""
@@ -50,11 +65,13 @@ def mark_synthetic(dataset: Any, info: SyntheticInfo, references: Any) -> None:
     """
     dataset.SyntheticData = "YES"
     dataset.ContentQualification = "RESEARCH"
-    dataset.DerivationDescription = info.derivation[:1024]
-    dataset.ImageComments = f"{WARNING}. {info.derivation}"[:10240]
-    dataset.SeriesDescription = f"{WARNING}{': ' if info.description else ''}{info.description}"[:64]
+    dataset.DerivationDescription = _text(info.derivation, 1024)
+    dataset.ImageComments = _text(f"{WARNING}. {info.derivation}", 10240)
+    dataset.SeriesDescription = _text(f"{WARNING}{': ' if info.description else ''}{info.description}", _LONGEST)
     dataset.BurnedInAnnotation = "NO"
-    dataset.PatientName, dataset.PatientID = f"SYNTHETIC^{info.patient_id}"[:64], info.patient_id[:64]
+    # What separates the parts of a name is no part of this one.
+    name = info.patient_id.translate(str.maketrans("^=", "  "))
+    dataset.PatientName, dataset.PatientID = f"SYNTHETIC^{name}"[:_LONGEST].strip(), info.patient_id
     dataset.PatientBirthDate = dataset.PatientSex = ""
     # Type 2: part of every object, with no value as nothing was examined.
     dataset.StudyDate = dataset.StudyTime = dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
@@ -64,6 +81,31 @@ def mark_synthetic(dataset: Any, info: SyntheticInfo, references: Any) -> None:
     if references:
         dataset.SourceImageSequence = references
     dataset.ContributingEquipmentSequence = [*dataset.get("ContributingEquipmentSequence", []), _equipment(info)]
+
+
+def give_uids(objects: Sequence[Any], info: SyntheticInfo, kind: str) -> None:
+    """Give the objects of one series their UIDs, once all else in them is as it will be written.
+
+    An object's UID stands for its bytes: what has another one is another object, and the reverse. So the UIDs follow
+    from the digests of the whole files, whatever in them depends on pixels, versions or arguments.
+
+    Args:
+        objects: changed in place; with file meta information.
+        info: whose seed has a part in it.
+        kind: of the series, such as its modality.
+    """
+    for dataset in objects:
+        dataset.SeriesInstanceUID = dataset.SOPInstanceUID = info.uid("to come")
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    content = hashlib.sha256()
+    for dataset in objects:
+        file = io.BytesIO()
+        dataset.save_as(file, enforce_file_format=True)
+        content.update(hashlib.sha256(file.getbuffer()).digest())
+    for number, dataset in enumerate(objects, start=1):
+        dataset.SeriesInstanceUID = info.uid(kind, "series", content.hexdigest())
+        dataset.SOPInstanceUID = info.uid(kind, "image", number, content.hexdigest())
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
 
 
 def source_references(source: DicomSource | None) -> list[Any]:
@@ -100,7 +142,17 @@ def code(value: str, scheme: str, meaning: str) -> Any:
 
 def _equipment(info: SyntheticInfo) -> Any:
     item = import_pydicom().Dataset()
-    item.Manufacturer, item.ManufacturerModelName, item.SoftwareVersions = NAME, info.generator[:64], __version__
-    item.ContributionDescription = info.derivation[:1024]
+    item.Manufacturer, item.ManufacturerModelName, item.SoftwareVersions = (
+        NAME,
+        _text(info.generator, _LONGEST),
+        __version__,
+    )
+    item.ContributionDescription = _text(info.derivation, 1024)
     item.PurposeOfReferenceCodeSequence = [code("109100", "DCM", "Synthesizing Equipment")]
     return item
+
+
+def _text(text: str, longest: int) -> str:
+    """Text as DICOM's strings hold it: one line, without the backslash, which separates values."""
+    line = "".join(letter if letter.isprintable() and letter != "\\" else " " for letter in text)
+    return " ".join(line.split())[:longest].strip()

@@ -17,7 +17,7 @@ from monai_segdiff.data.dicom_geometry import LPS_TO_RAS
 from monai_segdiff.data.dicom_iods import new_image
 from monai_segdiff.data.dicom_scaling import choose_scaling
 from monai_segdiff.data.dicom_series import MODALITIES
-from monai_segdiff.data.dicom_synthetic import SyntheticInfo, mark_synthetic, source_references
+from monai_segdiff.data.dicom_synthetic import SyntheticInfo, give_uids, mark_synthetic, source_references
 from monai_segdiff.files import atomic_folder
 
 __all__ = ["as_slices", "fill_series", "naming", "write_dicom_series"]
@@ -76,15 +76,18 @@ def fill_series(
     slices, grid = as_slices(image, affine, radiograph=modality in ("CR", "DX"))
     references = source_references(source)
     scaling = choose_scaling(slices, modality)
-    files = []
+    images = []
     for index, plane in enumerate(slices):
         dataset = new_image(modality, info, index + 1, scaling)
         mark_synthetic(dataset, info, references)
         _place(dataset, grid, index, modality)
         dataset.Rows, dataset.Columns = plane.shape
         dataset.PixelData = scaling.store(plane).astype("<u2").tobytes()
-        files.append(folder / f"IM{index + 1:04d}.dcm")
-        dataset.save_as(files[-1], enforce_file_format=True)
+        images.append(dataset)
+    give_uids(images, info, modality)
+    files = [folder / f"IM{number:04d}.dcm" for number in range(1, len(images) + 1)]
+    for file, dataset in zip(files, images, strict=True):
+        dataset.save_as(file, enforce_file_format=True)
     return files
 
 

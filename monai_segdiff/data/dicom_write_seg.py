@@ -17,14 +17,15 @@ from monai_segdiff._version import __version__
 from monai_segdiff.data.dicom_codes import property_codes
 from monai_segdiff.data.dicom_files import DicomSource, import_highdicom, import_pydicom, read_dataset_of
 from monai_segdiff.data.dicom_series import read_dicom_series
-from monai_segdiff.data.dicom_synthetic import NAME, SyntheticInfo, mark_synthetic, source_references
+from monai_segdiff.data.dicom_synthetic import NAME, SyntheticInfo, give_uids, mark_synthetic, source_references
 from monai_segdiff.data.dicom_write import as_slices, fill_series, naming
 from monai_segdiff.files import atomic_file, atomic_folder
 
-__all__ = ["write_dicom_pair", "write_dicom_seg"]
+__all__ = ["check_class_names", "write_dicom_pair", "write_dicom_seg"]
 
 _SAME_PLACE = 1e-2  # mm
 _LONGEST = 64  # letters of a name (LO)
+_NO_DATE = "19700101"  # an attribute of type 1, of something that nobody examined
 # All that a segmentation needs of its images. Nothing else of them comes near it: highdicom would copy what they say of
 # patient, study, specimen and scanner.
 _OF_IMAGES = (
@@ -111,7 +112,7 @@ def _write(
             f"the label map has size {slices.shape[::-1]}, the series in {image.meta['filename_or_obj']} {shape}; "
             "resample it to the series"
         )
-    _check_names(classes)
+    check_class_names(classes)
     segments = _segment_numbers(slices, classes)
     images = [_synthetic(Path(name)) for name in image.meta["files"]]
     seg = _new_seg(segments, list(classes), [_bare(one, flat) for one in images], about)
@@ -119,6 +120,8 @@ def _write(
     if flat:
         seg.PatientOrientation = images[0].PatientOrientation
     seg.ImageType = ["DERIVED", "PRIMARY"]  # the only ones that a segmentation may have
+    _undate(seg, about)
+    give_uids([seg], about, "segmentation")
     with atomic_file(file) as temporary:
         seg.save_as(temporary, enforce_file_format=True)
     return file
@@ -167,8 +170,15 @@ def write_dicom_pair(
     return [root / "image" / file.name for file in files], root / "seg" / seg.name
 
 
-def _check_names(classes: Mapping[str, int | Sequence[int]]) -> None:
-    """Refuse names that a segment cannot have (LO: PS3.5, 6.2)."""
+def check_class_names(classes: Mapping[str, int | Sequence[int]]) -> None:
+    """Refuse names that a segment cannot have (LO: PS3.5, 6.2).
+
+    Args:
+        classes: by their names.
+
+    Raises:
+        ValueError: names the class.
+    """
     for name in classes:
         if len(name) > _LONGEST:
             raise ValueError(f"the class {name!r} has {len(name)} letters, of which DICOM holds {_LONGEST}; shorten it")
@@ -202,6 +212,17 @@ def _bare(image: Any, flat: bool) -> Any:
     bare.PatientID = bare.PatientName = bare.PatientBirthDate = bare.PatientSex = ""
     bare.AccessionNumber = bare.StudyID = bare.StudyDate = bare.StudyTime = ""
     return bare
+
+
+def _undate(seg: Any, info: SyntheticInfo) -> None:
+    """Take out what highdicom draws or reads from the clock: the same label map is the same object whenever written."""
+    seg.ContentDate, seg.ContentTime = _NO_DATE, "000000"
+    for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
+        seg.pop(keyword, None)
+    for item in seg.ContributingEquipmentSequence:
+        item.pop("ContributionDateTime", None)
+    for item in [*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence]:
+        item.DimensionOrganizationUID = info.uid("segmentation", "dimensions")
 
 
 def _segment_numbers(labels: NDArray[Any], classes: Mapping[str, int | Sequence[int]]) -> NDArray[np.uint16]:
@@ -245,9 +266,9 @@ def _new_seg(segments: NDArray[np.uint16], names: Sequence[str], images: Sequenc
             pixel_array=segments,
             segmentation_type="BINARY",
             segment_descriptions=descriptions,
-            series_instance_uid=info.uid("segmentation", "series"),
+            series_instance_uid=info.uid("to come"),
             series_number=2,
-            sop_instance_uid=info.uid("segmentation", "image"),
+            sop_instance_uid=info.uid("to come"),
             instance_number=1,
             manufacturer=NAME,
             manufacturer_model_name=NAME,

@@ -17,6 +17,9 @@ import torch
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import SyntheticInfo, load_label_map, write_dicom_pair
 from monai_segdiff.data.dicom_series import MODALITIES
+from monai_segdiff.data.dicom_write_seg import check_class_names
+from monai_segdiff.documents import read_json
+from monai_segdiff.errors import reading
 from monai_segdiff.generation.generator import TrainedGenerator
 
 __all__ = ["DICOM", "DicomOutput", "default_modality"]
@@ -50,8 +53,9 @@ class DicomOutput:
             generator: what makes the images.
 
         Raises:
-            ValueError: if its images cannot be of the modality.
+            ValueError: if its images cannot be of the modality, or DICOM cannot hold the names of its classes.
         """
+        check_class_names(generator.classes)
         low, high = generator.intensity_range
         if self.modality in ("CR", "DX") and len(generator.image_size) != 2:
             raise ValueError(f"{generator.name} makes volumes, which are no {self.modality} images: choose CT or MR")
@@ -100,10 +104,12 @@ class DicomOutput:
         affine = np.asarray(labels.affine)
         folder = root / DICOM / name
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it could record it
-        # The score follows from the rest, but for the last digits, which differ from batch to batch.
+        pixels = image.reshape(labels.shape)
+        # The score follows from the rest, but for the last digits, as do the pixels: they differ from one processor,
+        # and from one batch, to another.
         facts = [run, {key: value for key, value in about.items() if key != "score"}]
-        device = next((tensor.device.type for tensor in generator.network.parameters()), "cpu")
-        seed = _digest([*facts, device, hashlib.sha256(label.read_bytes()).hexdigest()])
+        content = [np.ascontiguousarray(pixels.detach().cpu().numpy()).tobytes(), label.read_bytes()]
+        seed = _digest([*facts, *(hashlib.sha256(part).hexdigest() for part in content)])
         info = SyntheticInfo(
             generator=f"{generator.name} {generator.weights_sha256[:16]}",
             derivation=f"Synthetic image, generated under a label map by the diffusion model {generator.name} (weights "
@@ -113,7 +119,6 @@ class DicomOutput:
             patient_id=f"SYN{_digest(run)[:8].upper()}-{patient + 1:04d}",
             uid_seed=seed,
         )
-        pixels = image.reshape(labels.shape)
         source = self.sources.get(about["mask"])
         write_dicom_pair(pixels, labels, affine, classes, folder, self.modality, source=source, info=info)
         return {"dicom_series": f"{DICOM}/{name}/image", "dicom_seg": f"{DICOM}/{name}/seg/seg.dcm"}
@@ -131,8 +136,9 @@ def default_modality(bundle: str | os.PathLike[str]) -> str:
     file = bundle_path(bundle) / "configs" / "metadata.json"
     found = None
     if file.is_file():
-        outputs = json.loads(file.read_text()).get("network_data_format", {}).get("outputs", {})
-        found = outputs.get("pred", {}).get("modality")
+        content = read_json(file, "the metadata of a bundle")
+        with reading(file, "the metadata of a bundle"):
+            found = content.get("network_data_format", {}).get("outputs", {}).get("pred", {}).get("modality")
     if found not in MODALITIES:
         raise ValueError(f"{file} does not say which of {', '.join(MODALITIES)} its images are: give --modality")
     return str(found)

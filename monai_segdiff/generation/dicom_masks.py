@@ -17,7 +17,7 @@ from monai.transforms import Orientation
 from tqdm.auto import tqdm
 
 from monai_segdiff.data import Case, dicom_files, is_dicom, read_dicom_seg
-from monai_segdiff.data.dicom_files import read_headers
+from monai_segdiff.data.dicom_files import is_study_file, read_headers
 from monai_segdiff.data.dicom_labels import segment_names
 from monai_segdiff.data.dicom_seg import segment_labels
 from monai_segdiff.data.dicom_studies import upright
@@ -44,7 +44,7 @@ def holds_dicom_masks(path: str | os.PathLike[str]) -> bool:
         return False
     if any(file.name.lower().endswith(_OTHERS) for file in root.iterdir()):
         return False
-    return any(is_dicom(file) for file in root.rglob("*") if file.is_file())
+    return any(is_study_file(file, root) for file in root.rglob("*"))
 
 
 @contextmanager

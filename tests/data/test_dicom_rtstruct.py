@@ -116,7 +116,49 @@ def test_regions_of_one_name_are_united(image, tmp_path):
     assert int(labels.sum()) == 7**2, "the second region is no hole of the first"
 
 
+@pytest.mark.parametrize(
+    ("corners", "beyond"),
+    [([(30, 30), (40, 30), (40, 40), (30, 40)], "20.5"), (square(12.5, 22.0), "2.5"), (square(-3.0, 4.5), "2.5")],
+    ids=["wholly", "partly, high", "partly, low"],
+)
+def test_a_region_beside_the_images_is_refused_by_name(image, tmp_path, corners, beyond):
+    """In the plane as across it: no class becomes empty, or loses a part, without a word."""
+    file = write_structures(tmp_path / "rt.dcm", image, {"a": [(2, square(3.5, 9.5))], "tumor": [(2, corners)]})
+    message = rf"region 'tumor' of .*rt\.dcm has a contour that reaches {re.escape(beyond)} pixels beyond the edge"
+    with pytest.raises(ValueError, match=message):
+        read_rtstruct(file, image)
+    labels, _ = read_rtstruct(file, image, {"a": 1}, drop_others=True)
+    assert int(labels.sum()) == 6 * 6, "what is left out may lie anywhere"
+
+
+@pytest.mark.parametrize("edge", [0.5, 0.99])
+def test_a_contour_may_go_around_the_outermost_pixels(image, tmp_path, edge):
+    file = write_structures(tmp_path / "rt.dcm", image, {"body": [(2, square(-edge, 19 + edge))]})
+    assert int(read_rtstruct(file, image)[0].sum()) == 20 * 20
+
+
+@pytest.mark.parametrize("corners", [square(4.2, 4.8), [(4, 4)], [(4, 4), (9, 9)]], ids=["between", "point", "line"])
+def test_a_region_that_encloses_no_pixel_is_refused_by_name(image, tmp_path, corners):
+    file = write_structures(tmp_path / "rt.dcm", image, {"a": [(2, square(3.5, 9.5))], "spot": [(1, corners)]})
+    with pytest.raises(ValueError, match=r"region 'spot' of .*rt\.dcm encloses the center of no pixel"):
+        read_rtstruct(file, image)
+    more = write_structures(tmp_path / "more.dcm", image, {"a": [(2, square(3.5, 9.5)), (1, corners)]})
+    assert int(read_rtstruct(more, image)[0].sum()) == 6 * 6, "a region has others"
+
+
 UNSOUND = {
+    "a number that is none": (
+        lambda d: setattr(_contour(d), "ContourData", [*_contour(d).ContourData[:-1], "nan"]),
+        r"region 'a' of .* no corners of three",
+    ),
+    "fewer corners than it says": (
+        lambda d: setattr(_contour(d), "ContourData", _contour(d).ContourData[:-3]),
+        r"region 'a' of .* 3 corners that is to have 4",
+    ),
+    "two regions of one number": (
+        lambda d: d.StructureSetROISequence.append(_named(d, "b")),
+        "two regions of the number 1, 'a' and 'b'",
+    ),
     "corners of two numbers": (
         lambda d: setattr(_contour(d), "ContourData", ["1"] * 10),
         r"region 'a' of .* 10 numbers",
@@ -125,6 +167,12 @@ UNSOUND = {
     "no region number": (lambda d: delattr(d.ROIContourSequence[0], "ReferencedROINumber"), "does not say its number"),
     "no number of a name": (lambda d: delattr(d.StructureSetROISequence[0], "ROINumber"), "does not say its number"),
 }
+
+
+def _named(dataset: Dataset, name: str) -> Dataset:
+    roi = Dataset()
+    roi.ROINumber, roi.ROIName = dataset.StructureSetROISequence[0].ROINumber, name
+    return roi
 
 
 def _contour(dataset: Dataset) -> Dataset:
@@ -141,6 +189,15 @@ def test_unsound_structure_sets_are_named(image, tmp_path, case):
     with pytest.raises(ValueError, match=message) as caught:
         read_rtstruct(file, image)
     assert str(file) in str(caught.value)
+
+
+def test_corners_that_are_no_numbers_are_named(image, tmp_path):
+    file = write_structures(tmp_path / "rt.dcm", image, {"a": [(2, square(2.5, 9.5))]})
+    content = file.read_bytes()
+    at = content.index(b"\\", content.index(b"CLOSED_PLANAR")) - 4
+    file.write_bytes(content[:at] + b"abcd" + content[at + 4 :])
+    with pytest.raises(ValueError, match=r"region 'a' of .*rt\.dcm has a contour whose corners are no numbers"):
+        read_rtstruct(file, image)
 
 
 def test_references_without_uids_prove_nothing(image, tmp_path):

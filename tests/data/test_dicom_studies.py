@@ -238,7 +238,7 @@ def test_other_folders_are_no_studies(make_pair, tmp_path):
     make_pair("p1")
     assert not holds_studies(tmp_path / "source")
     assert not holds_studies(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="segments and precedence are for DICOM"):
+    with pytest.raises(ValueError, match=r"segments and precedence \(--segments, --precedence\) are for DICOM"):
         prepare_dataset(tmp_path / "source", tmp_path / "out", {"a": 1}, segments={"a": "A"}, progress=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,80 @@ def test_uids_are_new_or_decided_by_a_seed(tmp_path):
     assert len(set(a)) == 6 + 1 + 1 + 2 + 1, "images, segmentation, study, series, frame of reference"
     assert all(pydicom.uid.UID(uid).is_valid for uid in a)
     assert uids("c", info=SyntheticInfo(uid_seed="x")) == uids("d", info=SyntheticInfo(uid_seed="x"))
+
+
+def _pair(folder: Path, modality: str = "CT", **changes) -> dict[str, bytes]:
+    """Files of a pair by the UIDs of their objects."""
+    image, labels, affine = volume(modality)
+    given = {"image": image, "labels": labels, "affine": affine, "classes": CLASSES, "seed": "x"} | changes
+    info = SyntheticInfo(uid_seed=given.pop("seed"), **given.pop("info", {}))
+    files, seg = write_dicom_pair(*given.values(), folder, modality, info=info)
+    return {str(pydicom.dcmread(file).SOPInstanceUID): file.read_bytes() for file in (*files, seg)}
+
+
+@pytest.mark.parametrize("modality", ["CT", "DX"])
+def test_the_same_content_is_the_same_bytes_whenever_it_is_written(tmp_path, modality):
+    first = _pair(tmp_path / "a", modality)
+    time.sleep(0.01)  # the clock has moved on
+    assert _pair(tmp_path / "b", modality) == first
+
+
+def test_an_object_of_another_content_has_another_uid(tmp_path):
+    """With the same seed: whatever in pixels, places, names or versions differs."""
+    image, labels, affine = volume("CT")
+    other, marked = image.copy(), labels.copy()
+    other[0, 0, 0] += 100
+    marked[0, 0, 0] = 1
+    shifted = affine.copy()
+    shifted[0, 3] += 1
+    written = _pair(tmp_path / "first")
+    changes = {
+        "pixels": {"image": other},
+        "labels": {"labels": marked},
+        "place": {"affine": shifted},
+        "names": {"classes": {"liver": 1, "another": 2}},
+        "patient": {"info": {"patient_id": "SYN2"}},
+        "origin": {"info": {"generator": "another"}},
+    }
+    for name, change in changes.items():
+        for uid, content in _pair(tmp_path / name, **change).items():
+            assert written.setdefault(uid, content) == content, name
+    assert len(written) == 7 * 7 - 2 * 6, "only images of other labels or names are the same ones"
+
+
+def test_another_version_writes_other_objects(tmp_path, monkeypatch):
+    first = _pair(tmp_path / "a")
+    monkeypatch.setattr("monai_segdiff.data.dicom_iods.__version__", "0.0.1")
+    assert not set(first) & set(_pair(tmp_path / "b"))
+
+
+def test_texts_that_dicom_cannot_hold_are_made_fit(tmp_path):
+    image, labels, affine = volume("CT")
+    long, odd = "x" * 20_000, "a\\b\n\tc\x00d\ud800"
+    for number, text in enumerate((long, odd)):
+        info = SyntheticInfo(generator=text, derivation=text, description=text)
+        files, seg = write_dicom_pair(image, labels, affine, CLASSES, tmp_path / str(number), "CT", info=info)
+        for file in (files[0], seg):
+            dataset = pydicom.dcmread(file)
+            for value in (dataset.SeriesDescription, dataset.DerivationDescription, dataset.ImageComments):
+                assert isinstance(value, str), "one value"
+                assert value.isprintable()
+            assert len(dataset.SeriesDescription) <= 64
+            assert len(dataset.DerivationDescription) <= 1024
+    assert "a b c d" in pydicom.dcmread(files[0]).SeriesDescription
+
+
+def test_a_patient_has_one_id_and_one_name(tmp_path):
+    image, labels, affine = volume("CT")
+    info = SyntheticInfo(patient_id="Doe^John=x")
+    files, _ = write_dicom_pair(image, labels, affine, CLASSES, tmp_path / "a", "CT", info=info)
+    dataset = pydicom.dcmread(files[0])
+    assert dataset.PatientID == "Doe^John=x"
+    assert dataset.PatientName.family_name == "SYNTHETIC"
+    assert dataset.PatientName.given_name == "Doe John x"
+    for patient in ("", "x" * 65, "a\\b", "a\nb", " a"):
+        with pytest.raises(ValueError, match=r"the patient .* cannot be written"):
+            SyntheticInfo(patient_id=patient)
 
 
 def test_source_segmentation_is_referred_to(pairs, tmp_path):

@@ -172,6 +172,29 @@ def test_other_images_are_other_objects(trained_bundle, masks, tmp_path):
         assert not runs[one] & runs[other], f"{one} and {other}"
 
 
+def test_an_image_of_other_pixels_is_another_object(load, masks, tmp_path):
+    """The same run on another processor, say, whose last digits differ."""
+    cases, generator = collect_masks(masks), load()
+    sample = generator.sample
+
+    def nearly(*args, **kwargs):
+        return sample(*args, **kwargs) + 3.0
+
+    for name in ("one", "same", "other"):
+        if name == "other":
+            generator.sample = nearly
+        generate_dataset(generator, cases, tmp_path / name, dicom=DicomOutput("CT"), progress=False)
+    assert all_uids(tmp_path / "one") == all_uids(tmp_path / "same")
+    assert not all_uids(tmp_path / "one") & all_uids(tmp_path / "other")
+
+
+def test_names_of_classes_that_dicom_cannot_hold_are_refused_before_anything_is_made(load):
+    generator = load()
+    generator.classes = {"x" * 65: 1}
+    with pytest.raises(ValueError, match="65 letters, of which DICOM holds 64"):
+        DicomOutput("CT").header(generator)
+
+
 def test_a_patients_name_does_not_make_the_id(load, masks, tmp_path):
     cases = collect_masks(masks)
     names = {"own": ["p1", "p2"], "others": ["Doe^John", "Roe^Jane"], "one": ["Doe^John"] * 2}

@@ -11,6 +11,7 @@ from typing import Any
 
 from monai_segdiff.bundle import copy_bundle
 from monai_segdiff.errors import unwrapped_errors
+from monai_segdiff.files import claim_folder
 
 __all__ = ["run_demo"]
 
@@ -37,6 +38,7 @@ def run_demo(
 
     Raises:
         ValueError: if a setting is not possible, or the folder holds a demo with other ones.
+        FileExistsError: if another run is writing to the folder.
         OSError: if a file cannot be written.
     """
     # Imported here because they take seconds, which help texts should not cost.
@@ -47,26 +49,27 @@ def run_demo(
 
     logging.getLogger("ignite").setLevel(logging.WARNING)
     started = time.monotonic()
-    bundle = copy_bundle("ct_organ", output / "ct_organ")
-    pairs, report_dir = output / "synthetic", output / "report"
+    with claim_folder(output):
+        bundle = copy_bundle("ct_organ", output / "ct_organ")
+        pairs, report_dir = output / "synthetic", output / "report"
 
-    _say(started, "training the generator on phantoms; pictures on the way in", bundle / "eval")
-    configs = [str(bundle / "configs" / name) for name in ("train.yaml", "cpu_demo.yaml")]
-    with unwrapped_errors():
-        run("training", config_file=configs, bundle_root=str(bundle), seed=seed, **(overrides or {}))
+        _say(started, "training the generator on phantoms; pictures on the way in", bundle / "eval")
+        configs = [str(bundle / "configs" / name) for name in ("train.yaml", "cpu_demo.yaml")]
+        with unwrapped_errors():
+            run("training", config_file=configs, bundle_root=str(bundle), seed=seed, **(overrides or {}))
 
-    generator = load_generator(bundle, overrides={"seed": seed})
-    phantoms = bundle / f"phantoms_{'x'.join(map(str, generator.image_size))}"
-    masks = collect_masks(phantoms, "test")
-    per_mask = math.ceil(number / len(masks))
-    _say(started, f"generating {per_mask} images for each of {len(masks)} held-out masks in", pairs)
-    generate_dataset(generator, masks, pairs, per_mask=per_mask)
+        generator = load_generator(bundle, overrides={"seed": seed})
+        phantoms = bundle / f"phantoms_{'x'.join(map(str, generator.image_size))}"
+        masks = collect_masks(phantoms, "test")
+        per_mask = math.ceil(number / len(masks))
+        _say(started, f"generating {per_mask} images for each of {len(masks)} held-out masks in", pairs)
+        generate_dataset(generator, masks, pairs, per_mask=per_mask)
 
-    _say(started, "training a segmenter on the real images and writing the report in", report_dir)
-    report = evaluate(phantoms, pairs, report_dir, seed=seed, segmenter_images=segmenter_images)
-    print(report.summary())
-    _say(started, "done; look at", report_dir / "samples.png")
-    print(f"report:  {report_dir / 'report.html'}\npairs:   {pairs}\nweights: {generator.weights}")
+        _say(started, "training a segmenter on the real images and writing the report in", report_dir)
+        report = evaluate(phantoms, pairs, report_dir, seed=seed, segmenter_images=segmenter_images)
+        print(report.summary())
+        _say(started, "done; look at", report_dir / "samples.png")
+        print(f"report:  {report_dir / 'report.html'}\npairs:   {pairs}\nweights: {generator.weights}")
 
 
 def _say(started: float, text: str, path: Path) -> None:

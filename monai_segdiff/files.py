@@ -31,6 +31,7 @@ _REMEDIES = {
 _TEMPORARY = re.compile(r"\.tmp-(\d+|[0-9a-f]{16})-(.+)", re.DOTALL)
 _LONGEST = 120  # characters of a name, far below the 255 bytes that file systems allow
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_locked: set[int] = set()  # descriptors whose locks this process holds
 _filling: set[Path] = set()  # folders whose files go to the disk together, before the folder gets its name
 
 
@@ -154,7 +155,7 @@ def claim_folder(folder: str | Path) -> Iterator[Path]:
     kept apart.
 
     Args:
-        folder: the folder; created if need be.
+        folder: the folder; created if need be, and removed again where the block fails and it is empty.
 
     Yields:
         The folder.
@@ -164,6 +165,7 @@ def claim_folder(folder: str | Path) -> Iterator[Path]:
         OSError: if it cannot be made.
     """
     folder = Path(folder)
+    made = not folder.exists()
     with ExitStack() as held:
         try:
             locked = None
@@ -177,7 +179,13 @@ def claim_folder(folder: str | Path) -> Iterator[Path]:
         except OSError as error:
             raise _refused(f"cannot make the folder {folder}", error) from error
         remove_leftovers(folder, depth=1)
-        yield folder
+        try:
+            yield folder
+        except BaseException:
+            if made:
+                with suppress(OSError):  # unless it holds something by now
+                    folder.rmdir()
+            raise
 
 
 def names_in(folder: str | Path) -> list[str]:
@@ -277,6 +285,7 @@ def _lock(path: Path) -> Iterator[bool | None]:
     except FileNotFoundError:
         yield None
         return
+    _locked.add(descriptor)
     try:
         locked: bool | None = True
         try:
@@ -287,7 +296,20 @@ def _lock(path: Path) -> Iterator[bool | None]:
             locked = False
         yield locked if _is_same(descriptor, path) else None
     finally:
+        if descriptor in _locked:
+            _locked.discard(descriptor)
+            os.close(descriptor)
+
+
+def _leave_locks() -> None:
+    """In a process that was forked: a worker that outlives the run by seconds must not hold its locks for as long."""
+    for descriptor in _locked:
         os.close(descriptor)
+    _locked.clear()
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_leave_locks)
 
 
 def _is_same(descriptor: int, path: Path) -> bool:

@@ -247,6 +247,23 @@ def test_a_folder_is_of_one_run_at_a_time(tmp_path: Path) -> None:
             pass
 
 
+def test_a_worker_that_outlives_its_run_does_not_hold_the_folder(tmp_path: Path) -> None:
+    (begun, begins), (ended, ends) = os.pipe(), os.pipe()
+    with claim_folder(tmp_path):
+        worker = os.fork()
+        if worker == 0:  # a worker of a data loader
+            os.close(ends)
+            os.write(begins, b"x")
+            os.read(ended, 1)
+            os._exit(0)
+        os.read(begun, 1)
+        with pytest.raises(FileExistsError, match="another run"):
+            enter(claim_folder(tmp_path))
+    with claim_folder(tmp_path):
+        os.close(ends)
+        assert os.waitpid(worker, 0)[1] == 0
+
+
 def test_a_folder_that_is_removed_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +280,20 @@ def test_a_folder_that_is_removed_before_it_is_locked_is_made_again(
         assert folder.is_dir()
         with pytest.raises(FileExistsError, match="another run"):
             enter(claim_folder(folder))
+
+
+def test_a_block_that_fails_leaves_no_empty_folder_and_what_was_there(tmp_path: Path) -> None:
+    def fail(folder: Path, *files: str) -> None:
+        with claim_folder(folder):
+            for file in files:
+                (folder / file).touch()
+            raise KeyError
+
+    (tmp_path / "old").mkdir()
+    for folder, made in (("old", ()), ("empty", ()), ("begun", ("file",))):
+        with pytest.raises(KeyError):
+            fail(tmp_path / folder, *made)
+    assert names(tmp_path) == ["begun", "begun/file", "old"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from monai_segdiff.evaluation.sections import failed_section, faithfulness_secti
 from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter
 from monai_segdiff.evaluation.training import open_segmenter
 from monai_segdiff.evaluation.utility import utility_section
+from monai_segdiff.files import claim_folder, remove_leftovers
 
 __all__ = ["evaluate"]
 
@@ -98,32 +99,34 @@ def evaluate(
     Raises:
         FileNotFoundError: if a folder or file is missing.
         ValueError: if the data sets do not fit each other, or a file is not as it should be; names it and the remedy.
+        FileExistsError: if another run is writing to the folder.
         OSError: if the report cannot be written.
     """
     inputs = read_inputs(real, synthetic, max_images)
-    output = Path(output)
-    cache = output / "segmenter" if cache_dir is None else Path(cache_dir)
-    reads = open_segmenter(
-        segmenter, inputs.training, inputs.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
-    )
-    findings = open_finding_reader(inputs, classifier_images, seed, cache, progress)
-    features, features_name = _features(extractor, reads)
-    found = _measure(inputs, reads, features, findings, seed, radiomics, progress)
-    report = found.report(inputs, reads.name, features_name, seed, with_real=not no_real_images)
-    if findings is not None:
-        report.sections.append(findings.section(found.held, found.made, seed))
-        report.headlines = (*report.headlines, FINDINGS_HEADLINE)
-    if utility:
-        finite = found.made.finite
-        report.sections.append(
-            utility_section(
-                inputs, finite, found.origins, utility_seeds, segmenter_images, seed, cache, progress=progress
-            )
+    with claim_folder(output) as output:
+        cache = output / "segmenter" if cache_dir is None else Path(cache_dir)
+        remove_leftovers(cache, depth=0)
+        reads = open_segmenter(
+            segmenter, inputs.training, inputs.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
         )
-    report.write_data(output)
-    write_picture(report.samples, output / "samples.png")
-    write_page(report, output)
-    return report
+        findings = open_finding_reader(inputs, classifier_images, seed, cache, progress)
+        features, features_name = _features(extractor, reads)
+        found = _measure(inputs, reads, features, findings, seed, radiomics, progress)
+        report = found.report(inputs, reads.name, features_name, seed, with_real=not no_real_images)
+        if findings is not None:
+            report.sections.append(findings.section(found.held, found.made, seed))
+            report.headlines = (*report.headlines, FINDINGS_HEADLINE)
+        if utility:
+            finite = found.made.finite
+            report.sections.append(
+                utility_section(
+                    inputs, finite, found.origins, utility_seeds, segmenter_images, seed, cache, progress=progress
+                )
+            )
+        report.write_data(output)
+        write_picture(report.samples, output / "samples.png")
+        write_page(report, output)
+        return report
 
 
 class _Found:

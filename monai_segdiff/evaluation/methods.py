@@ -19,7 +19,7 @@ from monai_segdiff.evaluation.page import write_page, write_picture
 from monai_segdiff.evaluation.pictures import methods_picture
 from monai_segdiff.evaluation.report import Report, Section
 from monai_segdiff.evaluation.training import open_segmenter
-from monai_segdiff.files import atomic_file
+from monai_segdiff.files import atomic_file, claim_folder, remove_leftovers
 
 __all__ = ["compare_methods"]
 
@@ -78,44 +78,46 @@ def compare_methods(
         FileNotFoundError: if a folder or file is missing.
         ValueError: if data sets do not fit each other, a generated image has no real partner, or rows were generated
             for different masks; names the file and the remedy.
+        FileExistsError: if another run is writing to the folder.
         OSError: if the report cannot be written.
     """
     if not synthetic:
         raise ValueError("there is nothing to compare: give at least one generated data set by name of its row")
     _known("published figures", published or (), synthetic)
     _known("conditions", conditions or (), map(condition_of, synthetic))
-    output = Path(output)
     inputs = {name: read_inputs(real, folder) for name, folder in synthetic.items()}
     first = next(iter(inputs.values()))
     matches = same_masks({name: match_cases(found) for name, found in inputs.items()}, max_images)
-    cache = output / "segmenter" if cache_dir is None else Path(cache_dir)
-    reads = open_segmenter(
-        segmenter, first.training, first.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
-    )
-    told = {name: (conditions or {}).get(name, first.real.classes) for name in map(condition_of, synthetic)}
-    population = None if limits is None else read_inputs(limits, next(iter(synthetic.values())))
-    held = {name: measure_condition(name, c, first, reads, seed, progress, population) for name, c in told.items()}
-    rows = [measure_row(n, inputs[n], matches[n], held[condition_of(n)], seed, progress) for n in synthetic]
-    rows.sort(key=lambda row: list(told).index(row.condition.name))  # rows of one condition stand together
+    with claim_folder(output) as output:
+        cache = output / "segmenter" if cache_dir is None else Path(cache_dir)
+        remove_leftovers(cache, depth=0)
+        reads = open_segmenter(
+            segmenter, first.training, first.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
+        )
+        told = {name: (conditions or {}).get(name, first.real.classes) for name in map(condition_of, synthetic)}
+        population = None if limits is None else read_inputs(limits, next(iter(synthetic.values())))
+        held = {name: measure_condition(name, c, first, reads, seed, progress, population) for name, c in told.items()}
+        rows = [measure_row(n, inputs[n], matches[n], held[condition_of(n)], seed, progress) for n in synthetic]
+        rows.sort(key=lambda row: list(told).index(row.condition.name))  # rows of one condition stand together
 
-    split, weak = first.split()
-    report = Report(
-        title=f"Methods on {first.real.name}",
-        compared=_compared(first, rows),
-        split=split,
-        split_is_weak=weak,
-        sections=_sections(
-            rows, first, published or {}, reads.name if segmenter is None else Path(segmenter).name, seed
-        ),
-        samples=methods_picture(rows, first.real_reader, not no_real_images),
-        headlines=method_headlines(rows),
-    )
-    report.write_data(output, _NAME)
-    with atomic_file(output / f"{_NAME}.md") as temporary:
-        temporary.write_text(report.markdown(), encoding="utf-8")
-    write_picture(report.samples, output / f"{_NAME}.png")
-    write_page(report, output, _NAME)
-    return report
+        split, weak = first.split()
+        report = Report(
+            title=f"Methods on {first.real.name}",
+            compared=_compared(first, rows),
+            split=split,
+            split_is_weak=weak,
+            sections=_sections(
+                rows, first, published or {}, reads.name if segmenter is None else Path(segmenter).name, seed
+            ),
+            samples=methods_picture(rows, first.real_reader, not no_real_images),
+            headlines=method_headlines(rows),
+        )
+        report.write_data(output, _NAME)
+        with atomic_file(output / f"{_NAME}.md") as temporary:
+            temporary.write_text(report.markdown(), encoding="utf-8")
+        write_picture(report.samples, output / f"{_NAME}.png")
+        write_page(report, output, _NAME)
+        return report
 
 
 def _sections(

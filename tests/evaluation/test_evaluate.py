@@ -15,6 +15,7 @@ from PIL import Image
 from monai_segdiff.data import make_ct_phantoms, read_dataset, write_dataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import evaluate
+from monai_segdiff.files import claim_folder
 
 from .synthetic_sets import write_synthetic
 
@@ -243,3 +244,18 @@ def test_empty_and_missing_folders(real, tmp_path):
     with pytest.raises((ValueError, FileNotFoundError), match=r"empty|no data set"):
         evaluate(real, tmp_path, tmp_path / "r", progress=False)
     assert not (tmp_path / "r").exists()
+
+
+def test_of_two_runs_the_second_is_refused_and_writes_nothing(real, copies, segmenter_file, tmp_path):
+    with claim_folder(tmp_path / "r"), pytest.raises(FileExistsError, match=r"another run is writing to .*r: wait"):
+        evaluate(real, copies, tmp_path / "r", segmenter=segmenter_file, progress=False)
+    assert not list((tmp_path / "r").iterdir())
+
+
+def test_what_killed_runs_have_left_goes(real, copies, segmenter_file, tmp_path):
+    for folder in (tmp_path / "r", tmp_path / "r" / "segmenter", tmp_path / "cache"):
+        folder.mkdir(exist_ok=True)
+        (folder / ".tmp-4711-report.html").touch()
+    for cache in (None, tmp_path / "cache"):
+        evaluate(real, copies, tmp_path / "r", segmenter=segmenter_file, cache_dir=cache, progress=False)
+    assert not list(tmp_path.rglob(".tmp*"))

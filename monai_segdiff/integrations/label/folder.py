@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from monai_segdiff.files import atomic_file, claim_folder, names_in
+
 __all__ = ["make_label_app"]
 
 _TEMPLATE = Path(__file__).parent / "template"
@@ -25,11 +27,16 @@ def make_label_app(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         ValueError: if the folder holds something else.
+        FileExistsError: if another run is writing to it.
         OSError: if it cannot be written.
     """
     root = Path(path).expanduser().resolve()
     main = root / "main.py"
-    if root.is_dir() and any(root.iterdir()) and not (main.is_file() and _SIGN in main.read_text()):
+    if names_in(root) and not (main.is_file() and _SIGN in main.read_text(errors="replace")):
         raise ValueError(f"{root} holds something else than this application: give a new folder")
-    shutil.copytree(_TEMPLATE, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    with claim_folder(root):
+        # What tells the folder comes first: a run that was killed in between is gone on with.
+        for source in sorted(_TEMPLATE.rglob("*.py"), key=lambda file: (file.name != main.name, file)):
+            with atomic_file(root / source.relative_to(_TEMPLATE)) as temporary:
+                shutil.copyfile(source, temporary)
     return root

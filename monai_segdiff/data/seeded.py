@@ -51,6 +51,10 @@ class EpochSampler(Sampler[int]):
         rank: this process; by default as torch.distributed says when the order is drawn.
         world_size: number of processes; by default as torch.distributed says.
 
+    Attributes:
+        first_item: how many of this process's items at the start of an epoch are left out, so that a resumed run can
+            start within one; nothing else changes. 0 at first.
+
     Raises:
         ValueError: if a length is not positive.
     """
@@ -76,6 +80,7 @@ class EpochSampler(Sampler[int]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.first_item = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration is for."""
@@ -88,9 +93,10 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         rank, world_size = self._processes()
         per_epoch = len(self) * world_size
-        epoch = self.epoch
+        epoch, seen = self.epoch, self.first_item
         shuffle, order = -1, np.empty(0, dtype=np.int64)
-        for drawn, position in enumerate(range(epoch * per_epoch + rank, (epoch + 1) * per_epoch, world_size)):
+        positions = range(epoch * per_epoch + rank, (epoch + 1) * per_epoch, world_size)
+        for drawn, position in enumerate(positions[seen:], start=seen):
             if position // self.length != shuffle:
                 shuffle = position // self.length
                 order = np.random.default_rng(mix_seed(self.seed, shuffle)).permutation(self.length)

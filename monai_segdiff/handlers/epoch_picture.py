@@ -17,6 +17,7 @@ from PIL import Image
 
 from monai_segdiff.files import atomic_file
 from monai_segdiff.handlers.picture import picture_grid
+from monai_segdiff.handlers.run_end import claim_for_run
 
 __all__ = ["EpochPicture"]
 
@@ -25,7 +26,7 @@ class EpochPicture(ABC):
     """Base of handlers that draw a picture with a column for each of a few fixed items.
 
     It goes to ``<output_dir>/preview_epoch=<n>.png`` and, if there is a writer, to TensorBoard as ``preview``. In a
-    parallel run rank 0 does this.
+    parallel run rank 0 does this. One run at a time draws into a folder.
 
     Args:
         dataset: validation items; evenly spaced ones are taken.
@@ -74,6 +75,7 @@ class EpochPicture(ABC):
         Args:
             engine: the trainer.
         """
+        engine.add_event_handler(Events.STARTED, lambda engine: claim_for_run(engine, self.output_dir))
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
 
     def __call__(self, engine: Engine) -> None:

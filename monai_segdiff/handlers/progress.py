@@ -9,6 +9,8 @@ import torch
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from monai_segdiff.handlers.run_end import at_end
+
 __all__ = ["ImagesProgressBar"]
 
 
@@ -40,11 +42,13 @@ class ImagesProgressBar:
         engine.add_event_handler(Events.EPOCH_STARTED, self._epoch_started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
         engine.add_event_handler(Events.COMPLETED, self._close)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._abort)
+        engine.add_event_handler(Events.TERMINATE, self._close)
+        engine.add_event_handler(Events.STARTED, lambda engine: at_end(engine, self._abort))
 
     def _epoch_started(self, engine: Engine) -> None:
         images = _images_per_epoch(engine) * idist.get_world_size()
-        seen = (engine.state.epoch - 1) * images
+        within = engine.state.iteration % engine.state.epoch_length  # where a resumed run starts within an epoch
+        seen = (engine.state.epoch - 1) * images + within * images // engine.state.epoch_length
         if self.bar is None:
             # made here, not at the start of the run, because by now a resumed run knows its epoch
             options = {"desc": "training", "unit": "img", "dynamic_ncols": True, "disable": idist.get_rank() != 0}
@@ -63,12 +67,11 @@ class ImagesProgressBar:
         if shown:  # reading the loss from a GPU costs a wait, so only now and then
             self.bar.set_postfix(loss=f"{self._loss.item():.4g}", refresh=False)
 
-    def _abort(self, engine: Engine, error: BaseException) -> None:
+    def _abort(self) -> None:
         # An open bar draws itself once more when the process ends, below the message that the user should see.
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        raise error  # ignite leaves that to the handlers of this event
 
     def _close(self, engine: Engine) -> None:
         if self.bar is not None and self._loss is not None:

@@ -147,6 +147,19 @@ def test_processes_share_the_order_of_one() -> None:
     assert len(EpochSampler(10, rank=0, world_size=4)) == 3
 
 
+@pytest.mark.parametrize(("rank", "world_size"), [(0, 1), (1, 2)])
+def test_an_epoch_that_is_begun_later_goes_on_as_it_would_have(rank: int, world_size: int) -> None:
+    def epoch(first_item: int) -> list[tuple[int, int, int]]:
+        sampler = EpochSampler(13, 16, batch_size=2, seed=5, rank=rank, world_size=world_size)
+        sampler.set_epoch(4)
+        sampler.first_item = first_item
+        assert len(sampler) == 16 // world_size  # of an epoch, wherever it begins
+        return [(int(index), index.epoch, index.batch) for index in sampler]
+
+    for first in (0, 2, 6):
+        assert epoch(first) == epoch(0)[first:]
+
+
 def test_empty_data_sets_are_refused() -> None:
     with pytest.raises(ValueError, match="positive"):
         EpochSampler(0)

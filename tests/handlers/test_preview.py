@@ -10,6 +10,7 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 from PIL import Image
 
+from monai_segdiff.files import claim_folder
 from monai_segdiff.handlers import SamplePreview, class_color
 
 
@@ -56,6 +57,22 @@ def test_picture_has_mask_generated_and_real_in_rows(tmp_path: Path) -> None:
         assert tuple(pixels[32, at]) == class_color(item + 1)
         assert (pixels[66 + 32, at] == (128 if item == 0 else 255)).all()
         assert (pixels[132 + 32, at] == 255).all()
+
+
+def test_one_run_at_a_time_draws_into_a_folder(tmp_path: Path) -> None:
+    leftover = tmp_path / ".tmp-0123456789abcdef-preview_epoch=1.png"
+    leftover.touch()
+    with (
+        claim_folder(tmp_path.parent / "other") as other,
+        pytest.raises(FileExistsError, match="another run is writing to"),
+    ):
+        run(SamplePreview(EchoInferer(), torch.nn.Identity(), items(1), other), epochs=1)
+    engine = Engine(lambda *_: None)
+    engine.state.device = torch.device("cpu")
+    for interval in (1, 2):  # two handlers of one run share it
+        SamplePreview(EchoInferer(), torch.nn.Identity(), items(1), tmp_path, interval=interval).attach(engine)
+    engine.run([0], max_epochs=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["preview_epoch=1.png", "preview_epoch=2.png"]
 
 
 def test_masks_and_noise_are_the_same_each_time(tmp_path: Path) -> None:

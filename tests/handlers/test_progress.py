@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ def test_bar_of_a_resumed_run_starts_where_it_was(tmp_path: Path) -> None:
     _, seen = with_bar(resumed.trainer)
     resumed.trainer.run()
     assert seen == [16, 20, 24, 28, 32, 36]
+
+
+def test_bar_of_a_run_that_goes_on_within_an_epoch_starts_there(tmp_path: Path) -> None:
+    stopped = build_training(tmp_path, 2)
+    stopped.trainer.add_event_handler(Events.ITERATION_STARTED(once=2), lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        stopped.trainer.run()
+    resumed = build_training(tmp_path, 2)
+    output, seen = with_bar(resumed.trainer)
+    resumed.trainer.run()
+    assert seen == [12, 16, 20, 24]
+    assert "24/24" in output.getvalue().split("\r")[-1]
 
 
 def test_loss_is_a_running_mean() -> None:

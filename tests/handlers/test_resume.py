@@ -13,6 +13,7 @@ import toy_training
 from ignite.engine import Events
 from toy_training import build_training
 
+from monai_segdiff.files import claim_folder
 from monai_segdiff.handlers import ResumeCheckpoint
 
 
@@ -99,6 +100,61 @@ def test_when_no_checkpoint_can_be_read_the_run_stops(tmp_path: Path) -> None:
         train(tmp_path, 2)
 
 
+def test_values_that_are_no_numbers_are_refused_by_name(tmp_path: Path) -> None:
+    train(tmp_path, 2)
+    path = tmp_path / "checkpoint_epoch=2.pt"
+    content = torch.load(path, weights_only=True)
+    content["ema"]["last.bias"].fill_(torch.nan)
+    content["optimizer"]["state"][0]["exp_avg"][0] = torch.inf
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=r"checkpoint_epoch=2\.pt' holds NaN or infinite values in ema and optimizer"):
+        train(tmp_path, 3)
+    path.unlink()  # as the message says
+    train(tmp_path, 3)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"trainer": 3}, {"trainer": {"epoch": 1}, "settings": {}}, torch.ones(2)])
+def test_a_file_that_is_no_checkpoint_is_passed_over(tmp_path: Path, content: object, caplog) -> None:
+    expected = train(tmp_path / "whole", 3).state()
+    train(tmp_path / "parts", 1)
+    torch.save(content, tmp_path / "parts" / "checkpoint_epoch=2.pt")
+    assert_equal(train(tmp_path / "parts", 3).state(), expected)
+    assert "checkpoint_epoch=2.pt is no checkpoint of a training; trying the one before" in caplog.text
+
+
+def test_a_byte_that_changed_is_found(tmp_path: Path, caplog) -> None:
+    expected = train(tmp_path / "whole", 3).state()
+    train(tmp_path / "parts", 2)
+    damaged = tmp_path / "parts" / "checkpoint_epoch=2.pt"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1  # within a tensor, which torch.load takes
+    damaged.write_bytes(content)
+    assert_equal(train(tmp_path / "parts", 3).state(), expected)
+    assert "checksum" in caplog.text
+
+
+def test_two_trainings_on_one_folder_are_kept_apart(tmp_path: Path) -> None:
+    refusal = pytest.raises(FileExistsError, match=f"another run is writing to {tmp_path}")
+    with claim_folder(tmp_path), refusal:  # as another process has it
+        train(tmp_path, 1)
+    leftover = tmp_path / ".tmp-0123456789abcdef-checkpoint_epoch=1.pt"
+    leftover.write_bytes(b"half")
+    second = build_training(tmp_path, 1)
+    first = build_training(tmp_path, 2)
+    refused: list[str] = []
+
+    def start_second() -> None:
+        with pytest.raises(FileExistsError) as error:
+            second.trainer.run()
+        refused.append(str(error.value))
+
+    first.trainer.add_event_handler(Events.ITERATION_STARTED(once=2), start_second)
+    first.trainer.run()
+    assert len(refused) == 1
+    assert not leftover.exists()
+    train(tmp_path, 3)  # who is through holds it no longer
+
+
 def test_checkpoint_holds_tensors_and_plain_types_only(tmp_path: Path) -> None:
     train(tmp_path, 1)
     content = torch.load(tmp_path / "checkpoint_epoch=1.pt", weights_only=True)
@@ -162,7 +218,7 @@ def test_full_disk_stops_the_training_and_keeps_what_was_there(tmp_path: Path) -
 def test_unwritable_folder_is_found_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     training = build_training(tmp_path / "file" / "folder", 1)
-    with pytest.raises(OSError, match=r"cannot write .*file/folder.*can be written to"):
+    with pytest.raises(OSError, match=r"cannot write .*file/folder.*choose another folder"):
         training.trainer.run()
     assert training.trainer.state.iteration == 0
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 import toy_training
+from ignite.engine import Events
 
 
 def train_one_rank(rank: int, directory: str) -> None:
@@ -51,3 +54,39 @@ def test_two_processes_train_one_network_with_different_noise(tmp_path: Path) ->
     assert not any(torch.equal(a, b) for a, b in zip(ranks[0]["inputs"], ranks[1]["inputs"], strict=True))
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert names == ["checkpoint_epoch=1.pt", "checkpoint_epoch=2.pt", "models"]
+
+
+def stop_and_go_on(rank: int, directory: str, exits: bool) -> None:
+    """One of two processes: a whole training, or one that a signal to the second process stops."""
+    import ignite.distributed as idist
+
+    torch.set_num_threads(1)
+    folder = Path(directory)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/{exits}", rank=rank, world_size=2)
+    idist.sync()
+    training = toy_training.build_training(folder / "parts", 3, rank=rank, world_size=2)
+    if exits and rank == 1:
+        event = Events.ITERATION_STARTED(once=3)  # of 2 an epoch
+        training.trainer.add_event_handler(event, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    training.trainer.run()  # which ends the process, where it was stopped
+    whole = toy_training.build_training(folder / "whole", 3, rank=rank, world_size=2)
+    whole.trainer.run()
+    assert all(torch.equal(value, training.state()[name]) for name, value in whole.state().items())
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_all_at_the_same_step(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    for exits, expected in ((True, 128 + signal.SIGTERM), (False, 0)):
+        arguments = [(rank, str(tmp_path), exits) for rank in (0, 1)]
+        processes = [context.Process(target=stop_and_go_on, args=one) for one in arguments]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(timeout=900)
+            process.kill()  # does nothing to one that has ended
+        assert [process.exitcode for process in processes] == [expected, expected]
+        if exits:
+            names = sorted(path.name for path in (tmp_path / "parts").iterdir())
+            assert names == ["checkpoint_epoch=1.pt", "checkpoint_epoch=1_iteration=3.pt"]

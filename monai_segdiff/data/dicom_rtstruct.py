@@ -20,7 +20,8 @@ from monai_segdiff.errors import UnreadableFileError
 
 __all__ = ["read_rtstruct", "roi_names"]
 
-_CLOSED, _XOR = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"  # PS3.3 C.8.8.6.3
+_CLOSED, _XOR = "CLOSEDPLANAR", "CLOSEDPLANARXOR"  # PS3.3 C.8.8.6.3, however they are spelled
+_OPEN = ("POINT", "OPENPLANAR", "OPENNONPLANAR")  # which enclose nothing
 _FEWEST = 3  # corners that enclose something
 _OFF_PLANE = 0.3  # of the distance of slices: how far a contour may lie from its slice
 
@@ -151,8 +152,15 @@ def _regions(file: Path, structures: Any) -> list[tuple[str, list[Any]]]:
         for item in structures.get("ROIContourSequence") or []:
             closed = [contour for contour in item.get("ContourSequence") or [] if _kind(contour) in (_CLOSED, _XOR)]
             number = int(item.ReferencedROINumber)
+            name = name_of.get(number, f"region {number}")
+            for contour in item.get("ContourSequence") or []:
+                if (kind := _kind(contour)) not in (_CLOSED, _XOR, *_OPEN):
+                    raise UnreadableFileError(
+                        f"region {name!r} of {file} has a contour of the kind {kind!r}, so that nobody knows what it "
+                        "encloses; export it again"
+                    )
             if closed:
-                regions.append((name_of.get(number, f"region {number}"), closed))
+                regions.append((name, closed))
     except UnreadableFileError:
         raise
     except (AttributeError, TypeError, ValueError) as error:
@@ -163,9 +171,7 @@ def _regions(file: Path, structures: Any) -> list[tuple[str, list[Any]]]:
 
 
 def _kind(contour: Any) -> str:
-    """CLOSED_PLANAR or CLOSEDPLANAR_XOR, however it is spelled, or another kind."""
-    kind = str(contour.get("ContourGeometricType") or "").upper().replace("_", "")
-    return {"CLOSEDPLANAR": _CLOSED, "CLOSEDPLANARXOR": _XOR}.get(kind, kind)
+    return str(contour.get("ContourGeometricType") or "").upper().replace("_", "").strip()
 
 
 def _references(contour: Any) -> list[str]:

@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from tqdm.auto import tqdm
 
 from monai_segdiff.data.cases import Case
+from monai_segdiff.data.class_check import check_name
 from monai_segdiff.data.dicom_files import is_study_file, naming_dicom, read_headers
 from monai_segdiff.data.dicom_labels import segment_names, vocabulary
 from monai_segdiff.data.dicom_rtstruct import read_rtstruct, referenced_series, roi_names
@@ -70,7 +71,8 @@ class DicomStudies:
         drop_others: whether segments of no class become background rather than an error.
 
     Raises:
-        ValueError: if a segment is of no class, or named in two, or one that is named is in no file; names the file.
+        ValueError: if a segment is of no class, or named in two, or one that is named is in no file, or a file has no
+            segments, or one that no class can be named after; names the file.
     """
 
     def __init__(
@@ -88,6 +90,9 @@ class DicomStudies:
         if classes is None and segments is not None:
             classes = {name: index for index, name in enumerate(segments, start=1)}
         if classes is None:
+            for file, labels in found.items():
+                for label in labels:
+                    check_name(label, f"{file}: segment")
             classes = {name: index for index, name in enumerate(every, start=1)}
         if several := [name for name, ids in classes.items() if not isinstance(ids, int)]:
             raise ValueError(f"DICOM segments have names, not ids: give {several[0]!r} its segments instead (segments)")
@@ -267,7 +272,10 @@ def _modality(file: Path) -> str:
 
 
 def _names(file: Path) -> list[str]:
-    return segment_labels(file) if _modality(file) == "SEG" else roi_names(file)
+    names = segment_labels(file) if _modality(file) == "SEG" else roi_names(file)
+    if not names:
+        raise ValueError(f"{file} has no segments, and no regions with closed contours; draw some, or take it away")
+    return names
 
 
 def upright(tensor: MetaTensor) -> tuple[Any, Any]:

@@ -155,6 +155,14 @@ UNSOUND = {
         lambda d: setattr(_contour(d), "ContourData", _contour(d).ContourData[:-3]),
         r"region 'a' of .* 3 corners that is to have 4",
     ),
+    "a kind that is none": (
+        lambda d: setattr(_contour(d), "ContourGeometricType", "ROUND"),
+        "region 'a' of .* has a contour of the kind 'ROUND'",
+    ),
+    "no kind": (
+        lambda d: delattr(_contour(d), "ContourGeometricType"),
+        "region 'a' of .* has a contour of the kind ''",
+    ),
     "two regions of one number": (
         lambda d: d.StructureSetROISequence.append(_named(d, "b")),
         "two regions of the number 1, 'a' and 'b'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -214,7 +215,25 @@ def _two_scans(folder: Path) -> None:
         dataset.save_as(folder / "image" / f"again_{file.name}")
 
 
+def _no_segments(folder: Path) -> None:
+    dataset = pydicom.dcmread(folder / "seg/seg.dcm")
+    dataset.SegmentSequence = []
+    dataset.save_as(folder / "seg/seg.dcm")
+
+
+def _named(name: str, folder: Path) -> None:
+    dataset = pydicom.dcmread(folder / "seg/seg.dcm")
+    dataset.SegmentSequence[0].SegmentLabel = name
+    dataset.save_as(folder / "seg/seg.dcm")
+
+
 BROKEN = {
+    "no segments": (_no_segments, r"case 0/seg/seg\.dcm has no segments"),
+    "the background": (
+        partial(_named, "Background"),
+        r"case 0/seg/seg\.dcm: segment 'Background': this name is that of",
+    ),
+    "no plain text": (partial(_named, "a\x07b"), r"case 0/seg/seg\.dcm: segment 'a\\x07b' .* cannot be printed"),
     "no images": (_no_images, r"case 0 holds no CT, MR, CR or DX images"),
     "no labels": (_no_labels, r"case 0 holds images, but no segmentation \(SEG\)"),
     "another study's labels": (_another_study, r"case 0/seg/seg\.dcm refers to the series .* not among those beside"),

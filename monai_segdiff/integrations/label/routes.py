@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from monai_segdiff.integrations.label.dicomweb_paths import check_dicomweb_path
 from monai_segdiff.integrations.label.errors import RequestError, check_name
 
 __all__ = ["ROUTES", "Route", "Router"]
@@ -121,6 +122,10 @@ class Router:
                 parts = match.groupdict()
                 for name in parts.keys() - {"path"}:
                     check_name(parts[name], name)
+                if route.dicom:
+                    check_dicomweb_path(method, parts["path"])
+                elif re.search(r"^/|//|[\\%]", parts.get("path", "")):
+                    raise RequestError("a path is made of plain names", 404)
                 return route, parts
         if method in ("PUT", "DELETE") and path.startswith(f"{self.prefix}/model/"):
             raise RequestError(_WEIGHTS, 403)

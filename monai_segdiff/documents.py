@@ -59,8 +59,8 @@ def read_json(file: str | Path, kind: str = "JSON", *, remedy: str = "restore it
 
     Raises:
         FileNotFoundError: if there is no such file.
-        UnreadableFileError: if it is no JSON, names a key twice, holds numbers that JSON does not know (NaN) or is nested
-            more than 100 deep.
+        UnreadableFileError: if it is no JSON, names a key twice, holds numbers that JSON does not know (NaN) or is
+            nested more than 100 deep.
     """
     text = read_text(file, kind)
     with reading(file, kind, remedy):
@@ -121,22 +121,28 @@ class Table:
         file: the file.
         columns: names of its columns, in their order, without surrounding blanks.
         rows: number of the line and cells by column, without surrounding blanks, a row.
+        heading: number of the header's line.
     """
 
     file: Path
     columns: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str]], ...]
+    heading: int = 1
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, str]]]:
         return iter(self.rows)
 
 
-def read_table(file: str | Path, kind: str = "a table (CSV)") -> Table:
+def read_table(
+    file: str | Path, kind: str = "a table (CSV)", *, comments: bool = False, short_lines: bool = False
+) -> Table:
     """Read a CSV file with a header line, its cells separated by commas, semicolons or tabs.
 
     Args:
         file: the file.
         kind: what it should be, for messages.
+        comments: whether lines that begin with ``#`` are none of the table's.
+        short_lines: whether a line may lack its last cells, which are then blank.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -144,7 +150,9 @@ def read_table(file: str | Path, kind: str = "a table (CSV)") -> Table:
     """
     text = read_text(file, kind)
     with reading(file, kind, "save it as CSV with one header line and as many cells in each line"):
-        first = text.lstrip("\r\n").split("\n", 1)[0]
+        if comments:
+            text = "\n".join("" if line.lstrip().startswith("#") else line for line in text.splitlines())
+        first = text.lstrip(",; \t\r\n").split("\n", 1)[0]
         delimiter = max((",", ";", "\t"), key=first.count)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
@@ -154,10 +162,15 @@ def read_table(file: str | Path, kind: str = "a table (CSV)") -> Table:
         if repeated := next((name for name in columns if columns.count(name) > 1), None):
             raise ValueError(f"it has two columns named {repeated!r}")
         for number, cells in lines[1:]:
+            if short_lines:
+                cells.extend([""] * (len(columns) - len(cells)))
             if len(cells) != len(columns):
-                raise ValueError(f"line {number} has {len(cells)} cells where the header has {len(columns)}")
+                raise UnreadableFileError(
+                    f"{file}, line {number}: there are {len(cells)} cells where the header has {len(columns)}; put one "
+                    f"that holds {delimiter!r} into quotes, and leave a cell blank rather than out"
+                )
         rows = tuple((number, dict(zip(columns, cells, strict=True))) for number, cells in lines[1:])
-        return Table(Path(file), tuple(columns), rows)
+        return Table(Path(file), tuple(columns), rows, lines[0][0])
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from PIL import Image
 
 import monai_segdiff.demo
 import monai_segdiff.evaluation
-from monai_segdiff.__main__ import main
+from monai_segdiff.__main__ import _parser, main
 from monai_segdiff.data import read_dataset, read_geometry
 from monai_segdiff.data.nifti import save_nifti
 
@@ -176,7 +177,7 @@ def test_make_drr_hands_its_options_on(legs, capsys):
     assert make_drr(legs, *views, *beam, *labels, "--seed", "4", "--licence", "CC0", "--attribution", "me") == 0
     out = legs / "out"
     assert (
-        f"2 training, 2 validation, 2 test; split by patient; look at {out / 'overview.png'}" in capsys.readouterr().out
+        f"2 training, 2 validation, 2 test; split by file; look at {out / 'overview.png'}" in capsys.readouterr().out
     )
     with Image.open(out / "overview.png") as picture:
         assert picture.size == (2 * 192 + 2, 3 * 192 + 4)
@@ -202,7 +203,7 @@ def test_make_drr_by_default_goes_all_around_and_splits_by_volume(legs):
     geometry = read_geometry(legs / "out", "leg0")
     assert [view["angle"] for view in geometry["views"]] == [0, 90, 180, 270]
     assert geometry["detector_shape"] == [16, 16]
-    assert read_dataset(legs / "out").split_kind == "by patient"
+    assert read_dataset(legs / "out").split_kind == "by file"
 
 
 def test_make_drr_names_what_failed_and_ends_with_2_unless_told_to_skip(legs, capsys):
@@ -334,10 +335,43 @@ def test_an_extra_that_is_not_installed_is_named(monkeypatch, capsys):
     assert "error: this needs that: pip install 'monai-segdiff[that]'" in capsys.readouterr().err
 
 
-def test_a_defect_of_the_program_is_not_hidden(monkeypatch):
+def test_a_defect_of_the_program_is_one_line_too_and_not_hidden(monkeypatch, capsys):
     def fail(*_, **__):
         raise RuntimeError("a bug")
 
+    monkeypatch.delenv("SEGDIFF_TRACEBACK", raising=False)
     monkeypatch.setattr(monai_segdiff.demo, "run_demo", fail)
-    with pytest.raises(RuntimeError, match="a bug"):
-        main(["demo"])
+    assert main(["demo"]) == 2
+    assert error_of(capsys) == (
+        "error: demo failed unexpectedly (RuntimeError: a bug); SEGDIFF_TRACEBACK=1 in the environment shows where"
+    )
+    monkeypatch.setenv("SEGDIFF_TRACEBACK", "1")
+    assert main(["demo"]) == 2
+    assert 'raise RuntimeError("a bug")' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("check-data", "there is nothing to go on with"),
+        ("prepare", "nothing of it is left, run the same command again to begin anew"),
+        ("make-drr", "run the same command again to go on"),
+        ("generate", "run the same command again to go on"),
+        ("edit", "run the same command again to go on"),
+        ("evaluate", "networks that were trained are kept, the rest begins anew"),
+        ("convert", "run the same command again to begin anew"),
+        ("verify", "run the same command again to begin anew"),
+    ],
+)
+def test_every_verb_says_what_is_left_when_it_is_stopped(verb, said, monkeypatch, capsys):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    def parse(self, argv):
+        return SimpleNamespace(verb=verb, stopped=defaults[verb], function=interrupt)
+
+    verbs = next(action for action in _parser()._actions if action.dest == "verb")
+    defaults = {name: parser.get_default("stopped") for name, parser in verbs.choices.items()}
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    assert main([verb]) == 130
+    assert said in capsys.readouterr().err

@@ -3,22 +3,51 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-__all__ = ["add_classes", "add_segments", "add_verb", "class_pair", "one_or_all", "positive", "require_device"]
+__all__ = [
+    "NamedOnce",
+    "add_classes",
+    "add_segments",
+    "add_verb",
+    "class_pair",
+    "one_or_all",
+    "positive",
+    "require_device",
+    "warnings_in_words",
+]
+
+_RANGE = re.compile(r"\s*([0-9]{1,19})(?:-([0-9]{1,19}))?\s*")
+_MOST_IDS = 65536
+_PACKAGE = str(Path(__file__).parents[1])
 
 
-def add_verb(verbs: Any, function: Any, name: str, text: str) -> argparse.ArgumentParser:
-    """Add a verb, whose line in the overview is its function's docstring."""
+def add_verb(
+    verbs: Any, function: Any, name: str, text: str, stopped: str = "run the same command again to go on"
+) -> argparse.ArgumentParser:
+    """Add a verb, whose line in the overview is its function's docstring.
+
+    Args:
+        verbs: where to.
+        function: what it does.
+        name: its name.
+        text: what its help says first.
+        stopped: what to do after it was stopped (Ctrl-C, SIGTERM).
+    """
     added = verbs.add_parser(name, help=function.__doc__.rstrip(".").lower(), description=text)
-    added.set_defaults(function=function)
+    added.set_defaults(function=function, stopped=stopped)
     return added
 
 
 def add_classes(to: argparse.ArgumentParser, text: str) -> None:
     """Add the option ``--classes``."""
-    to.add_argument("--classes", nargs="+", type=_class, action=_Classes, metavar="NAME=ID", help=text)
+    to.add_argument("--classes", nargs="+", type=_class, action=NamedOnce, metavar="NAME=ID", help=text)
 
 
 def add_segments(to: Any, drop: str) -> None:
@@ -32,6 +61,7 @@ def add_segments(to: Any, drop: str) -> None:
         "--segments",
         nargs="+",
         type=_segments,
+        action=NamedOnce,
         metavar="NAME=SEGMENT",
         help="DICOM: classes and the segments or regions that they consist of, e.g. liver=Liver "
         "'kidneys=Left Kidney,Right Kidney' (default: each is a class of its own name)",
@@ -39,6 +69,7 @@ def add_segments(to: Any, drop: str) -> None:
     to.add_argument(
         "--precedence",
         nargs="+",
+        action="extend",
         metavar="NAME",
         help="DICOM: classes in their order; where segments overlap, the first is kept (default: overlaps are errors)",
     )
@@ -60,9 +91,25 @@ def one_or_all(values: Sequence[Any] | None) -> Any:
 def class_pair(text: str) -> tuple[str, str]:
     """Read CHILD=PARENT."""
     child, _, parent = text.partition("=")
-    if not (child and parent):
+    if not (child.strip() and parent.strip()):
         raise argparse.ArgumentTypeError(f"{text!r} is not CHILD=PARENT")
     return child, parent
+
+
+@contextmanager
+def warnings_in_words() -> Iterator[None]:
+    """Print what this package warns of as `warning: ...`, without the line of code that it comes from."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def in_words(message: Any, category: Any, filename: str, *more: Any, **others: Any) -> None:
+            if issubclass(category, UserWarning) and filename.startswith(_PACKAGE):
+                print(f"warning: {message}", file=sys.stderr)
+            else:
+                show(message, category, filename, *more, **others)
+
+        warnings.showwarning = in_words
+        yield
 
 
 def require_device(name: str) -> None:
@@ -77,27 +124,38 @@ def require_device(name: str) -> None:
 
 def _class(text: str) -> tuple[str, int | list[int]]:
     """NAME=ID, NAME=ID,ID and NAME=FIRST-LAST."""
-    name, _, listed = text.partition("=")
+    name, _, listed = text.rpartition("=")
+    parts = [_RANGE.fullmatch(part) for part in listed.split(",")]
+    if not name.strip() or not all(parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=ID, NAME=ID,ID,... or NAME=FIRST-LAST")
     ids: list[int] = []
-    try:
-        for part in listed.split(","):
-            first, _, last = part.partition("-")
-            ids.extend(range(int(first), int(last or first) + 1))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=ID, NAME=ID,ID,... or NAME=FIRST-LAST") from None
+    for part in parts:
+        assert part is not None
+        first, last = int(part[1]), int(part[2] or part[1])
+        if not first <= last < first + _MOST_IDS:
+            raise argparse.ArgumentTypeError(f"{text!r}: a range goes up from its first id, over {_MOST_IDS} at most")
+        ids.extend(range(first, last + 1))
     return name, ids[0] if len(ids) == 1 else ids
 
 
 def _segments(text: str) -> tuple[str, list[str]]:
     """Read NAME=SEGMENT,SEGMENT."""
     name, _, listed = text.partition("=")
-    if not (name and listed):
+    segments = [part.strip() for part in listed.split(",")]
+    if not (name.strip() and all(segments)):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=SEGMENT or NAME=SEGMENT,SEGMENT,...")
-    return name, [part.strip() for part in listed.split(",")]
+    return name, segments
 
 
-class _Classes(argparse.Action):
-    """Collect NAME=ID[,ID...] arguments in a dictionary."""
+class NamedOnce(argparse.Action):
+    """Collect NAME=VALUE arguments in a dictionary, over all uses of the option, and refuse a name that comes twice."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, dict(values))
+        collected = dict(getattr(namespace, self.dest) or {})
+        for name, value in values:
+            if name in collected:
+                raise argparse.ArgumentError(
+                    self, f"{name!r} is given twice; give it once, with all that belongs to it"
+                )
+            collected[name] = value
+        setattr(namespace, self.dest, collected)

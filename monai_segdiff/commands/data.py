@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from monai_segdiff.commands.common import add_classes, add_segments, add_verb, class_pair, one_or_all, positive
+from monai_segdiff.commands.common import (
+    NamedOnce,
+    add_classes,
+    add_segments,
+    add_verb,
+    class_pair,
+    one_or_all,
+    positive,
+)
 
 __all__ = ["add_check_data", "add_prepare"]
 
@@ -30,6 +38,7 @@ def add_check_data(verbs: Any) -> None:
         "check-data",
         "Read every file of a data set and name what is wrong, by file, with the remedy. "
         "Exit code 1 if there is an error.",
+        stopped="it changes nothing, so there is nothing to go on with",
     )
     p.add_argument("dataset", help="folder with dataset.json, or with images*/labels* folders")
     add_classes(p, "label ids that may occur (default: as dataset.json says)")
@@ -40,18 +49,25 @@ def add_check_data(verbs: Any) -> None:
 def prepare(args: argparse.Namespace) -> int:
     """Turn volumes or pictures into a data set to train on."""
     from monai_segdiff.data import pair_folders, prepare_dataset
+    from monai_segdiff.data.layout import is_dataset
 
-    source = args.source if args.labels is None else pair_folders(args.source, args.labels, args.patients_csv)
+    if args.labels is not None and is_dataset(args.source):
+        raise ValueError(
+            f"--labels is for a plain folder of images, and {args.source} is a data set, which says where its label "
+            "maps are: leave --labels out, or give the folder that holds the images"
+        )
+    source = args.source if args.labels is None else pair_folders(args.source, args.labels)
     dataset = prepare_dataset(
         source,
         args.output,
         args.classes,
+        patients=args.patients_csv,
         spatial_dims=args.spatial_dims,
         size=one_or_all(args.size),
         spacing=one_or_all(args.spacing),
         axis=args.axis,
-        intensity_range=tuple(args.intensity_range) if args.intensity_range else None,
-        percentiles=tuple(args.percentiles) if args.percentiles else None,
+        intensity_range=args.intensity_range and tuple(args.intensity_range),
+        percentiles=args.percentiles and tuple(args.percentiles),
         n4=args.n4,
         fractions=args.fractions,
         within_patient=args.within_patient,
@@ -59,10 +75,10 @@ def prepare(args: argparse.Namespace) -> int:
         min_foreground=args.min_foreground,
         drop_other_labels=args.drop_other_labels,
         body_threshold=args.body_threshold,
-        parents=dict(args.parents) if args.parents else None,
+        parents=args.parents,
         findings=args.findings,
         findings_table=args.findings_table,
-        segments=dict(args.segments) if args.segments else None,
+        segments=args.segments,
         precedence=args.precedence or (),
         attribution=args.attribution,
     )
@@ -77,8 +93,9 @@ def add_prepare(verbs: Any) -> None:
         verbs,
         prepare,
         "prepare",
-        "Slice, resample and relabel volumes (or pictures) to one size, split them by patient, "
-        "and write a data set to train on.",
+        "Slice, resample and relabel volumes (or pictures) to one size, split them by patient, as far as it is known "
+        "whose they are, and write a data set to train on.",
+        stopped="nothing of it is left, run the same command again to begin anew",
     )
     p.add_argument(
         "source",
@@ -89,7 +106,12 @@ def add_prepare(verbs: Any) -> None:
     p.add_argument(
         "--labels", help="folder of label maps, where SOURCE is a plain folder of images with the same names"
     )
-    p.add_argument("--patients-csv", help="with --labels: table of image file names and patients, to split by patient")
+    p.add_argument(
+        "--patients-csv",
+        metavar="CSV",
+        help="whose each case is, to split by patient: a table with a heading, names of cases (files without "
+        "extension) and patients (default: as the source says)",
+    )
     add_classes(p, "classes to keep and their source ids, e.g. liver=5 kidneys=2,3 (default: those of the source)")
     p.add_argument(
         "--spatial-dims", type=int, choices=(2, 3), default=2, help="slices or volumes (default: %(default)s)"
@@ -101,7 +123,7 @@ def add_prepare(verbs: Any) -> None:
         "--spacing", type=float, nargs="+", metavar="MM", help="voxel size in mm (default: fit the field of view)"
     )
     p.add_argument(
-        "--axis", type=int, choices=(0, 1, 2), default=2, help="slice axis: sagittal, coronal, axial (default: 2)"
+        "--axis", type=int, choices=(0, 1, 2), help="slice axis of volumes: sagittal, coronal, axial (default: 2)"
     )
     p.add_argument(
         "--intensity-range",
@@ -136,9 +158,8 @@ def add_prepare(verbs: Any) -> None:
     p.add_argument(
         "--min-foreground",
         type=float,
-        default=0.01,
         metavar="SHARE",
-        help="leave out slices with a smaller labeled share (default: %(default)s)",
+        help="leave out slices of volumes with a smaller labeled share (default: 0.01)",
     )
     p.add_argument(
         "--body-threshold",
@@ -150,6 +171,7 @@ def add_prepare(verbs: Any) -> None:
         "--parents",
         nargs="+",
         type=class_pair,
+        action=NamedOnce,
         metavar="CHILD=PARENT",
         help="which class encloses which, e.g. tumor=liver (default: an added body encloses all)",
     )
@@ -163,6 +185,7 @@ def add_prepare(verbs: Any) -> None:
     p.add_argument(
         "--findings",
         nargs="+",
+        action="extend",
         metavar="NAME",
         help="the vocabulary of findings, e.g. 'Pleural Effusion' Edema; columns of --findings-table",
     )

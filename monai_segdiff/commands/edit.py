@@ -45,7 +45,7 @@ def add_edit(verbs: Any) -> None:
     p.add_argument("--masks", help="label map of the image, or folder of them (default: those of the data set)")
     p.add_argument("--edited", required=True, help="edited label map, or folder of them")
     p.add_argument("--output", required=True, help="folder for the results")
-    p.add_argument("--split", default="test", help="split of the images' data set (default: %(default)s)")
+    p.add_argument("--split", help="split of the images' data set (default: test)")
     add_sampling(
         p,
         "weight with which the edited mask is told apart from the image's own; above 1 less stays of what was there, "

@@ -53,6 +53,8 @@ def generate(args: argparse.Namespace) -> int:
             "--segments, --precedence and --drop-other-labels say what segments of masks in DICOM are: leave them out, "
             "or give --masks a DICOM segmentation"
         )
+    if in_dicom and args.split is not None:
+        raise ValueError("--split is one of a data set, and masks in DICOM have none: leave it out")
     masks = [] if in_dicom else _masks(args)
     generator = load_generator(args.bundle, args.weights, overrides=overrides)
     dropped = args.drop_class or []
@@ -188,7 +190,7 @@ def add_generate(verbs: Any) -> None:
         "the images that --like gives)",
     )
     p.add_argument("--output", required=True, help="folder for the pairs")
-    p.add_argument("--split", default="test", help="split of the masks' data set (default: %(default)s)")
+    p.add_argument("--split", help="split of the masks' data set (default: test)")
     p.add_argument("--per-mask", type=positive, default=1, metavar="K", help="images for each mask (default: 1)")
     p.add_argument("--max-masks", type=positive, metavar="N", help="use the first N masks only")
     add_sampling(p)

@@ -21,6 +21,7 @@ class Case:
         findings: names of what is found in the image; empty where nothing is found, None where that is unknown.
         region: absolute path of a label map of where the findings are, with 1 + k for the k-th name of the data set's
             findings, or None.
+        patient_known: whether something says whose image it is; False where `patient` is nothing but the file's name.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Case:
     patient: str
     findings: tuple[str, ...] | None = None
     region: Path | None = None
+    patient_known: bool = field(default=True, compare=False)
 
 
 @dataclass
@@ -42,7 +44,8 @@ class SegmentationDataset:
         splits: split name ("training", "validation", "test") to cases.
         intensity_range: lowest and highest intensity that matters (e.g. HU), or None.
         spatial_dims: 2 or 3, or None if unknown.
-        split_kind: "by patient", "within one patient", or None if unknown.
+        split_kind: "by patient", "by file" (whose each is, is unknown), "within one patient", "by image", or None if
+            unknown.
         modality: e.g. "CT".
         licence: terms of use.
         attribution: whom to credit.

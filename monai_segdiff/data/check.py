@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from monai_segdiff.data.case_names import distinct_cases
+from monai_segdiff.data.class_counts import absent_classes
 from monai_segdiff.data.findings import Finding, case_findings
-from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset
+from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset, unread_files
+from monai_segdiff.data.load import READABLE
+from monai_segdiff.data.patients import alike, contradictions, unknown_patients
 from monai_segdiff.data.splits import BY_IMAGE, WITHIN_PATIENT
 
 __all__ = ["check_dataset"]
@@ -39,51 +41,103 @@ def check_dataset(
         Findings in the order of the cases, an empty list if nothing is wrong.
     """
     try:
-        dataset = read_dataset(path, check_files=False)
-    except (FileNotFoundError, ValueError) as error:
-        return [Finding("error", str(path), str(error), "see the layout of a data set in the documentation")]
-    vocabulary = dataset.classes if classes is None else classes
-    known = {int(i) for ids in vocabulary.values() for i in np.atleast_1d(ids)} or None
+        dataset = read_dataset(path, classes, check_files=False)
+    except (ValueError, OSError) as error:
+        message, _, remedy = str(error).partition("; ")
+        return [Finding("error", str(path), message, remedy or "see the layout of a data set in the documentation")]
+    known = {int(i) for ids in dataset.classes.values() for i in np.atleast_1d(ids)} or None
     dims = spatial_dims if spatial_dims is not None else dataset.spatial_dims
     cases = [case for members in dataset.splits.values() for case in members]
-    findings = list(_dataset_findings(dataset, vocabulary))
+    findings = list(_dataset_findings(dataset))
+
+    def look(case: Case) -> tuple[list[Finding], set[int]]:
+        seen: set[int] = set()
+        return list(case_findings(case, known, dims, dataset.findings, seen)), seen
+
+    ids: list[set[int]] = []
+    sound = True
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        results = pool.map(lambda case: list(case_findings(case, known, dims, dataset.findings)), cases)
-        for found in tqdm(results, total=len(cases), desc="check", unit="case", disable=not progress):
+        for found, seen in tqdm(
+            pool.map(look, cases), total=len(cases), desc="check", unit="case", disable=not progress
+        ):
             findings.extend(found)
+            ids.append(seen)
+            sound &= all(finding.severity != "error" for finding in found)
+    if sound:  # else not every label map could be read, or ids are others than those of the classes
+        findings.extend(_class_findings(dataset, dict(zip(cases, ids, strict=True))))
     return findings
 
 
-def _dataset_findings(dataset: SegmentationDataset, vocabulary: Mapping[str, Any]) -> Iterator[Finding]:
+def _dataset_findings(dataset: SegmentationDataset) -> Iterator[Finding]:
     root = str(dataset.root)
-    if not vocabulary:
-        remedy = 'add "labels" to dataset.json, or pass the classes'
+    cases = [case for members in dataset.splits.values() for case in members]
+    if not any(case.label for case in cases):
+        remedy = "add them, or say which folder holds them (prepare --labels)"
+        yield Finding("error", root, "holds no label maps, so there is nothing to train on or to generate for", remedy)
+    elif not dataset.classes:
+        remedy = 'add "labels" to dataset.json, or pass the classes (--classes)'
         yield Finding("warning", root, "nothing says what the label ids mean, so they were not checked", remedy)
-    for split, cases in dataset.splits.items():
-        yield from _pair_findings(split, cases)
+    for message in unread_files(dataset):
+        remedy = f"convert images to one of {', '.join(READABLE)}, and put each into this folder itself"
+        yield Finding("warning", root, message, remedy)
+    for split, members in dataset.splits.items():
+        yield from _pair_findings(split, members)
+    yield from _name_findings(root, cases)
+    yield from _patient_findings(dataset, cases)
+
+
+def _patient_findings(dataset: SegmentationDataset, cases: Sequence[Case]) -> Iterator[Finding]:
+    root = str(dataset.root)
+    for contradiction in contradictions(cases):
+        message, _, remedy = contradiction.partition("; ")
+        yield Finding("error", root, message, remedy)
     if dataset.split_kind == BY_IMAGE:
         message = (
             "split by image: images of one patient are in training and held out, so results on them are optimistic"
         )
         yield Finding("warning", root, message, "split by patient to learn how a model does on new patients")
+        return
+    unknown = sorted({case.patient for case in cases if not case.patient_known})
+    if unknown and (len(dataset.splits) > 1 or alike(unknown)):
+        message, _, remedy = unknown_patients(cases).partition("; ")
+        yield Finding("warning", root, message, remedy)
     seen: dict[str, str] = {}
-    for split, cases in dataset.splits.items():
-        for patient in sorted({case.patient for case in cases}):
+    for split, members in dataset.splits.items():
+        for patient in sorted({case.patient for case in members}):
             other = seen.setdefault(patient, split)
-            if other != split and dataset.split_kind not in (WITHIN_PATIENT, BY_IMAGE):
+            if other != split and dataset.split_kind != WITHIN_PATIENT:
                 message = f"patient {patient!r} is in {other} and in {split}"
                 yield Finding("error", root, message, "split by patient, e.g. with the prepare command")
 
 
-def _pair_findings(split: str, cases: list[Case]) -> Iterator[Finding]:
+def _name_findings(root: str, cases: Sequence[Case]) -> Iterator[Finding]:
+    try:
+        distinct_cases(cases)
+    except ValueError as error:
+        message, _, remedy = str(error).partition(": ")
+        yield Finding("error", root, message, remedy)
+
+
+def _pair_findings(split: str, cases: Sequence[Case]) -> Iterator[Finding]:
     wanted = [key for key in ("image", "label") if any(getattr(case, key) for case in cases)]
     for case in cases:
         for key in wanted:
             if getattr(case, key) is None and (split, key) != ("test", "label"):
                 message = f"case {case.id!r} in {split} has no {key}"
                 yield Finding("error", str(case.label or case.image), message, f"add the {key} or remove the case")
-    for name, count in Counter(case.id for case in cases).items():
-        if count > 1:
-            yield Finding(
-                "error", name, f"{count} cases in {split} have this name", "give every case its own file name"
-            )
+
+
+def _class_findings(dataset: SegmentationDataset, ids: Mapping[Case, set[int]]) -> Iterator[Finding]:
+    """Classes that no label map holds, or those of one split do not."""
+    root, of_id = str(dataset.root), {int(i): name for name, own in dataset.classes.items() for i in np.atleast_1d(own)}
+    held = {
+        split: [{of_id[i] for i in ids[case] if i in of_id} for case in cases if case.label is not None]
+        for split, cases in dataset.splits.items()
+    }
+    there = set().union(*(classes for maps in held.values() for classes in maps))
+    for name in dataset.classes:
+        if name not in there and any(held.values()):
+            message = f"class {name!r} is in none of the {sum(map(len, held.values()))} label maps"
+            yield Finding("warning", root, message, "leave it out, or correct the ids (--classes)")
+    for message in absent_classes(list(dataset.classes), held):
+        yield Finding("warning", root, message, "add cases with them, or split anew (prepare --seed, --fractions)")

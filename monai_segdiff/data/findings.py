@@ -44,6 +44,7 @@ def case_findings(
     known_ids: Collection[int] | None = None,
     spatial_dims: int | None = None,
     names: Sequence[str] = (),
+    seen: set[int] | None = None,
 ) -> Iterator[Finding]:
     """Look at the files of one case.
 
@@ -52,6 +53,7 @@ def case_findings(
         known_ids: label ids that may occur beside 0, or None to allow all.
         spatial_dims: 2 or 3 where files must have so many axes, or None.
         names: the data set's vocabulary of what is found in an image.
+        seen: gets the ids of the label map, where one is given.
 
     Yields:
         Findings, errors of reading and geometry before those of content.
@@ -81,7 +83,10 @@ def case_findings(
     if "image" in loaded:
         yield from _image_findings(str(case.image), np.asarray(loaded["image"]))
     if "label" in loaded:
-        yield from _label_findings(str(case.label), np.asarray(loaded["label"]), known_ids)
+        ids = label_ids(np.asarray(loaded["label"]))
+        if seen is not None:
+            seen.update(ids.tolist())
+        yield from _label_findings(str(case.label), ids, known_ids)
     unknown = [name for name in case.findings or () if name not in names]
     if unknown:
         remedy = f'add it to "findings" in dataset.json (now {", ".join(names) or "none"}), or correct its name'
@@ -125,12 +130,11 @@ def _image_findings(file: str, image: NDArray[np.generic]) -> Iterator[Finding]:
         )
 
 
-def _label_findings(file: str, label: NDArray[np.generic], known_ids: Collection[int] | None) -> Iterator[Finding]:
-    ids = label_ids(label)
+def _label_findings(file: str, ids: NDArray[np.int64], known_ids: Collection[int] | None) -> Iterator[Finding]:
     unknown = [int(i) for i in ids if i != 0 and known_ids is not None and i not in known_ids]
     if unknown:
-        known = ", ".join(str(i) for i in sorted(known_ids or ()))
-        remedy = f"add them to the classes (now {known}), or drop them with the prepare command"
+        known = ", ".join(str(i) for i in sorted(known_ids or ())[:20]) + (", ..." if len(known_ids or ()) > 20 else "")
+        remedy = f"add them to the classes (now {known}), or make them background (prepare --drop-other-labels)"
         yield Finding("error", file, f"label map holds unknown ids {unknown}", remedy)
     if not ids.any():
         yield Finding("warning", file, "label map is empty", "remove the case if its image does show a class")

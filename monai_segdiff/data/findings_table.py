@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from monai_segdiff.data.layout import Case, case_name
+from monai_segdiff.data.case_files import case_name
+from monai_segdiff.data.cases import Case
+from monai_segdiff.documents import Table, read_table
 
 __all__ = ["read_findings"]
 
 _NOTHING = "No Finding"
 _STATES = {"1": True, "1.0": True, "0": False, "0.0": False, "-1": None, "-1.0": None}
 _KEYS = ("id", "path", "dicom_id", "study_id")
+_SHOWN = 3
 
 
 def read_findings(table: str | Path, names: Sequence[str], cases: Sequence[Case]) -> list[Case]:
@@ -42,39 +44,50 @@ def read_findings(table: str | Path, names: Sequence[str], cases: Sequence[Case]
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the table lacks a column or a case, has two lines for one, or a cell is none of the above; names
-            the file, column and line.
+        ValueError: if the table lacks a column, a heading or a case, has two lines for one, or a cell is none of the
+            above; names the file, column and line.
     """
     if _NOTHING in names:
         raise ValueError(f"{_NOTHING!r} is not a finding but says that there is none; leave it out of the findings")
-    if not Path(table).is_file():
-        raise FileNotFoundError(f"table of findings {table} does not exist")
-    with open(table, newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        columns = list(reader.fieldnames or ())
-        spelled = {name.lower(): name for name in columns}  # CheXpert writes Path
-        key = next((name for name in _KEYS if name in spelled), None)
-        if key is None:
-            raise ValueError(f"{table} has none of the columns {', '.join(_KEYS)}, so whose its lines are is unknown")
-        lacking = [name for name in names if name not in columns]
-        if lacking:
-            others = ", ".join(name for name in columns if name.lower() not in _KEYS) or "no others"
-            raise ValueError(f"{table} has no column {lacking[0]!r}; it has {others}")
-        found: dict[str, tuple[str, ...] | None] = {}
-        for row in reader:
-            cell = row[spelled[key]] or ""
-            name = _normal(cell, key)
-            if name in found:
-                raise ValueError(f"{table}, line {reader.line_num}: {key} {cell!r} is there twice; keep one line")
-            found[name] = _findings(row, names, f"{table}, line {reader.line_num}")
+    content = read_table(table, "a table of findings (CSV)", short_lines=True)
+    key, column = _key_column(content, cases)
+    lacking = [name for name in names if name not in content.columns]
+    if lacking:
+        others = ", ".join(name for name in content.columns if name.lower() not in _KEYS) or "no others"
+        raise ValueError(f"{table} has no column {lacking[0]!r}; it has {others}")
+    found: dict[str, tuple[str, ...] | None] = {}
+    for number, row in content:
+        where = f"{table}, line {number}"
+        name = _normal(row[column], key)
+        if not name:
+            raise ValueError(f"{where}: the column {column!r} is blank, so whose line it is is unknown; fill it in")
+        if name in found:
+            raise ValueError(f"{where}: {key} {row[column]!r} is there twice; keep one line")
+        found[name] = _findings(row, names, where)
     owners = [_owner(case, key, found) for case in cases]
     missing = [case.id for case, owner in zip(cases, owners, strict=True) if owner is None]
     if missing:
+        unused = [name for name in found if name not in set(owners)]
+        also = f" ({len(unused)} of its lines are of no case, such as {unused[0]!r})" if unused else ""
         raise ValueError(
-            f"{table} says nothing of case {missing[0]!r} by its column {key} ({len(missing)} such cases); add a line, "
-            "with blank cells where its findings are unknown"
+            f"{table} says nothing of case {', '.join(map(repr, missing[:_SHOWN]))} by its column {key} ("
+            f"{len(missing)} such cases){also}; add a line, with blank cells where its findings are unknown"
         )
     return [replace(case, findings=found[str(owner)]) for case, owner in zip(cases, owners, strict=True)]
+
+
+def _key_column(table: Table, cases: Sequence[Case]) -> tuple[str, str]:
+    """Which of the keys the table has, and how its column is spelled."""
+    spelled = {name.lower(): name for name in table.columns}  # CheXpert writes Path
+    key = next((name for name in _KEYS if name in spelled), None)
+    if key is None:
+        heading = ""
+        if {case.id for case in cases} & set(table.columns):
+            heading = " (its first line names a case: put a heading above it)"
+        raise ValueError(
+            f"{table.file} has none of the columns {', '.join(_KEYS)}, so whose its lines are is unknown{heading}"
+        )
+    return key, spelled[key]
 
 
 def _normal(value: str, key: str) -> str:
@@ -84,11 +97,11 @@ def _normal(value: str, key: str) -> str:
     return value.removeprefix("s") if key == "study_id" else value
 
 
-def _findings(row: Mapping[str, str | None], names: Sequence[str], where: str) -> tuple[str, ...] | None:
+def _findings(row: Mapping[str, str], names: Sequence[str], where: str) -> tuple[str, ...] | None:
     """What one line says of the findings."""
     states = {}
     for name in (*names, *([_NOTHING] if _NOTHING in row else [])):
-        cell = (row[name] or "").strip()
+        cell = row[name]
         if cell and cell not in _STATES:
             raise ValueError(f"{where}, column {name!r}: {cell!r} is none of 1, 0, -1 (uncertain), blank (unknown)")
         if cell:

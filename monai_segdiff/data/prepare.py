@@ -1,27 +1,37 @@
-"""Volumes or pictures turned into a data set to train on: one size, one vocabulary, split by patient."""
+"""Volumes or pictures turned into a data set to train on: one size, one vocabulary, one split."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from monai_segdiff.data.build import build_once
-from monai_segdiff.data.findings_table import read_findings
-from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset
-from monai_segdiff.data.nifti import save_nifti
-from monai_segdiff.data.prepare_case import Plan, prepare_case
-from monai_segdiff.data.prepare_source import cases_of, classes_of, dicom_of, findings_of, fingerprint
-from monai_segdiff.data.splits import split_cases
+from monai_segdiff.data.class_check import BODY, check_parents
+from monai_segdiff.data.class_counts import ClassCounts
+from monai_segdiff.data.layout import SPLITS, Case, SegmentationDataset
+from monai_segdiff.data.patients import unknown_patients
+from monai_segdiff.data.prepare_case import Plan
+from monai_segdiff.data.prepare_options import (
+    check_slicing,
+    checked_body_threshold,
+    checked_range,
+    checked_share,
+    per_axis,
+)
+from monai_segdiff.data.prepare_pieces import write_pieces
+from monai_segdiff.data.prepare_source import open_source
+from monai_segdiff.data.splits import check_split, split_cases
 
 __all__ = ["prepare_dataset"]
 
+_MIN_FOREGROUND = 0.01
+_AXIAL = 2
 _GAP_MM = 10.0  # between held-out and training slices of one patient
 
 
@@ -30,17 +40,18 @@ def prepare_dataset(
     output: str | Path,
     classes: Mapping[str, int | Sequence[int]] | None = None,
     *,
+    patients: str | Path | None = None,
     spatial_dims: int = 2,
     size: int | Sequence[int] = 128,
     spacing: float | Sequence[float] | None = None,
-    axis: int = 2,
+    axis: int | None = None,
     intensity_range: tuple[float, float] | None = None,
     percentiles: tuple[float, float] | None = None,
     n4: bool = False,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
     within_patient: bool = False,
     seed: int = 0,
-    min_foreground: float = 0.01,
+    min_foreground: float | None = None,
     drop_other_labels: bool = False,
     body_threshold: float | None = None,
     parents: Mapping[str, str] | None = None,
@@ -68,11 +79,13 @@ def prepare_dataset(
             studies, a sub-folder each, with an image series and its segmentations (SEG) or structure set (RTSTRUCT).
         output: folder to create.
         classes: class name to source label id or ids; by default those of the source folder.
+        patients: CSV file that says whose each case is, see `pair_folders`; by default as the source says. Where
+            nothing does, each file counts as another patient's, with a warning, and the split is "by file".
         spatial_dims: 2 for slices of volumes, or pictures; 3 for volumes.
         size: voxels per axis of the result, one number or one per axis.
         spacing: voxel size in mm of the result, one number or one per axis; the grid then pads or crops around the
             center. By default the field of view is fitted into `size`, with square voxels in the slice plane.
-        axis: axis along which volumes are sliced in 2D: 0 sagittal, 1 coronal, 2 axial.
+        axis: axis along which volumes are sliced in 2D: 0 sagittal, 1 coronal, 2 axial (the default).
         intensity_range: intensities that matter, written into the data set; by default the 0.5th and 99.5th
             percentile of the prepared images.
         percentiles: scale every source image so that these two percentiles of its own intensities, each 0..100, become
@@ -82,7 +95,7 @@ def prepare_dataset(
         within_patient: whether a single patient may be split, see `split_cases`.
         seed: determines the split.
         min_foreground: share of labeled pixels (the added body not counted) below which a slice of a volume is left
-            out.
+            out; by default 0.01.
         drop_other_labels: whether source ids that no class names become background rather than an error.
         body_threshold: if given, a first class "body" is added: everything inside the skin that no other class claims,
             found as the largest region above this intensity (e.g. -300 HU), in the unit of the source.
@@ -107,69 +120,88 @@ def prepare_dataset(
     Returns:
         The data set.
 
+    Warns:
+        UserWarning: of what is unknown or lost: whose the cases are, classes that are in no label map or got lost on
+            the way, cases that are left out.
+
     Raises:
-        ValueError: if a file is unsound (named, with the remedy), an argument is out of range, or no split is possible.
+        ValueError: if a file is unsound (named, with the remedy), an argument is out of range or has no effect, or no
+            split is possible.
         FileNotFoundError: if a file is missing.
         ImportError: if `n4` is asked for and ITK is not installed.
         FileExistsError: if the output folder holds something else.
         OSError: if it cannot be written.
     """
-    if percentiles is not None:
-        intensity_range = _range_of(percentiles, intensity_range)
-    dicom = dicom_of(source, classes, segments, precedence, drop_other_labels, progress)
-    if dicom is not None:
-        cases, vocabulary = dicom.cases, classes_of(dicom.cases, dicom.classes, body_threshold)
-        found = findings_of(cases, cases, findings)
-    else:
-        cases, vocabulary = cases_of(source), classes_of(source, classes, body_threshold)
-        found = findings_of(source, cases, findings)
-    if findings_table is not None:
-        if not found:
-            raise ValueError(f"findings must name the columns of {findings_table} that are wanted")
-        cases = read_findings(findings_table, found, cases)
+    sizes, spacings = per_axis(size, spacing, spatial_dims)
+    intensity_range = checked_range(intensity_range, percentiles)
+    check_slicing(axis, min_foreground, spatial_dims)
+    share = checked_share(_MIN_FOREGROUND if min_foreground is None else min_foreground)
+    body = checked_body_threshold(body_threshold) is not None
+    given = open_source(
+        source,
+        classes,
+        patients=patients,
+        body=body,
+        findings=findings,
+        findings_table=findings_table,
+        segments=segments,
+        precedence=precedence,
+        drop_others=drop_other_labels,
+        progress=progress,
+    )
+    check_slicing(axis, min_foreground, spatial_dims, given.cases)
+    check_split(given.cases, fractions, seed, within_patient=within_patient)
+    names = ([BODY] if body else []) + list(given.classes)
+    settled = (
+        dict(parents) if parents is not None else (dict.fromkeys(given.classes, BODY) if body else {}) | given.parents
+    )
+    check_parents(settled, names)
     plan = Plan(
-        classes=vocabulary,
+        classes=given.classes,
         spatial_dims=spatial_dims,
-        size=_per_axis(size, spatial_dims, "size"),
-        spacing=None if spacing is None else _per_axis(spacing, spatial_dims, "spacing"),
-        axis=axis,
+        size=sizes,
+        spacing=spacings,
+        axis=_AXIAL if axis is None else axis,
         fill=None if intensity_range is None else float(intensity_range[0]),
-        min_foreground=min_foreground,
+        min_foreground=share,
         drop_other_labels=drop_other_labels,
         body_threshold=body_threshold,
         percentiles=percentiles,
         n4=n4,
-        findings=found,
+        findings=given.findings,
     )
-    if axis not in (0, 1, 2):
-        raise ValueError(f"axis must be 0 (sagittal), 1 (coronal) or 2 (axial), got {axis}")
+    unknown = unknown_patients(given.cases)
     settings = {
         # What is off stays unnamed, so that data sets made before it existed are found again.
         **{key: value for key, value in asdict(plan).items() if value or key not in ("percentiles", "n4", "findings")},
-        "source": fingerprint(cases) if dicom is None else dicom.fingerprint(cases),
+        "source": given.digest,
         "intensity_range": intensity_range,
         "fractions": fractions,
         "within_patient": within_patient,
         "parents": parents,
         "seed": seed,
+        **({"patients_known": False} if unknown else {}),
     }
-    names = (["body"] if body_threshold is not None else []) + list(vocabulary)
-    if parents is None:
-        known = read_dataset(source).parents if isinstance(source, str | Path) and dicom is None else {}
-        parents = {} if body_threshold is None else dict.fromkeys(vocabulary, "body")
-        parents |= {child: parent for child, parent in known.items() if {child, parent} <= set(names)}
-    if unknown := {*parents, *parents.values()} - set(names):
-        raise ValueError(f"parents name {sorted(unknown)}, which are no classes; the classes are {', '.join(names)}")
+    remarks = [*given.remarks, *([unknown] if unknown and any(fractions[1:]) else [])]
+
+    def check_first(case: Case, sliced: bool) -> None:
+        check_slicing(axis, min_foreground, spatial_dims, [case], sliced)
 
     def build(folder: Path) -> SegmentationDataset:
-        opened = nullcontext if dicom is None else dicom.files_of
-        written, samples, thickness = _write_pieces(cases, opened, plan, folder, progress)
+        counts = ClassCounts(given.classes, body)
+        written, samples, thickness = write_pieces(given, plan, folder, counts, check_first, progress)
         gap = max(1, math.ceil(_GAP_MM / thickness))
         splits, kind = split_cases(written, fractions, seed, within_patient=within_patient, gap=gap)
         low, high = intensity_range or np.percentile(samples, (0.5, 99.5)).round(3)
+        remarks.extend(counts.remarks(splits))
+        remarks.extend(
+            f"nobody is left for {split} (--fractions), as there are {len({case.patient for case in written})} patients"
+            for split, share in zip(SPLITS, fractions, strict=True)
+            if share > 0 and split not in splits
+        )
         return SegmentationDataset(
             root=folder,
-            name=name or (Path(source).name if isinstance(source, str | Path) else "prepared data set"),
+            name=name or given.name,
             classes={key: index for index, key in enumerate(names, start=1)},
             splits=splits,
             intensity_range=(float(low), float(high)),
@@ -179,58 +211,11 @@ def prepare_dataset(
             licence=licence,
             attribution=attribution,
             settings=settings,
-            parents=dict(parents),
-            findings=found,
+            parents=settled,
+            findings=given.findings,
         )
 
-    return build_once(output, settings, build)
-
-
-def _range_of(percentiles: tuple[float, float], intensity_range: tuple[float, float] | None) -> tuple[float, float]:
-    """The intensity range of images scaled by percentiles."""
-    low, high = percentiles
-    if not 0 <= low < high <= 100:
-        raise ValueError(f"percentiles must be LOW < HIGH, both in 0..100, got {low:g} and {high:g}")
-    if intensity_range is not None:
-        raise ValueError("percentiles scale images to 0..1, so intensity_range cannot be given; leave one of them out")
-    return 0.0, 1.0
-
-
-def _write_pieces(
-    cases: Sequence[Case],
-    opened: Callable[[Case], AbstractContextManager[Case]],
-    plan: Plan,
-    folder: Path,
-    progress: bool,
-) -> tuple[list[Case], Any, float]:
-    """Write what the cases give; return the new cases, a sample of their intensities, the smallest slice distance."""
-    written: list[Case] = []
-    samples: list[Any] = []
-    thickness = math.inf
-    for case in tqdm(cases, desc="prepare", unit="case", disable=not progress):
-        with opened(case) as files:
-            for piece in prepare_case(files, plan):
-                image, label = (folder / part / f"{piece.name}.nii.gz" for part in ("imagesTr", "labelsTr"))
-                save_nifti(image, piece.image, piece.affine)
-                save_nifti(label, piece.label, piece.affine)
-                region = None if piece.region is None else folder / "regionsTr" / f"{piece.name}.nii.gz"
-                if region is not None:
-                    save_nifti(region, piece.region, piece.affine)
-                written.append(Case(piece.name, image, label, case.patient, piece.findings, region))
-                samples.append(piece.image.ravel()[:: max(1, piece.image.size // 2000)])
-                thickness = min(thickness, piece.thickness)
-    if not written:
-        raise ValueError(
-            f"in none of {len(cases)} cases a slice has {plan.min_foreground:.1%} of its pixels labeled; "
-            "lower min_foreground, or correct the classes"
-        )
-    return written, np.concatenate(samples), thickness
-
-
-def _per_axis(value: float | Sequence[float], spatial_dims: int, what: str) -> list[Any]:
-    if spatial_dims not in (2, 3):
-        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}")
-    values = list(value) if isinstance(value, Sequence) else [value] * spatial_dims
-    if len(values) != spatial_dims or min(values) <= 0:
-        raise ValueError(f"{what} must be one positive number, or {spatial_dims} of them, got {value}")
-    return values
+    dataset = build_once(output, settings, build)
+    for remark in remarks:
+        warnings.warn(remark, stacklevel=2)
+    return dataset

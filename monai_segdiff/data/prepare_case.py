@@ -59,8 +59,13 @@ class Piece:
     region: NDArray[np.uint8] | None = None
 
 
-def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
+def prepare_case(case: Case, plan: Plan, seen: set[int] | None = None) -> Iterator[Piece]:
     """Check, reorient, resample and slice one case.
+
+    Args:
+        case: the case.
+        plan: how it is prepared.
+        seen: gets the ids of its label map, where one is given.
 
     Yields:
         Slices with enough foreground in their order along the axis, or the one volume or picture.
@@ -69,7 +74,7 @@ def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
         ValueError: if a file is unsound; names it and the remedy.
     """
     ids = {i for source in plan.classes.values() for i in np.atleast_1d(source).tolist()}
-    for finding in case_findings(case, None if plan.drop_other_labels else ids, names=plan.findings):
+    for finding in case_findings(case, None if plan.drop_other_labels else ids, names=plan.findings, seen=seen):
         if finding.severity == "error":
             raise ValueError(f"{finding.file}: {finding.message}; {finding.remedy}")
     if case.image is None or case.label is None:
@@ -77,7 +82,7 @@ def prepare_case(case: Case, plan: Plan) -> Iterator[Piece]:
         raise ValueError(f"{case.label or case.image} has no {missing}; add it, or leave the case out")
     image, label = load_image(case.image), load_label_map(case.label)
     if image.ndim - 1 < plan.spatial_dims:
-        raise ValueError(f"{case.image} is 2D where 3D is configured; set spatial_dims to 2")
+        raise ValueError(f"{case.image} is 2D where 3D is configured; set spatial_dims (--spatial-dims) to 2")
     regions = [] if case.region is None else [load_label_map(case.region)]
     (image, label, *regions), origin = _plain([image, label, *regions])
     label = label.new_tensor(_target_labels(np.asarray(image)[0], np.asarray(label)[0], plan)[None])

@@ -3,101 +3,124 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from monai_segdiff.data.case_names import distinct_cases
+from monai_segdiff.data.cases import Case
+from monai_segdiff.data.class_check import BODY, MOST_CLASSES, check_classes, check_name
 from monai_segdiff.data.dicom_studies import DicomStudies, find_studies, holds_studies
-from monai_segdiff.data.layout import Case, case_name, default_patient, read_dataset
+from monai_segdiff.data.findings_table import read_findings
+from monai_segdiff.data.layout import case_name, default_patient, read_dataset, unread_files
+from monai_segdiff.data.patients import contradictions, guess_patients, with_patients
 
-__all__ = ["cases_of", "classes_of", "dicom_of", "findings_of", "fingerprint"]
-
-
-def classes_of(
-    source: Any, classes: Mapping[str, int | Sequence[int]] | None, body_threshold: float | None
-) -> dict[str, int | list[int]]:
-    """Class name to source ids, checked for ids that two classes claim."""
-    if classes is None:
-        classes = read_dataset(source).classes if isinstance(source, str | Path) else {}
-    vocabulary = {name: i if isinstance(i, int) else [int(j) for j in i] for name, i in classes.items()}
-    if not vocabulary:
-        raise ValueError("the source does not say what its label ids mean; give classes, e.g. {'liver': 1}")
-    if body_threshold is not None and "body" in vocabulary:
-        raise ValueError("classes already hold 'body'; leave it out, or do not give body_threshold")
-    counts = Counter(i for ids in vocabulary.values() for i in np.atleast_1d(ids).tolist())
-    twice = sorted(i for i, count in counts.items() if count > 1 or i == 0)
-    if twice:
-        raise ValueError(f"label ids {twice} cannot be used: each id belongs to one class, and 0 is the background")
-    return vocabulary
+__all__ = ["Source", "fingerprint", "open_source"]
 
 
-def dicom_of(
-    source: Any,
-    classes: Mapping[str, int | Sequence[int]] | None,
-    segments: Mapping[str, str | Sequence[str]] | None,
-    precedence: Sequence[str],
-    drop_others: bool,
-    progress: bool,
-) -> DicomStudies | None:
-    """The studies of a folder of DICOM files; None for any other source.
+@dataclass(frozen=True)
+class Source:
+    """What is prepared, read once.
+
+    Args:
+        name: of the folder.
+        cases: with distinct names; each has a label map.
+        classes: class name to source id or ids.
+        parents: as the source says, of classes that are wanted.
+        findings: the vocabulary.
+        digest: tells a changed source from the same one.
+        files_of: gives a case whose image and label map are files, for as long as its block lasts.
+        remarks: what is left out.
+    """
+
+    name: str
+    cases: list[Case]
+    classes: dict[str, int | list[int]]
+    parents: dict[str, str]
+    findings: tuple[str, ...]
+    digest: str
+    files_of: Callable[[Case], AbstractContextManager[Case]]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a kind of source says."""
+
+    cases: list[Case]
+    classes: Mapping[str, int | Sequence[int]]
+    parents: Mapping[str, str]
+    findings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def open_source(
+    source: str | Path | Sequence[Case | Mapping[str, Any]],
+    classes: Mapping[str, int | Sequence[int]] | None = None,
+    *,
+    patients: str | Path | None = None,
+    body: bool = False,
+    findings: Sequence[str] | None = None,
+    findings_table: str | Path | None = None,
+    segments: Mapping[str, str | Sequence[str]] | None = None,
+    precedence: Sequence[str] = (),
+    drop_others: bool = False,
+    progress: bool = False,
+) -> Source:
+    """Read what a source says of itself, and check it; opens no image.
+
+    Args:
+        source: as for `prepare_dataset`, like the rest.
+        classes: class name to source label id or ids.
+        patients: table of patients.
+        body: whether a class of this name is to be added.
+        findings: the vocabulary of findings.
+        findings_table: table of findings.
+        segments: class name to the names of DICOM segments.
+        precedence: classes in their order.
+        drop_others: whether DICOM segments of no class are left out.
+        progress: whether to show a progress bar.
 
     Raises:
-        ValueError: if segments or an order of precedence are given for something else, or a study is unsound.
+        FileNotFoundError: if a file is missing.
+        ValueError: if something cannot be understood, contradicts itself, or has no effect for this source.
     """
-    if not (isinstance(source, str | Path) and holds_studies(source)):
-        if segments or precedence:
-            raise ValueError(f"segments and precedence are for DICOM studies, which {source} does not hold; leave them")
-        return None
-    named = {name: [parts] if isinstance(parts, str) else list(parts) for name, parts in (segments or {}).items()}
-    return DicomStudies(find_studies(source, progress), classes, named or None, precedence, drop_others)
-
-
-def cases_of(source: str | Path | Sequence[Case | Mapping[str, Any]]) -> list[Case]:
-    """Cases of a data set folder or of an explicit list, with distinct names."""
-    if isinstance(source, str | Path):
-        cases = [case for members in read_dataset(source).splits.values() for case in members if case.label]
+    if findings_table is not None and not findings:
+        raise ValueError(f"findings (--findings) must name the columns of {findings_table} that are wanted")
+    dicom = _studies(source, classes, segments, precedence, drop_others, progress)
+    if dicom is not None:
+        given = _Given(dicom.cases, dicom.classes, {})
+    elif isinstance(source, str | Path):
+        given = _from_folder(source, classes)
     else:
-        cases = [entry if isinstance(entry, Case) else _as_case(entry) for entry in source]
-    if not cases:
+        given = _Given(_from_list(source), classes or {}, {})
+    if not given.cases:
         raise ValueError("the source holds no case with a label map; check the path")
-    if len({case.id for case in cases}) < len(cases):
-        # Files are often named alike in one folder per patient.
-        cases = [replace(case, id=f"{case.patient}_{case.id}") for case in cases]
-    repeated = [name for name, count in Counter(case.id for case in cases).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{len(repeated)} case names occur more than once, e.g. {repeated[0]!r}; give each an 'id'")
-    return cases
-
-
-def findings_of(source: Any, cases: Sequence[Case], names: Sequence[str] | None) -> tuple[str, ...]:
-    """The vocabulary of findings: the one given, or the source's own, which region maps refer to."""
-    own = read_dataset(source).findings if isinstance(source, str | Path) else ()
-    vocabulary = own if names is None else tuple(names)
-    if own and vocabulary != own and any(case.region for case in cases):
-        raise ValueError(f"the region maps of {source} refer to its own findings, {', '.join(own)}; leave findings out")
-    if len(set(vocabulary)) < len(vocabulary):
-        raise ValueError(f"findings must be named once each, got {', '.join(vocabulary)}")
-    return vocabulary
-
-
-def _as_case(entry: Mapping[str, Any]) -> Case:
-    try:
-        image, label = (Path(entry[key]).expanduser().resolve() for key in ("image", "label"))
-    except KeyError as error:
-        raise ValueError(f"a case needs 'image' and 'label', got {dict(entry)}") from error
-    name = str(entry.get("id", case_name(label)))
-    findings = entry.get("findings")
-    return Case(
-        name,
-        image,
-        label,
-        str(entry.get("patient", default_patient(name))),
-        None if findings is None else tuple(findings),
-        Path(entry["region"]).expanduser().resolve() if entry.get("region") else None,
+    vocabulary = _vocabulary(given.classes, body)
+    cases = distinct_cases(given.cases)
+    if patients is not None:
+        cases = with_patients(cases, patients)
+    if wrong := contradictions(cases):
+        raise ValueError(wrong[0])
+    names = _findings(source, given, cases, findings)
+    if findings_table is not None:
+        cases = read_findings(findings_table, names, cases)
+    elif findings is not None and all(case.findings is None for case in cases):
+        raise ValueError(
+            "findings (--findings) name what a table or the source says of each case, and nothing is said: give the "
+            "table, too (findings_table, --findings-table), or leave them out"
+        )
+    return Source(
+        name=Path(source).name if isinstance(source, str | Path) else "prepared data set",
+        cases=cases,
+        classes=vocabulary,
+        parents={child: parent for child, parent in given.parents.items() if {child, parent} <= vocabulary.keys()},
+        findings=names,
+        digest=fingerprint(cases) if dicom is None else _dicom_fingerprint(dicom, cases, patients is not None),
+        files_of=nullcontext if dicom is None else dicom.files_of,
+        remarks=given.remarks,
     )
 
 
@@ -113,3 +136,103 @@ def fingerprint(cases: Sequence[Case]) -> str:
             status = file.stat() if file is not None and file.is_file() else None
             digest.update(f"{file and file.name} {status and (status.st_size, status.st_mtime_ns)}\n".encode())
     return digest.hexdigest()
+
+
+def _dicom_fingerprint(dicom: DicomStudies, cases: Sequence[Case], told: bool) -> str:
+    of_files = dicom.fingerprint(cases)
+    owners = "".join(f"\n{case.id} {case.patient}" for case in cases)
+    return hashlib.sha256(f"{of_files}{owners}".encode()).hexdigest() if told else of_files
+
+
+def _studies(
+    source: Any,
+    classes: Mapping[str, int | Sequence[int]] | None,
+    segments: Mapping[str, str | Sequence[str]] | None,
+    precedence: Sequence[str],
+    drop_others: bool,
+    progress: bool,
+) -> DicomStudies | None:
+    """The studies of a folder of DICOM files; None for any other source."""
+    if not (isinstance(source, str | Path) and holds_studies(source)):
+        if segments or precedence:
+            what = source if isinstance(source, str | Path) else "the list of cases"
+            raise ValueError(
+                f"segments and precedence (--segments, --precedence) are for DICOM studies, which {what} does not "
+                "hold; leave them out"
+            )
+        return None
+    named = {name: [parts] if isinstance(parts, str) else list(parts) for name, parts in (segments or {}).items()}
+    return DicomStudies(find_studies(source, progress), classes, named or None, precedence, drop_others)
+
+
+def _from_folder(source: str | Path, classes: Mapping[str, int | Sequence[int]] | None) -> _Given:
+    dataset = read_dataset(source, classes)
+    every = [case for members in dataset.splits.values() for case in members]
+    cases = [case for case in every if case.label is not None]
+    without = [case for case in every if case.label is None]
+    if cases and (alone := next((case for case in cases if case.image is None), None)):
+        raise ValueError(f"{alone.label} has no image; add it, or leave the case out")
+    if not cases:
+        raise ValueError(f"{source} holds no label maps; add them, or say which folder holds them (--labels)")
+    remarks = unread_files(dataset)
+    if without:
+        remarks.append(f"{len(without)} cases have no label map and are left out, such as {without[0].image}")
+    return _Given(cases, dataset.classes, dataset.parents, dataset.findings, tuple(remarks))
+
+
+def _vocabulary(classes: Mapping[str, int | Sequence[int]], body: bool) -> dict[str, int | list[int]]:
+    if not classes:
+        raise ValueError(
+            "the source does not say what its label ids mean; give classes (--classes), such as liver=1 kidneys=2,3"
+        )
+    vocabulary = check_classes(classes)
+    if body and (named := next((name for name in vocabulary if name.casefold() == BODY), None)):
+        raise ValueError(
+            f"classes already hold {named!r}; leave it out, or do not give body_threshold (--body-threshold)"
+        )
+    if body and len(vocabulary) == MOST_CLASSES:
+        raise ValueError(
+            f"with the body (--body-threshold) there are more than {MOST_CLASSES} classes, which is what a label map "
+            "of bytes holds; leave it out, or join some classes"
+        )
+    return vocabulary
+
+
+def _findings(source: Any, given: _Given, cases: Sequence[Case], names: Sequence[str] | None) -> tuple[str, ...]:
+    """The vocabulary of findings: the one given, or the source's own, which region maps refer to."""
+    own = given.findings
+    vocabulary = own if names is None else tuple(names)
+    if own and vocabulary != own and any(case.region for case in cases):
+        raise ValueError(
+            f"the region maps of {source} refer to its own findings, {', '.join(own)}; leave findings out (--findings)"
+        )
+    for name in vocabulary:
+        check_name(name, "finding")
+    if len(set(vocabulary)) < len(vocabulary):
+        raise ValueError(f"findings (--findings) must be named once each, got {', '.join(vocabulary)}")
+    return vocabulary
+
+
+def _from_list(source: Sequence[Case | Mapping[str, Any]]) -> list[Case]:
+    named = [entry if isinstance(entry, Case) else _as_case(entry) for entry in source]
+    guessed = iter(guess_patients([case for case, entry in zip(named, source, strict=True) if case is not entry]))
+    return [case if case is entry else next(guessed) for case, entry in zip(named, source, strict=True)]
+
+
+def _as_case(entry: Mapping[str, Any]) -> Case:
+    try:
+        image, label = (Path(entry[key]).expanduser().resolve() for key in ("image", "label"))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a case needs 'image' and 'label', got {str(entry)[:80]}") from error
+    name = str(entry.get("id", case_name(label)))
+    findings = entry.get("findings")
+    told = entry.get("patient") is not None
+    return Case(
+        name,
+        image,
+        label,
+        str(entry["patient"]) if told else default_patient(name),
+        None if findings is None else tuple(findings),
+        Path(entry["region"]).expanduser().resolve() if entry.get("region") else None,
+        patient_known=told,
+    )

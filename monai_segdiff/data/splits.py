@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 
 from monai_segdiff.data.layout import SPLITS, Case
 
-__all__ = ["BY_IMAGE", "BY_PATIENT", "WITHIN_PATIENT", "split_by_image", "split_cases"]
+__all__ = ["BY_FILE", "BY_IMAGE", "BY_PATIENT", "WITHIN_PATIENT", "check_split", "split_by_image", "split_cases"]
 
+BY_FILE = "by file"  # each counts as another patient's, as nothing says whose it is
 BY_IMAGE = "by image"
 BY_PATIENT = "by patient"
 WITHIN_PATIENT = "within one patient"
@@ -36,17 +38,19 @@ def split_cases(
         gap: number of cases left out between two splits of a single patient.
 
     Returns:
-        Cases by split name (splits with no cases left out), and the kind: "by patient" or "within one patient".
+        Cases by split name (splits with no cases left out), and the kind: "by patient"; "by file" where nothing says
+        whose some cases are; or "within one patient".
 
     Raises:
         ValueError: if there are no cases, the fractions do not sum to 1, or the split is not possible.
     """
-    _check(cases, fractions)
+    check_split(cases, fractions, seed, within_patient=within_patient)
+    kind = BY_PATIENT if all(case.patient_known for case in cases) else BY_FILE
     patients = sorted({case.patient for case in cases})
     held_out = [(name, share) for name, share in zip(SPLITS[1:], fractions[1:], strict=True) if share > 0]
     rng = np.random.default_rng(seed)
     if not held_out:
-        return {"training": list(cases)}, BY_PATIENT
+        return {"training": list(cases)}, kind
     if len(patients) > 1:
         rng.shuffle(patients)
         taken: dict[str, str] = {}
@@ -55,12 +59,7 @@ def split_cases(
             count = min(max(1, round(share * len(patients))), len(patients) - len(taken) - 1)
             taken.update(dict.fromkeys(patients[len(taken) : len(taken) + count], name))
         splits = {name: [c for c in cases if taken.get(c.patient, "training") == name] for name in SPLITS}
-        return {name: members for name, members in splits.items() if members}, BY_PATIENT
-    if not within_patient:
-        raise ValueError(
-            f"there is one patient only ({patients[0]!r}), so nothing can be held out by patient; "
-            "pass within_patient=True (--within-patient) to hold out a block of this patient's slices instead"
-        )
+        return {name: members for name, members in splits.items() if members}, kind
     return _block_split(list(cases), held_out, rng, gap), WITHIN_PATIENT
 
 
@@ -80,7 +79,9 @@ def split_by_image(
     Raises:
         ValueError: if there are no cases, or the fractions do not sum to 1.
     """
-    _check(cases, fractions)
+    _check_fractions(fractions)
+    if not cases:
+        raise ValueError("there are no cases to split")
     order = np.random.default_rng(seed).permutation(len(cases))
     last = np.round(np.cumsum(fractions) * len(cases)).astype(int)
     splits = {
@@ -90,11 +91,48 @@ def split_by_image(
     return {name: members for name, members in splits.items() if members}, BY_IMAGE
 
 
-def _check(cases: Sequence[Case], fractions: Sequence[float]) -> None:
-    if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
-        raise ValueError(f"fractions must be three shares (training, validation, test) that sum to 1, got {fractions}")
+def check_split(
+    cases: Sequence[Case], fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0, *, within_patient: bool = False
+) -> None:
+    """Refuse a split that is not possible, before any work is done for it.
+
+    Args:
+        cases: as for `split_cases`; volumes or their slices.
+        fractions: shares of training, validation and test; they sum to 1.
+        seed: not negative.
+        within_patient: whether a single patient may be split.
+
+    Raises:
+        ValueError: if there are no cases, fractions or seed are out of range, there is one patient only and
+            `within_patient` does not allow to split it, or it is asked for and there are several.
+    """
+    _check_fractions(fractions)
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"the seed (--seed) must be a whole number from 0 on, got {seed!r}")
     if not cases:
         raise ValueError("there are no cases to split")
+    patients = sorted({case.patient for case in cases})
+    holds_out = any(fractions[1:])
+    if within_patient and not (holds_out and len(patients) == 1):
+        why = f"there are {len(patients)}" if holds_out else "nothing is held out (--fractions)"
+        raise ValueError(
+            f"within_patient (--within-patient) is for holding out a part of one patient, and {why}; leave it out"
+        )
+    if holds_out and len(patients) == 1 and not within_patient:
+        raise ValueError(
+            f"there is one patient only ({patients[0]!r}), so nothing can be held out by patient; give "
+            "--within-patient (within_patient=True) to hold out a block of this patient's slices instead, or hold "
+            "nothing out (--fractions 1 0 0)"
+        )
+
+
+def _check_fractions(fractions: Sequence[float]) -> None:
+    sound = len(fractions) == len(SPLITS) and all(0 <= share <= 1 for share in fractions)  # NaN is in no range
+    if not sound or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
+        raise ValueError(
+            "the fractions (--fractions) must be three shares, of training, validation and test, that sum to 1, the "
+            f"first above 0; got {' '.join(f'{share:g}' for share in fractions)}"
+        )
 
 
 def _block_split(

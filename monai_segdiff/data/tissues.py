@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from monai_segdiff.documents import Table, read_table
 
 __all__ = ["TISSUE_KINDS", "Tissue", "read_tissues", "tissue_file"]
 
@@ -102,21 +103,12 @@ def read_tissues(table: str | Path) -> dict[int, Tissue]:
         ValueError: if a line cannot be understood; names file, line and remedy.
     """
     file = tissue_file(table)
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no text file: {error}; save the table as CSV in UTF-8") from error
-    columns: list[str] | None = None
+    content = read_table(file, "a table of tissues (CSV)", comments=True, short_lines=True)
+    columns = _columns(content)
     tissues: dict[int, Tissue] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip(" ,\t") or line.lstrip().startswith("#"):
-            continue
-        cells = [cell.strip() for cell in next(csv.reader([line]))]
+    for number, row in content:
         try:
-            if columns is None:
-                columns = _columns(cells)
-                continue
-            label, tissue = _tissue(columns, cells)
+            label, tissue = _tissue({columns[name]: cell for name, cell in row.items()})
             if label in tissues:
                 raise ValueError(f"id {label} is there already, as {tissues[label].name!r}")
             tissues[label] = tissue
@@ -127,29 +119,29 @@ def read_tissues(table: str | Path) -> dict[int, Tissue]:
     return tissues
 
 
-def _columns(cells: Iterable[str]) -> list[str]:
-    columns = [cell.lower() for cell in cells]
-    unknown = [column for column in columns if column not in ("id", "name", "kind", *_NUMBERS)]
-    if unknown or not {"id", "name", "kind"} <= set(columns) or len(set(columns)) < len(columns):
+def _columns(table: Table) -> dict[str, str]:
+    """The columns as they are spelled, to what they are called here."""
+    columns = {column: column.lower() for column in table.columns}
+    names = list(columns.values())
+    unknown = [name for name in names if name not in ("id", "name", "kind", *_NUMBERS)]
+    if unknown or not {"id", "name", "kind"} <= set(names) or len(set(names)) < len(names):
         raise ValueError(
-            f"expected the heading id,name,kind and any of {', '.join(_NUMBERS)}, each once; got {','.join(columns)}"
+            f"{table.file}, line {table.heading}: expected the heading id,name,kind and any of {', '.join(_NUMBERS)}, each once; got "
+            f"{','.join(table.columns)}"
         )
     return columns
 
 
-def _tissue(columns: list[str], cells: list[str]) -> tuple[int, Tissue]:
-    if len(cells) > len(columns):
-        raise ValueError(f"{len(cells)} values for {len(columns)} columns; put a name that holds a comma into quotes")
-    row = dict(zip(columns, cells, strict=False))
-    if not row["id"].isdecimal():
+def _tissue(row: Mapping[str, str]) -> tuple[int, Tissue]:
+    if not (row["id"].isdecimal() and row["id"].isascii() and len(row["id"]) < 10):
         raise ValueError(f"id must be a whole number from 0 on, got {row['id']!r}")
-    label, kind = int(row["id"]), row.get("kind", "").lower()
+    label, kind = int(row["id"]), row["kind"].lower()
     if kind not in TISSUE_KINDS:
         raise ValueError(f"unknown kind {kind!r}; the kinds are {', '.join(TISSUE_KINDS)}")
     numbers = {column: _number(column, row[column]) for column in _NUMBERS if row.get(column)}
     if label != 0 and numbers.keys() & {"margin_mm", "extend_mm"}:
         raise ValueError("margin_mm and extend_mm describe the body; they belong to id 0")
-    return label, replace(TISSUE_KINDS[kind], name=row.get("name") or f"id {label}", **numbers)
+    return label, replace(TISSUE_KINDS[kind], name=row["name"] or f"id {label}", **numbers)
 
 
 def _number(column: str, text: str) -> float:

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai_segdiff.data.dicom_series import is_dicom, read_ct_series
 from monai_segdiff.data.layout import case_name, read_dataset
 from monai_segdiff.data.load import load_image
-from monai_segdiff.data.pairing import read_patients
+from monai_segdiff.data.patients import read_patients
 from monai_segdiff.files import safe_name
 
 __all__ = ["VolumeSource", "find_volumes", "read_volume"]
@@ -35,12 +35,14 @@ class VolumeSource:
         path: its file, or its folder where it is a DICOM series.
         files: the file, or the DICOM files.
         patient: whose volume it is.
+        patient_known: whether something says whose it is; False where `patient` is nothing but the volume's name.
     """
 
     name: str
     path: Path
     files: tuple[Path, ...]
     patient: str
+    patient_known: bool = True
 
     @property
     def fingerprint(self) -> str:
@@ -58,8 +60,8 @@ def find_volumes(source: str | Path, *, patients: str | Path | None = None, labe
     Args:
         source: folder of NIfTI, NRRD or MetaImage files, or of sub-folders that each hold one such file or, at any
             depth, the DICOM files of one series; or a data set (see `read_dataset`), whose images are taken.
-        patients: CSV file with a header line, volume names in the first column and patients in the second. By default
-            each volume is a patient of its own, or a data set's as that says.
+        patients: CSV file with a header line, volume names in the first column and patients in the second, or in one
+            named `patient`. By default each volume is a patient of its own, or a data set's as that says.
         labels: take a data set's label maps instead of its images.
 
     Returns:
@@ -127,7 +129,7 @@ def _in_dataset(root: Path, labels: bool) -> list[VolumeSource]:
     cases = [case for members in read_dataset(root).splits.values() for case in members]
     pairs = [(case, case.label if labels else case.image) for case in cases]
     return [
-        VolumeSource(safe_name(case.id, "volume"), file, (file,), case.patient)
+        VolumeSource(safe_name(case.id, "volume"), file, (file,), case.patient, case.patient_known)
         for case, file in pairs
         if file is not None
     ]
@@ -154,7 +156,7 @@ def _volume(entry: Path) -> VolumeSource | None:
 
 
 def _as_source(name: str, path: Path, files: Sequence[Path]) -> VolumeSource:
-    return VolumeSource(safe_name(name, "volume"), path, tuple(files), safe_name(name, "volume"))
+    return VolumeSource(safe_name(name, "volume"), path, tuple(files), safe_name(name, "volume"), patient_known=False)
 
 
 def _is_volume(file: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from monai_segdiff.data import Case, case_name, default_patient
 from monai_segdiff.data.layout import list_images
-from monai_segdiff.generation.masks import collect_pairs
+from monai_segdiff.generation.masks import check_split, collect_pairs
 
 __all__ = ["Edit", "collect_edits"]
 
@@ -36,7 +36,7 @@ def collect_edits(
     images: str | os.PathLike[str],
     edited: str | os.PathLike[str],
     masks: str | os.PathLike[str] | None = None,
-    split: str = "test",
+    split: str | None = None,
 ) -> list[Edit]:
     """List what is to be edited: one image, or those of a folder for which there is an edited mask.
 
@@ -46,7 +46,7 @@ def collect_edits(
             may hold several edits under any names.
         masks: the label map of the image, or a folder of those of the images; by default those of the data set that
             the images belong to.
-        split: split of a data set.
+        split: split of a data set, `test` by default.
 
     Returns:
         One edit for each edited label map, in a fixed order.
@@ -58,6 +58,7 @@ def collect_edits(
     files = _edited_files(Path(edited))
     image = Path(images)
     if image.is_file():
+        check_split(split, image)
         case = collect_pairs(image)[0] if masks is None else _single(image, Path(masks))
         return [_edit(case, name, file) for name, file in files.items()]
     cases = {case.id: case for case in collect_pairs(images, masks, split)}

@@ -3,52 +3,97 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from monai_segdiff.data import Case, SegmentationDataset, case_name, read_dataset
-from monai_segdiff.data.layout import default_patient, list_images
+from monai_segdiff.data import Case, SegmentationDataset, file_extension, read_dataset
+from monai_segdiff.data.case_files import default_patient, image_files, list_images, unread
+from monai_segdiff.data.layout import is_dataset
+from monai_segdiff.data.patients import guess_patients
+from monai_segdiff.data.writers import WRITABLE
 
-__all__ = ["collect_masks", "collect_pairs"]
-
-_ENDINGS = (".nii.gz", ".nii", ".png")
+__all__ = ["check_split", "collect_masks", "collect_pairs"]
 
 
-def collect_masks(path: str | os.PathLike[str], split: str = "test") -> list[Case]:
+def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> list[Case]:
     """List the label maps of a data set's split, or those that lie in a folder.
 
     Args:
-        path: a data set's folder, or a folder that holds label maps and nothing else.
-        split: split of a data set; a plain folder has none.
+        path: a data set's folder, or a folder that holds label maps.
+        split: split of a data set, `test` by default; a plain folder has none.
 
     Returns:
         One case for each label map, in a fixed order, with its image where the data set has one.
 
+    Warns:
+        UserWarning: of what lies in a plain folder and is no label map.
+
     Raises:
         FileNotFoundError: if the folder does not exist.
-        ValueError: if there is no label map, or two have the same name.
+        ValueError: if there is no label map, two have the same name, one is of a format that pairs cannot be written
+            in, or a split is asked for where there is none.
     """
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder of masks at {root}")
-    files = sorted(file for file in root.iterdir() if file.name.lower().endswith(_ENDINGS))
-    if files and not (root / "dataset.json").is_file():
-        cases = [Case(case_name(file), None, file, default_patient(case_name(file))) for file in files]
+    if not is_dataset(root):
+        check_split(split, root)
+        cases = _plain(root)
     else:
         dataset = read_dataset(root)
-        cases = [case for case in dataset.splits.get(split, []) if case.label is not None]
+        cases = [case for case in dataset.splits.get(split or "test", []) if case.label is not None]
         if not cases:
-            held = ", ".join(name for name, cases in dataset.splits.items() if cases)
-            raise ValueError(f"{root} has no label maps in split {split!r}; choose another with --split: {held}")
+            held = ", ".join(name for name, cases in dataset.splits.items() if any(case.label for case in cases))
+            raise ValueError(
+                f"{root} has no label maps in split {split or 'test'!r}; choose another with --split: "
+                f"{held or 'none has any'}"
+            )
     names = [case.id for case in cases]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{root} has several masks named {twice[0]!r}: names must differ, rename one of them")
+    if other := next((case.label for case in cases if case.label and file_extension(case.label) not in WRITABLE), None):
+        raise ValueError(
+            f"{other} is a label map in a format that images are not written in: convert it to NIfTI (.nii.gz) or PNG, "
+            "such as with the prepare command"
+        )
     return cases
 
 
+def check_split(split: str | None, *places: str | os.PathLike[str] | None) -> None:
+    """Refuse a split that nothing has.
+
+    Args:
+        split: the one that is asked for, or None.
+        places: files and folders that images and label maps are taken from.
+
+    Raises:
+        ValueError: if one is asked for, and none of the places is a data set.
+    """
+    given = [place for place in places if place is not None]
+    if split is not None and not any(is_dataset(place) for place in given):
+        listed = " and ".join(os.fspath(place) for place in given)
+        raise ValueError(f"a split (--split) is one of a data set, and {listed} is none: leave it out")
+
+
+def _plain(root: Path) -> list[Case]:
+    left_out = unread(root)
+    if not image_files(root):
+        raise FileNotFoundError(
+            f"{root} holds no data set and no label maps ({', '.join(WRITABLE)}): check the path"
+            + (f"; {left_out}" if left_out else "")
+        )
+    if left_out:
+        warnings.warn(left_out, stacklevel=3)
+    cases = [
+        Case(name, None, file, default_patient(name), patient_known=False) for name, file in list_images(root).items()
+    ]
+    return guess_patients(cases)
+
+
 def collect_pairs(
-    images: str | os.PathLike[str], masks: str | os.PathLike[str] | None = None, split: str = "test"
+    images: str | os.PathLike[str], masks: str | os.PathLike[str] | None = None, split: str | None = None
 ) -> list[Case]:
     """List real images with the label maps under which images like them are to be generated.
 
@@ -59,7 +104,7 @@ def collect_pairs(
     Args:
         images: an image file, a data set's folder, or a folder of images.
         masks: a data set's folder, or a folder of label maps; not needed where the images are those of a data set.
-        split: split of a data set.
+        split: split of a data set, `test` by default.
 
     Returns:
         One case for each label map, with its image.
@@ -69,6 +114,7 @@ def collect_pairs(
         ValueError: if an image's own label map is not to be found, or a label map has no image of its name.
     """
     path = Path(images)
+    check_split(split, path, masks)
     if path.is_file():
         if masks is None:
             return [_case_of(path)]
@@ -82,7 +128,7 @@ def collect_pairs(
             )
         return cases
     by_name = _images(path, split)
-    cases = collect_masks(masks, split)
+    cases = collect_masks(masks, split if is_dataset(masks) else None)
     if unlike := next((case for case in cases if case.id not in by_name), None):
         raise ValueError(
             f"{path} holds no image named {unlike.id!r} for the mask {unlike.label}: add it, or the mask goes"
@@ -90,13 +136,15 @@ def collect_pairs(
     return [replace(case, image=by_name[case.id]) for case in cases]
 
 
-def _images(path: Path, split: str) -> dict[str, Path]:
+def _images(path: Path, split: str | None) -> dict[str, Path]:
     """Images by the name of their case: of a data set's split, or those that lie in a folder."""
     if not path.is_dir():
         raise FileNotFoundError(f"no image file, data set or folder of images at {path}")
-    if not (path / "dataset.json").is_file() and (found := list_images(path)):
+    if not is_dataset(path) and (found := list_images(path)):
         return {name: file.resolve() for name, file in found.items()}
-    return {case.id: case.image for case in read_dataset(path).splits.get(split, []) if case.image is not None}
+    return {
+        case.id: case.image for case in read_dataset(path).splits.get(split or "test", []) if case.image is not None
+    }
 
 
 def _case_of(image: Path) -> Case:
@@ -113,5 +161,7 @@ def _splits(root: Path) -> Sequence[list[Case]]:
     try:
         dataset: SegmentationDataset = read_dataset(root, check_files=False)
     except (ValueError, OSError):
+        if (root / "dataset.json").is_file():  # what is wrong with it is worth to be known
+            raise
         return []
     return list(dataset.splits.values())

@@ -135,7 +135,7 @@ def test_a_changed_table_is_noticed(pictures: Path) -> None:
     write(table, "id,Edema", "c0,1", "c1,1", "c2,")
     with pytest.raises(FileExistsError, match="other settings"):
         prepare_dataset(cases, pictures / "out", findings_table=table, **arguments)
-    with pytest.raises(ValueError, match=r"findings must name the columns of .*t\.csv"):
+    with pytest.raises(ValueError, match=r"findings \(--findings\) must name the columns of .*t\.csv"):
         prepare_dataset(cases, pictures / "new", findings_table=table, **{**arguments, "findings": None})
 
 

@@ -100,13 +100,13 @@ def test_names_and_extensions() -> None:
 def test_errors_name_the_file_and_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_dataset(tmp_path / "nothing")
-    with pytest.raises(FileNotFoundError, match=r"neither dataset\.json nor folders.*prepare"):
+    with pytest.raises(FileNotFoundError, match=r"neither dataset\.json nor folders.*--labels"):
         read_dataset(tmp_path)
     touch(tmp_path, "images/a.png", "images/b.png", "labels/a.png")
     with pytest.raises(FileNotFoundError, match=r"'b'.*has no label"):
         read_dataset(tmp_path)
     (tmp_path / "dataset.json").write_text("{")
-    with pytest.raises(ValueError, match=r"cannot understand .*dataset\.json"):
+    with pytest.raises(ValueError, match=r"dataset\.json cannot be read as the description of a data set \(JSON\)"):
         read_dataset(tmp_path)
     (tmp_path / "dataset.json").write_text('{"labels": {"1": "a"}, "training": []}')
     with pytest.raises(ValueError, match="is empty"):
@@ -175,5 +175,5 @@ def test_findings_that_are_no_list_of_names_are_refused(tmp_path: Path, wrong: s
     touch(tmp_path, "a.png")
     entry = f'{{"image": "a.png", "label": "a.png", "findings": {wrong}}}'
     (tmp_path / "dataset.json").write_text(f'{{"labels": {{"1": "lungs"}}, "training": [{entry}]}}')
-    with pytest.raises(ValueError, match=r"cannot understand .*dataset\.json: findings must be a list of names"):
+    with pytest.raises(ValueError, match=r"dataset\.json: entry 1 of 'training': findings must be a list of names"):
         read_dataset(tmp_path)

@@ -235,7 +235,7 @@ def test_arguments_out_of_range_are_refused(tmp_path: Path, make_pair: Callable)
     for changes, message in (
         ({"axis": 3}, "axis"),
         ({"spatial_dims": 4}, "spatial_dims"),
-        ({"size": (8, 8, 8)}, "size must be"),
+        ({"size": (8, 8, 8)}, r"size \(--size\) must be"),
         ({"classes": {"a": 1, "b": [1, 2]}}, r"\[1\] cannot be used"),
         ({"classes": {"body": 1}, "body_threshold": 0.0}, "already hold 'body'"),
         ({"percentiles": (99.5, 0.5)}, "LOW < HIGH"),
@@ -312,7 +312,7 @@ def test_an_image_whose_bias_field_cannot_be_found_is_named(
 
     monkeypatch.setattr("monai_segdiff.data.prepare_case.correct_bias_field", refuse)
     with pytest.raises(ValueError, match=r"p0\.nii\.gz: nothing to correct; prepare without n4, or leave the case out"):
-        prepare_dataset([make_pair("p0")], tmp_path / "out", {"box": 1}, n4=True, **QUIET)
+        prepare_dataset([make_pair("p0")], tmp_path / "out", {"box": 1}, n4=True, fractions=(1, 0, 0), **QUIET)
 
 
 def test_remap_and_fit() -> None:

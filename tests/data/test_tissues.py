@@ -67,5 +67,5 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="names no tissue"):
         read_tissues(write(tmp_path, "id,name,kind\n"))
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x01\x80")
-    with pytest.raises(ValueError, match="no text file"):
+    with pytest.raises(ValueError, match=r"binary\.csv cannot be read as a table of tissues.*save it as UTF-8 text"):
         read_tissues(tmp_path / "binary.csv")

@@ -61,7 +61,7 @@ def test_a_table_says_whose_volumes_they_are(tmp_path):
     table.write_text("volume,patient\np1_left,p1\np1_right,p1\np2_left,p2\n")
     assert [v.patient for v in find_volumes(tmp_path / "ct", patients=table)] == ["p1", "p1", "p2"]
     table.write_text("volume,patient\np1_left,p1\n")
-    with pytest.raises(ValueError, match=r"patients\.csv names no patient for case 'p1_right' \(2 such"):
+    with pytest.raises(ValueError, match=r"patients\.csv names no patient for case 'p1_right', 'p2_left' \(2 such"):
         find_volumes(tmp_path / "ct", patients=table)
 
 

@@ -1,0 +1,120 @@
+"""Image files in folders: what their names say, which of them belong together, and what is no image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from monai_segdiff.data.load import READABLE
+
+__all__ = [
+    "case_name",
+    "default_patient",
+    "file_extension",
+    "image_files",
+    "list_images",
+    "one_channel_each",
+    "unread",
+]
+
+_SLICE = re.compile(r"[_-](?:slice|sl|z)[_-]?\d+$", re.IGNORECASE)
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
+_SHOWN = 5
+
+
+def file_extension(path: str | Path) -> str:
+    """Extension in lower case, .nii.gz in one piece."""
+    name = Path(path).name.lower()
+    return next((extension for extension in READABLE if name.endswith(extension)), Path(name).suffix)
+
+
+def case_name(path: str | Path) -> str:
+    """File name without its extension."""
+    name = Path(path).name
+    return name[: len(name) - len(file_extension(name))]
+
+
+def default_patient(case: str) -> str:
+    """Patient that a case belongs to when nothing says so: its name without a slice ending such as `_slice012`."""
+    return _SLICE.sub("", case)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Files of a folder whose names are those of images, sorted; none if there is no such folder.
+
+    Hidden ones are left out, and with them what macOS puts beside files that it copies (`._scan.nii.gz`).
+    """
+    return [entry for entry in _visible(folder) if _is_image(entry)]
+
+
+def unread(folder: Path) -> str:
+    """Say what lies in a folder of images and is not read: files of other extensions, and sub-folders; empty if none.
+
+    Hidden files count as none.
+    """
+    names = [entry.name for entry in _visible(folder) if not _is_image(entry)]
+    if not names:
+        return ""
+    shown = ", ".join([*names[:_SHOWN], *(["..."] if len(names) > _SHOWN else [])])
+    return f"{len(names)} files or folders in {folder} are not read: {shown}"
+
+
+def list_images(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by case name; none if there is no such folder.
+
+    Raises:
+        ValueError: if two differ only by their extension, or by upper and lower case; names both.
+    """
+    found = {case_name(file): file for file in image_files(folder)}
+    first: dict[str, Path] = {}
+    twins = []
+    for file in image_files(folder):
+        other = first.setdefault(case_name(file).casefold(), file)
+        if other is not file:
+            twins.append(f"{other} and {file}")
+    if twins:
+        more = f", and {len(twins) - _SHOWN} more pairs" if len(twins) > _SHOWN else ""
+        raise ValueError(
+            f"{'; '.join(twins[:_SHOWN])}{more} have the same name, so which of them is meant is unknown: keep one, or "
+            "rename the other"
+        )
+    return found
+
+
+def one_channel_each(images: Mapping[str, Path], labels: Collection[str], every: bool = False) -> dict[str, Path]:
+    """Images by the name of their case, where a file of nnU-Net's layout ends in its channel (`_0000`).
+
+    Args:
+        images: image files by their own names.
+        labels: names of the label maps, which have no such ending.
+        every: whether the ending is a channel even where there is no label map.
+
+    Raises:
+        ValueError: if a case has several channels; names the files.
+    """
+    every = every or (bool(images) and all(name.endswith("_0000") for name in images))
+    channels: dict[str, list[Path]] = {}
+    for name, file in images.items():
+        match = _CHANNEL.fullmatch(name)
+        ending = match is not None and name not in labels and (every or match[1] in labels)
+        channels.setdefault(match[1] if match is not None and ending else name, []).append(file)
+    several = {name: files for name, files in channels.items() if len(files) > 1}
+    if several:
+        name, files = next(iter(several.items()))
+        raise ValueError(
+            f"{files[0].parent} has {len(files)} channels of {name!r} ({', '.join(file.name for file in files)}), and "
+            f"one channel is read ({len(several)} such cases): keep one of them there, such as {files[0].name}, and "
+            "move the others away"
+        )
+    return {name: files[0] for name, files in channels.items()}
+
+
+def _visible(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX")))
+
+
+def _is_image(entry: Path) -> bool:
+    return entry.name.lower().endswith(READABLE) and not entry.is_dir()

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from monai_segdiff.networks.weights import check_archive
+
 __all__ = ["Program", "load_program"]
 
 
@@ -58,7 +60,7 @@ def load_program(source: str | Path | nn.Module) -> Program:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is neither.
+        ValueError: if it is neither, or damaged by its own checksums.
     """
     if isinstance(source, nn.Module):
         module = source.cpu().eval()
@@ -66,6 +68,7 @@ def load_program(source: str | Path | nn.Module) -> Program:
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"network file {path} does not exist")
+    check_archive(path, "a network")
     try:
         if path.suffix == ".pt2":
             exported = torch.export.load(path)

@@ -13,12 +13,15 @@ from monai.networks.nets import UNet
 from torch import nn
 from torch.nn.functional import pad
 
+from monai_segdiff.errors import UnreadableFileError, reading
 from monai_segdiff.evaluation.programs import Program, load_program
 from monai_segdiff.files import atomic_file
+from monai_segdiff.networks.weights import check_archive, read_tensors
 
 __all__ = ["MergedSegmenter", "Segmenter", "TrainedSegmenter", "UserSegmenter", "load_segmenter", "save_segmenter"]
 
 _FORMAT = "monai_segdiff segmenter 1"
+_MOST_CHANNELS = 1024
 
 
 class Segmenter(ABC):
@@ -58,10 +61,19 @@ class TrainedSegmenter(Segmenter, nn.Module):
         spatial_dims: 2 or 3.
         image_channels: channels of the images.
         levels: number of halvings, 1 to 5.
+
+    Raises:
+        ValueError: for other numbers.
     """
 
     def __init__(self, classes: Sequence[str], spatial_dims: int, image_channels: int = 1, levels: int = 3) -> None:
         nn.Module.__init__(self)
+        if (
+            levels not in range(1, 6)
+            or spatial_dims not in (2, 3)
+            or image_channels not in range(1, _MOST_CHANNELS + 1)
+        ):
+            raise ValueError(f"there is no segmenter of {levels} levels for {image_channels} channels, {spatial_dims}D")
         self.settings: dict[str, Any] = {
             "classes": list(classes),
             "spatial_dims": spatial_dims,
@@ -185,18 +197,21 @@ def load_segmenter(path: str | Path, classes: Sequence[str]) -> Segmenter:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read, or was trained for other classes.
+        ValueError: if it cannot be read, is damaged by its own checksums, or was trained for other classes.
     """
     content = _own_content(Path(path))
     if content is None:
         return UserSegmenter(load_program(path), classes)
-    segmenter = TrainedSegmenter(**content["settings"])
+    with reading(path, "a segmenter", "give the file that evaluate wrote, or none, to train one"):
+        segmenter = TrainedSegmenter(**content["settings"])
+        segmenter.load_state_dict(content["state_dict"])
+        if not all(bool(torch.isfinite(value).all()) for value in segmenter.state_dict().values()):
+            raise ValueError("it holds NaN or infinite values")
     if segmenter.classes != tuple(classes):
         raise ValueError(
             f"segmenter {path} was trained for {', '.join(segmenter.classes)}, the data set has {', '.join(classes)}: "
             "give a segmenter for these classes, or none, to train one"
         )
-    segmenter.load_state_dict(content["state_dict"])
     segmenter.eval()
     return segmenter
 
@@ -207,8 +222,9 @@ def _own_content(path: Path) -> dict[str, Any] | None:
         raise FileNotFoundError(f"segmenter file {path} does not exist")
     if path.suffix == ".pt2":
         return None
+    check_archive(path, "a segmenter")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # TorchScript is a zip of another kind, which torch.load refuses in several ways
+        content = read_tensors(path, "a segmenter")
+    except UnreadableFileError:  # TorchScript is a zip of another kind, which torch.load refuses in several ways
         return None
     return content if isinstance(content, dict) and content.get("format") == _FORMAT else None

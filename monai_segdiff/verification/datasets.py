@@ -79,7 +79,7 @@ def _parts(root: Path, path: Path) -> tuple[str, ...]:
 
 def _file_findings(file: Path, digest: str) -> Iterator[Finding]:
     if not file.is_file():
-        yield Finding("error", str(file), "is missing", _RESTORE)
+        yield Finding("error", str(file), f"is missing, {DIGESTS} lists it", _RESTORE)
         return
     try:
         found = digest_of(file)
@@ -87,7 +87,7 @@ def _file_findings(file: Path, digest: str) -> Iterator[Finding]:
         yield Finding("error", str(file), f"cannot be read ({error.strerror})", _RESTORE)
         return
     if found != digest:
-        yield Finding("error", str(file), "is not what was recorded: it was changed or damaged", _RESTORE)
+        yield Finding("error", str(file), f"is not what {DIGESTS} says: it was changed or damaged", _RESTORE)
 
 
 def _named_findings(root: Path, recorded: Mapping[str, str]) -> Iterator[Finding]:
@@ -103,7 +103,7 @@ def _named_findings(root: Path, recorded: Mapping[str, str]) -> Iterator[Finding
     files = (f for cases in dataset.splits.values() for c in cases for f in (c.image, c.label, c.region) if f)
     unrecorded = sorted({str(f) for f in files if not _is_recorded(f, root.resolve(), recorded)})
     for name in unrecorded:
-        yield Finding("error", str(file), f"names {name}, which is not recorded", _RESTORE)
+        yield Finding("error", str(file), f"names {name}, which {DIGESTS} does not list", _RESTORE)
 
 
 def _is_recorded(file: Path, root: Path, recorded: Mapping[str, str]) -> bool:
@@ -121,7 +121,7 @@ def _unrecorded_findings(root: Path, known: Collection[str]) -> Iterator[Finding
                 yield Finding("error", str(file), message, _RESTORE)
         elif name not in known and not any(part.startswith(".tmp-") for part in _parts(root, file)):
             yield Finding(
-                "warning", str(file), "is not recorded, so it is no part of the data set", "take it elsewhere"
+                "warning", str(file), f"is not in {DIGESTS}, so it is no part of the data set", "take it elsewhere"
             )
 
 

@@ -29,6 +29,9 @@ def verify_tensors(file: Path) -> Verdict:
     except ValueError as error:
         return Verdict("weights", (_finding(file, error),), 1, recorded=True)
     is_weights = isinstance(content, Mapping) and all(isinstance(value, torch.Tensor) for value in content.values())
+    if is_weights and (unnamed := [name for name in content if not isinstance(name, str)]):
+        message = f"names weights by {unnamed[0]!r}, which is no text"
+        return Verdict("weights", (Finding("error", str(file), message, "restore it, or train again"),), 1, True)
     findings = [*_spoiled(file, content), *(_card_findings(file, content) if is_weights else ())]
     return Verdict("weights" if is_weights else "checkpoint", tuple(findings), 1, recorded=True)
 

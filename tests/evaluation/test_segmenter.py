@@ -142,3 +142,61 @@ def test_missing_and_unreadable_files(tmp_path):
     (tmp_path / "text.pt").write_text("not a network")
     with pytest.raises(ValueError, match=r"text\.pt is neither a TorchScript file"):
         load_segmenter(tmp_path / "text.pt", ["a"])
+
+
+def damaged(file, change):
+    content = bytearray(file.read_bytes())
+    change(content)
+    file.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("kind", ["our own", "TorchScript"])
+def test_a_file_that_its_own_checksums_do_not_fit_is_refused(segmenter, tmp_path, kind):
+    file = tmp_path / "s.pt"
+    if kind == "our own":
+        save_segmenter(segmenter, file)
+        values = segmenter.network.model[0].conv.weight.detach().numpy().tobytes()
+    else:
+        module = torch.nn.Conv2d(1, 5, 3)
+        torch.jit.trace(module, torch.zeros(1, 1, 8, 8)).save(str(file))
+        values = module.weight.detach().numpy().tobytes()
+    load_segmenter(file, segmenter.classes)
+    at = file.read_bytes().index(values)
+    damaged(file, lambda content: content.__setitem__(at, content[at] ^ 1))
+    with pytest.raises(ValueError, match=r"s\.pt cannot be read as .*checksum"):
+        load_segmenter(file, segmenter.classes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["state_dict"].update({None: torch.zeros(1)}),
+        lambda content: content["state_dict"].popitem(),
+        lambda content: next(iter(content["state_dict"].values())).fill_(float("nan")),
+        lambda content: content["settings"].update(levels=10**9),
+        lambda content: content["settings"].update(image_channels=10**9),
+        lambda content: content["settings"].update(levles=2),
+        lambda content: content.update(settings=None),
+        lambda content: content.pop("state_dict"),
+    ],
+)
+def test_a_segmenter_that_makes_no_network_is_named(segmenter, tmp_path, change):
+    save_segmenter(segmenter, tmp_path / "s.pt")
+    content = torch.load(tmp_path / "s.pt", weights_only=True)
+    change(content)
+    torch.save(content, tmp_path / "s.pt")
+    with pytest.raises(
+        ValueError, match=r"s\.pt cannot be read as a segmenter \(.*; give the file that evaluate wrote"
+    ):
+        load_segmenter(tmp_path / "s.pt", segmenter.classes)
+
+
+def test_code_that_torchscript_packs_tightly_is_no_damage(tmp_path):
+    class Long(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for _ in range(400):
+                x = x + 1.0
+            return torch.cat([x, x], 1)
+
+    torch.jit.trace(Long(), torch.zeros(1, 1, 8, 8)).save(str(tmp_path / "long.pt"))
+    assert load_segmenter(tmp_path / "long.pt", ["bright"]).predict(torch.zeros(1, 1, 8, 8)).shape == (1, 1, 8, 8)

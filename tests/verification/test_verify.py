@@ -158,6 +158,7 @@ def flipped_value(content: bytes) -> bytes:
             lambda root: torch.save({"weight": torch.tensor([0.0, float("nan")])}, root / "models" / "model.pt"),
             "model.pt",
         ),
+        (lambda root: torch.save({5: torch.zeros(1), "a": torch.ones(1)}, root / "models" / "model.pt"), "model.pt"),
         (lambda root: torch.save({"weight": torch.arange(7.0)}, root / "models" / "model.pt"), "model.pt"),
         (lambda root: (root / "models" / "model.yaml").write_text("classes: ["), "model.yaml"),
         (lambda root: (root / "models" / "model.yaml").write_text("- 1"), "model.yaml"),
@@ -196,7 +197,7 @@ def test_the_verb_says_it_in_its_exit_code_and_its_last_line(
     assert main(["verify", str(tmp_path / "nothing"), str(dataset), str(bundle)]) == 1
     told = capsys.readouterr()
     assert f"error: {tmp_path / 'nothing'} does not exist" in told.err
-    assert f"error: {first_image(dataset)}: is not what was recorded" in told.out
+    assert f"error: {first_image(dataset)}: is not what SHA256SUMS says" in told.out
     assert f"{dataset}: NOT WHOLE (data set, 7 files)" in told.out
     assert told.out.splitlines()[-1].startswith("1 whole, 1 not whole, 1 unknown; ")
     assert main(["verify", str(tmp_path / "nothing"), str(bundle)]) == 2

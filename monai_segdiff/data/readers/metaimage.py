@@ -71,6 +71,8 @@ def _check_header(path: Path) -> None:
     if fields["ElementDataFile"] != "LOCAL":
         body = _voxels_beside(path, fields["ElementDataFile"])
     sizes = [int(n) for n in fields["DimSize"].split()]
+    if int(fields.get("NDims", len(sizes))) != len(sizes):
+        raise ValueError(f"its header gives {fields['NDims']} dimensions and the size {fields['DimSize']}")
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     element = _ELEMENTS.get(fields["ElementType"].removeprefix("MET_"))
     if element is None or not sizes or min(sizes) < 1 or channels < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,24 @@ def open_picture(path: Path) -> Image.Image:
             raise ValueError(f"it has {picture.width}x{picture.height} pixels; crop it, or scale it down")
         if wanted == "PNG":
             _check_depth(content)
-            picture.verify()
+            _check_chunks(content)
     with Image.open(path, formats=[wanted]) as picture:
         picture.load()
         return ImageOps.exif_transpose(picture)
+
+
+def _check_chunks(content: bytes) -> None:
+    """Refuse a PNG file with a chunk whose checksum does not fit, the last one included, which PIL does not look at."""
+    at, name = 8, b""
+    while name != b"IEND":
+        length = int.from_bytes(content[at : at + 4], "big")
+        name, body = content[at + 4 : at + 8], content[at + 4 : at + 8 + length]
+        checksum = content[at + 8 + length : at + 12 + length]
+        if len(checksum) < 4:
+            raise ValueError("it is cut short")
+        if int.from_bytes(checksum, "big") != zlib.crc32(body):
+            raise ValueError(f"the checksum of its chunk {name.decode('latin-1')!r} does not fit")
+        at += length + 12
 
 
 def read_picture(path: Path, is_label_map: bool = False) -> Voxels:

@@ -114,13 +114,14 @@ def test_metaimage_is_the_same_place(tmp_path: Path, suffix: str, compress: bool
 
 
 @pytest.mark.parametrize("compress", [False, True])
-@pytest.mark.parametrize("damage", ["cut short", "claims more", "no header", "elsewhere"])
+@pytest.mark.parametrize("damage", ["cut short", "claims more", "dimensions", "no header", "elsewhere"])
 def test_damage_of_metaimage_is_named(tmp_path: Path, damage: str, compress: bool) -> None:
     file = write_mha(tmp_path / "a.mha", VALUES, compress)
     content = file.read_bytes()
     changed = {
         "cut short": content[:-20],
         "claims more": content.replace(b"DimSize = 4 5 6", b"DimSize = 40000 50000 6"),
+        "dimensions": content.replace(b"NDims = 3", b"NDims = 999999999"),
         "no header": content[200:],
         "elsewhere": content.replace(b"= LOCAL", b"= ../x.raw"),
     }[damage]

@@ -126,11 +126,13 @@ def huge(content: bytes) -> bytes:
         lambda c: b"",
         lambda c: c[:60],
         lambda c: c[:-20],
+        lambda c: c[:-1],
+        lambda c: c[:-1] + bytes([c[-1] ^ 1]),
         flip_in_pixels,
         huge,
         lambda c: b"\x00\x05\x16\x07" + bytes(90),
     ],
-    ids=["empty", "cut short", "no end", "a bit", "huge", "of macOS"],
+    ids=["empty", "cut short", "no end", "end cut short", "a bit in the end", "a bit", "huge", "of macOS"],
 )
 def test_damage_is_named_with_the_file(tmp_path: Path, damage) -> None:
     rng = np.random.default_rng(0)

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from monai_segdiff.commands import VERBS
+from monai_segdiff.commands.common import warnings_in_words
+from monai_segdiff.ends import TRACEBACK, Ending
 
 __all__ = ["main"]
 
 _DESCRIPTION = "Segmentation-guided diffusion on MONAI: synthetic images that obey a given label map."
-_EPILOG = """The whole way, from a folder of scans and label maps:
+_EPILOG = f"""The whole way, from a folder of scans and label maps:
   python -m monai_segdiff check-data SCANS
   python -m monai_segdiff prepare SCANS prepared --size 128 --intensity-range -200 300
   python -c "import monai_segdiff; monai_segdiff.copy_bundle('ct_organ', 'my_ct')"
@@ -20,7 +22,9 @@ _EPILOG = """The whole way, from a folder of scans and label maps:
       --dataset_dir ../prepared --image_size "[128,128]"
   cd ..
   python -m monai_segdiff generate --bundle my_ct --masks prepared --output synthetic
-  python -m monai_segdiff evaluate --real prepared --synthetic synthetic --output report"""
+  python -m monai_segdiff evaluate --real prepared --synthetic synthetic --output report
+
+What goes wrong is said in one line, `error: ...`, with exit code 2; {TRACEBACK}=1 in the environment shows where."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,17 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; those of the process by default.
 
     Returns:
-        The exit code: 0 if all is well, 1 where ``check-data`` found errors, 2 if the verb failed.
+        The exit code: 0 if all is well, 1 where ``check-data`` found errors, 2 if the verb failed, 130 and 143 if it
+        was stopped (Ctrl-C, SIGTERM), 141 if nobody reads what it prints.
     """
-    args = _parser().parse_args(argv)
-    try:
-        return args.function(args)
-    except (ValueError, OSError, ArithmeticError, ImportError) as error:  # ImportError: an extra is not installed
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+    ending = Ending("python -m monai_segdiff")
+
+    def act() -> int:
+        args = _parser().parse_args(argv)
+        ending.name, ending.stopped = args.verb, args.stopped
+        with warnings_in_words():
+            return int(args.function(args))
+
+    return ending.run(act)
 
 
 if __name__ == "__main__":

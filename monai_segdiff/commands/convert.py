@@ -152,6 +152,7 @@ def add_convert(verbs: Any) -> None:
         "DiffusionModelUNet, SPADEDiffusionModelUNet, ControlNet and AutoencoderKL. MONAI's network then gives the "
         "outputs of the original. With --config also the configuration of its bundle, or it alone. Which network it is "
         "shows from the names; nothing in either file is run.",
+        stopped="run the same command again to begin anew",
     )
     p.add_argument("checkpoint", nargs="?", help="file that torch.save wrote: a state dict, wrapped or not")
     p.add_argument("output", nargs="?", help="file for the new state dict")

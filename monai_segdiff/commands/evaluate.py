@@ -44,6 +44,7 @@ def add_evaluate(verbs: Any) -> None:
         "Measure how well synthetic images obey their masks, how real and how diverse they look, how many failed, "
         "whether training images are repeated, and, where findings are asked for, whether they are seen: "
         "report.html, report.json, report.csv, samples.png.",
+        stopped="run the same command again: networks that were trained are kept, the rest begins anew",
     )
     p.add_argument("--real", required=True, help="real data set, with training and held-out patients")
     p.add_argument("--synthetic", required=True, help="data set that generate wrote")

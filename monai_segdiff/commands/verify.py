@@ -60,6 +60,7 @@ def add_verify(verbs: Any) -> None:
         verify,
         "verify",
         _TEXT,
+        stopped="run the same command again to begin anew",
     )
     p.formatter_class = argparse.RawDescriptionHelpFormatter
     p.epilog = _EXAMPLES

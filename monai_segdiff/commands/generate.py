@@ -145,7 +145,7 @@ def sampling_overrides(args: argparse.Namespace) -> dict[str, Any]:
         "sampler": args.sampler,
         "num_steps": args.num_steps,
         "guidance_weight": args.guidance,
-        "device": args.device and f"$torch.device('{args.device}')",
+        "device": args.device,
     }
     return {name: value for name, value in overrides.items() if value is not None}
 

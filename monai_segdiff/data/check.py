@@ -14,6 +14,7 @@ from monai_segdiff.data.class_counts import absent_classes
 from monai_segdiff.data.findings import Finding, case_findings
 from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset, unread_files
 from monai_segdiff.data.load import READABLE
+from monai_segdiff.data.palettes import Palettes, Seen
 from monai_segdiff.data.patients import alike, contradictions, unknown_patients
 from monai_segdiff.data.splits import BY_IMAGE, WITHIN_PATIENT
 
@@ -50,18 +51,21 @@ def check_dataset(
     cases = [case for members in dataset.splits.values() for case in members]
     findings = list(_dataset_findings(dataset))
 
-    def look(case: Case) -> tuple[list[Finding], set[int]]:
-        seen: set[int] = set()
+    def look(case: Case) -> tuple[list[Finding], Seen]:
+        seen = Seen()
         return list(case_findings(case, known, dims, dataset.findings, seen)), seen
 
     ids: list[set[int]] = []
+    palettes = Palettes()
     sound = True
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for found, seen in tqdm(
-            pool.map(look, cases), total=len(cases), desc="check", unit="case", disable=not progress
-        ):
+        looked = tqdm(pool.map(look, cases), total=len(cases), desc="check", unit="case", disable=not progress)
+        for case, (found, seen) in zip(cases, looked, strict=True):
+            if case.label is not None and (conflict := palettes.conflict(case.label, seen.palette)):
+                message, _, remedy = conflict.partition("; ")
+                found.append(Finding("error", str(case.label), message, remedy))
             findings.extend(found)
-            ids.append(seen)
+            ids.append(seen.ids)
             sound &= all(finding.severity != "error" for finding in found)
     if sound:  # else not every label map could be read, or ids are others than those of the classes
         findings.extend(_class_findings(dataset, dict(zip(cases, ids, strict=True))))

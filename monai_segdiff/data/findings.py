@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from monai_segdiff.data.layout import Case
 from monai_segdiff.data.load import label_ids, load_image, load_label_map, spacing_of
+from monai_segdiff.data.palettes import Seen
 
 __all__ = ["AFFINE_TOLERANCE", "Finding", "case_findings"]
 
@@ -44,7 +45,7 @@ def case_findings(
     known_ids: Collection[int] | None = None,
     spatial_dims: int | None = None,
     names: Sequence[str] = (),
-    seen: set[int] | None = None,
+    seen: Seen | None = None,
 ) -> Iterator[Finding]:
     """Look at the files of one case.
 
@@ -53,7 +54,7 @@ def case_findings(
         known_ids: label ids that may occur beside 0, or None to allow all.
         spatial_dims: 2 or 3 where files must have so many axes, or None.
         names: the data set's vocabulary of what is found in an image.
-        seen: gets the ids of the label map, where one is given.
+        seen: is told what the label map holds, where one is given.
 
     Yields:
         Findings, errors of reading and geometry before those of content.
@@ -85,7 +86,8 @@ def case_findings(
     if "label" in loaded:
         ids = label_ids(np.asarray(loaded["label"]))
         if seen is not None:
-            seen.update(ids.tolist())
+            seen.ids.update(ids.tolist())
+            seen.palette = loaded["label"].meta.get("palette", {})
         yield from _label_findings(str(case.label), ids, known_ids)
     unknown = [name for name in case.findings or () if name not in names]
     if unknown:

@@ -13,6 +13,7 @@ from monai_segdiff.data.bias_field import correct_bias_field
 from monai_segdiff.data.findings import case_findings
 from monai_segdiff.data.layout import Case
 from monai_segdiff.data.load import is_raster, load_image, load_label_map, spacing_of
+from monai_segdiff.data.palettes import Seen
 from monai_segdiff.data.resample import body_mask, fit_spacing, remap_labels, resample_pair
 
 __all__ = ["Piece", "Plan", "prepare_case"]
@@ -59,7 +60,7 @@ class Piece:
     region: NDArray[np.uint8] | None = None
 
 
-def prepare_case(case: Case, plan: Plan, seen: set[int] | None = None) -> Iterator[Piece]:
+def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[Piece]:
     """Check, reorient, resample and slice one case.
 
     Args:

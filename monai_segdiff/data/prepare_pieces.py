@@ -16,6 +16,7 @@ from monai_segdiff.data.case_names import written_name
 from monai_segdiff.data.cases import Case
 from monai_segdiff.data.class_counts import ClassCounts
 from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.data.palettes import Palettes, Seen
 from monai_segdiff.data.prepare_case import Piece, Plan, prepare_case
 from monai_segdiff.data.prepare_source import Source
 from monai_segdiff.files import inside
@@ -51,11 +52,14 @@ def write_pieces(
     samples: list[Any] = []
     thickness = math.inf
     owners: dict[str, str] = {}
+    palettes = Palettes()
     for case in tqdm(source.cases, desc="prepare", unit="case", disable=not progress):
-        seen: set[int] = set()
+        seen = Seen()
         own_name = written_name(case.id)
         with source.files_of(case) as files:
             for piece in prepare_case(replace(files, id=own_name), plan, seen):
+                if case.label is not None and (conflict := palettes.conflict(case.label, seen.palette)):
+                    raise ValueError(f"{case.label}: {conflict}")
                 if not written:
                     check_first(case, piece.name != own_name)
                 if (other := owners.setdefault(piece.name.casefold(), case.id)) != case.id:
@@ -64,7 +68,7 @@ def write_pieces(
                 counts.add_piece(case.id, piece.name, piece.label)
                 samples.append(piece.image.ravel()[:: max(1, piece.image.size // 2000)])
                 thickness = min(thickness, piece.thickness)
-        counts.add_case(case.id, seen)
+        counts.add_case(case.id, seen.ids)
     if not written:
         raise ValueError(
             f"in none of {len(source.cases)} cases a slice has {plan.min_foreground:.1%} of its pixels labeled; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monai_segdiff.data.check import check_dataset
+from monai_segdiff.data.content_digest import content_digest
 from monai_segdiff.data.dicom_files import dicom_files, is_dicom
 from monai_segdiff.data.dicom_rtstruct import read_rtstruct
 from monai_segdiff.data.dicom_seg import read_dicom_seg
@@ -94,6 +95,7 @@ __all__ = [
     "VolumeSource",
     "case_name",
     "check_dataset",
+    "content_digest",
     "default_patient",
     "dicom_files",
     "file_extension",

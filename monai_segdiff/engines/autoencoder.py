@@ -73,7 +73,7 @@ class AutoencoderUpdate:
         self.max_grad_norm = max_grad_norm
         self.dtype = autocast_dtype(amp_dtype)
 
-    def __call__(self, engine: Engine, batchdata: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def __call__(self, engine: Engine, batchdata: Mapping[str, torch.Tensor]) -> Any:
         """Train on a batch.
 
         Args:
@@ -83,7 +83,7 @@ class AutoencoderUpdate:
         Returns:
             ``image`` (the input), ``label`` (the target) and ``pred``, all (B, C, *spatial); ``loss`` and its parts
             ``reconstruction``, ``kl``, ``adversarial``, ``discriminator`` and, if there is such a network,
-            ``perceptual``: scalars.
+            ``perceptual``: scalars. In a list of items, if the trainer decollates.
 
         Raises:
             ValueError: if the trainer scales its loss (``amp``) or accumulates gradients, or if prediction and target
@@ -117,8 +117,8 @@ class AutoencoderUpdate:
         engine.optimizer.step()
         if adversarial:
             self._step_discriminator(discriminator_loss)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return output
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)  # where a trainer decollates its output
+        return engine.state.output
 
     def _is_adversarial(self, engine: Engine) -> bool:
         wanted = self.discriminator is not None and self.loss.adversarial_weight > 0

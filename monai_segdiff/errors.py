@@ -92,7 +92,7 @@ def unwrapped_errors() -> Iterator[None]:
 
 
 def show_cause_last() -> None:
-    """End the report of an uncaught exception with its cause.
+    """End the report of an uncaught exception with its cause, and that of Ctrl-C in one line.
 
     Configurations of bundles call it first, because a user looks at the last line, and there Python shows the outermost
     exception: the expression that could not be evaluated, rather than the file that is wrong.
@@ -101,6 +101,9 @@ def show_cause_last() -> None:
 
 
 def _cause_last(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return
     sys.__excepthook__(kind, error, trace)
     cause = root_cause(error)
     if cause is not error:

@@ -44,3 +44,10 @@ def test_the_cause_is_the_last_line_of_an_uncaught_exception():
     assert done.returncode == 1
     assert done.stderr.rstrip().splitlines()[-1] == "ValueError: a.nii.gz is bad: repair it"
     assert "RuntimeError: failed to evaluate" in done.stderr
+
+
+def test_ctrl_c_is_told_in_one_line():
+    program = "from monai_segdiff.errors import show_cause_last\nshow_cause_last()\nraise KeyboardInterrupt\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode in (130, -2)  # of the signal, as shells expect
+    assert done.stderr == "stopped; run the same command again to go on\n"

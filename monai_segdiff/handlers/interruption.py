@@ -11,6 +11,8 @@ from typing import Any
 
 import ignite.distributed as idist
 
+from monai_segdiff import ends
+
 __all__ = ["Interruption"]
 
 _DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -21,7 +23,8 @@ class Interruption:
     """Listens for SIGINT (Ctrl-C) and SIGTERM, and remembers the first.
 
     A second one, some seconds later, ends the process at once. A signal that the program handles or ignores otherwise
-    is left to it, and so are all of them outside the main thread, where Python cannot listen.
+    is left to it (other than by our commands, which would stop in the middle of a step), and so are all of them outside
+    the main thread, where Python cannot listen.
     """
 
     def __init__(self) -> None:
@@ -38,7 +41,8 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             return
         for number, default in _DEFAULTS.items():
-            if signal.getsignal(number) is default:
+            handler = signal.getsignal(number)
+            if handler is default or getattr(handler, "__module__", None) == ends.__name__:
                 self._before[number] = signal.signal(number, self._received)
 
     def release(self) -> None:

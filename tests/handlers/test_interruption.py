@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 from test_resume import assert_equal, train
 from toy_training import ToyTraining, build_training
 
+from monai_segdiff.ends import Ending
 from monai_segdiff.handlers import ResumeCheckpoint
 from monai_segdiff.handlers import interruption as listening
 from monai_segdiff.handlers.interruption import Interruption
@@ -174,6 +175,15 @@ def test_who_handles_the_signal_otherwise_keeps_it(tmp_path: Path) -> None:
     training.trainer.run()
     assert received == [signal.SIGTERM]
     signal.signal(signal.SIGTERM, before)
+
+
+def test_a_training_within_one_of_our_commands_is_saved_too(tmp_path: Path) -> None:
+    training = build_training(tmp_path, 3)
+    send(signal.SIGTERM, training, Events.ITERATION_STARTED, 5)
+    with pytest.raises(SystemExit) as end:
+        Ending("demo", "run it again").run(lambda: training.trainer.run() or 0)
+    assert end.value.code == 143
+    assert names(tmp_path) == ["checkpoint_epoch=1.pt", "checkpoint_epoch=1_iteration=5.pt"]
 
 
 def test_after_an_error_the_signals_are_as_before(tmp_path: Path) -> None:

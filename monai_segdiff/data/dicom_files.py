@@ -94,7 +94,7 @@ def read_headers(files: Iterable[Path], keywords: Sequence[str] | None = None) -
 
     Raises:
         ImportError: if pydicom is missing.
-        ValueError: if a file is damaged; names it.
+        ValueError: if a file is damaged, or has no modality where that is wanted; names it.
     """
     wanted = None if keywords is None else list(keywords)
     headers = {}
@@ -102,6 +102,9 @@ def read_headers(files: Iterable[Path], keywords: Sequence[str] | None = None) -
         header = _read(file, stop_before_pixels=True, specific_tags=wanted)
         for keyword in wanted or ():
             _decode(file, header, keyword)
+        if "Modality" in (wanted or ()) and not header.get("Modality"):
+            # Passed over, a damaged slice would be a gap, or an object that nothing was drawn on.
+            raise ValueError(f"{file} says no Modality, as everything in a study does; copy it again, or move it away")
         headers[file] = header
     return headers
 

@@ -212,6 +212,10 @@ def _studies_in(folder: Path, headers: Mapping[Path, Any], first_of: dict[str, s
     for file, header in headers.items():
         if header.get("Modality") in MODALITIES and "LOCALIZER" not in list(header.get("ImageType") or []):
             series.setdefault(str(header.get("SeriesInstanceUID") or ""), []).append(file)
+    if len(series) > 1 and "" in series:
+        raise ValueError(
+            f"{series[''][0]} has no SeriesInstanceUID, but other images beside it have one; copy it again, or move it away"
+        )
     objects = [file for file, header in headers.items() if header.get("Modality") in _LABELS]
     if not series:
         raise ValueError(

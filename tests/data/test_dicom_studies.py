@@ -227,7 +227,22 @@ def _named(name: str, folder: Path) -> None:
     dataset.save_as(folder / "seg/seg.dcm")
 
 
+def _lost(keyword: str, file: str, folder: Path) -> None:
+    dataset = pydicom.dcmread(folder / file)
+    delattr(dataset, keyword)
+    dataset.save_as(folder / file)
+
+
 BROKEN = {
+    "labels that do not say what they are": (partial(_lost, "Modality", "seg/seg.dcm"), r"seg\.dcm says no Modality"),
+    "a slice that does not say what it is": (
+        partial(_lost, "Modality", "image/IM0002.dcm"),
+        r"case 0/image/IM0002\.dcm says no Modality, .*; copy it again",
+    ),
+    "a slice of no series": (
+        partial(_lost, "SeriesInstanceUID", "image/IM0001.dcm"),
+        r"case 0/image/IM0001\.dcm has no SeriesInstanceUID, but other images",
+    ),
     "no segments": (_no_segments, r"case 0/seg/seg\.dcm has no segments"),
     "the background": (
         partial(_named, "Background"),

@@ -214,7 +214,8 @@ def _studies_in(folder: Path, headers: Mapping[Path, Any], first_of: dict[str, s
             series.setdefault(str(header.get("SeriesInstanceUID") or ""), []).append(file)
     if len(series) > 1 and "" in series:
         raise ValueError(
-            f"{series[''][0]} has no SeriesInstanceUID, but other images beside it have one; copy it again, or move it away"
+            f"{series[''][0]} has no SeriesInstanceUID, but other images beside it have one; copy it again, or move it "
+            "away"
         )
     objects = [file for file, header in headers.items() if header.get("Modality") in _LABELS]
     if not series:

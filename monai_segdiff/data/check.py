@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from monai_segdiff.data.case_names import distinct_cases
 from monai_segdiff.data.class_counts import absent_classes
+from monai_segdiff.data.dataset_json import DESCRIPTION
 from monai_segdiff.data.findings import Finding, case_findings
 from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset, unread_files
 from monai_segdiff.data.load import READABLE
@@ -85,7 +86,7 @@ def _dataset_findings(dataset: SegmentationDataset) -> Iterator[Finding]:
         remedy = f"convert images to one of {', '.join(READABLE)}, and put each into this folder itself"
         yield Finding("warning", root, message, remedy)
     for split, members in dataset.splits.items():
-        yield from _pair_findings(split, members)
+        yield from _pair_findings(split, members, dataset.root)
     yield from _name_findings(root, cases)
     yield from _patient_findings(dataset, cases)
 
@@ -122,13 +123,15 @@ def _name_findings(root: str, cases: Sequence[Case]) -> Iterator[Finding]:
         yield Finding("error", root, message, remedy)
 
 
-def _pair_findings(split: str, cases: Sequence[Case]) -> Iterator[Finding]:
+def _pair_findings(split: str, cases: Sequence[Case], root: Path) -> Iterator[Finding]:
+    where = f" from {DESCRIPTION}" if (root / DESCRIPTION).is_file() else ""
     wanted = [key for key in ("image", "label") if any(getattr(case, key) for case in cases)]
     for case in cases:
         for key in wanted:
             if getattr(case, key) is None and (split, key) != ("test", "label"):
                 message = f"case {case.id!r} in {split} has no {key}"
-                yield Finding("error", str(case.label or case.image), message, f"add the {key} or remove the case")
+                remedy = f"add the {key}, or remove the case{where}"
+                yield Finding("error", str(case.label or case.image), message, remedy)
 
 
 def _class_findings(dataset: SegmentationDataset, ids: Mapping[Case, set[int]]) -> Iterator[Finding]:

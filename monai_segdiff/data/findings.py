@@ -67,7 +67,8 @@ def case_findings(
         try:
             loaded[key] = load_image(file) if key == "image" else load_label_map(file)
         except FileNotFoundError:
-            yield Finding("error", str(file), f"{key} file is missing", "restore it or remove the case")
+            remedy = "restore it, or remove the case from dataset.json"
+            yield Finding("error", str(file), f"{key} file is missing", remedy)
         except (ValueError, OSError, ImportError) as error:
             message, _, remedy = str(error).removeprefix(str(file)).strip(": ").partition("; ")
             yield Finding("error", str(file), message, remedy or "restore it, or remove the case")

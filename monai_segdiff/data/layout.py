@@ -120,6 +120,7 @@ def _guess_patients(dataset: SegmentationDataset) -> None:
 
 
 def _check_files(dataset: SegmentationDataset) -> None:
+    where = dataset.root / DESCRIPTION if (dataset.root / DESCRIPTION).is_file() else dataset.root
     for split, cases in dataset.splits.items():
         wanted = [key for key in ("image", "label") if any(getattr(case, key) for case in cases)]
         for case in cases:
@@ -127,11 +128,11 @@ def _check_files(dataset: SegmentationDataset) -> None:
                 file = getattr(case, key)
                 if file is None and split != "test" and key != "region":
                     raise FileNotFoundError(
-                        f"case {case.id!r} in split {split!r} of {dataset.root} has no {key}: add the missing {key} "
+                        f"case {case.id!r} in split {split!r} of {where} has no {key}: add the missing {key} "
                         "file, or remove the case (check-data lists every such case)"
                     )
                 if file is not None and not file.is_file():
                     raise FileNotFoundError(
                         f"{key} file {file} of case {case.id!r} is missing: restore it, or remove the case from "
-                        f"{dataset.root} (check-data lists every such file)"
+                        f"{where} (check-data lists every such file)"
                     )

@@ -107,7 +107,7 @@ def test_a_file_of_the_json_that_is_not_there_is_named(source: Path) -> None:
     (source / "dataset.json").write_text(json.dumps({"labels": {"1": "box"}, "training": pairs}))
     findings = check_dataset(source)
     assert [Path(f.file).name for f in findings] == ["p9.nii.gz"] * 2
-    assert all("missing" in f.message for f in findings)
+    assert all("missing" in f.message and "dataset.json" in f.remedy for f in findings)
 
 
 def test_a_patient_in_two_splits_is_found(source: Path) -> None:

@@ -114,7 +114,7 @@ def test_errors_name_the_file_and_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(
         '{"labels": {"1": "a"}, "training": [{"image": "no.png", "label": "x.png"}]}'
     )
-    with pytest.raises(FileNotFoundError, match=r"no\.png.*is missing"):
+    with pytest.raises(FileNotFoundError, match=r"no\.png.*is missing.*remove the case from .*dataset\.json"):
         read_dataset(tmp_path)
 
 

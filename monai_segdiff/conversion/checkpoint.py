@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +11,14 @@ from typing import Any
 import torch
 
 from monai_segdiff.conversion.weights import NETWORKS, check_asked, network_of
+from monai_segdiff.errors import UnreadableFileError
+from monai_segdiff.networks.weights import read_tensors
 
 __all__ = ["FoundWeights", "find_weights", "read_checkpoint"]
 
 _ANCHORS = ("time_embed.0.weight", "quant_conv_mu.conv.weight")
-_DEPTH = 4
+_DEPTH = 5
+_MOST_MAPPINGS = 10_000
 _SHOWN = 8
 
 
@@ -48,26 +51,22 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: where it cannot be read, or holds other Python objects, which could run code.
+        ValueError: where it cannot be read, is damaged by its own checksums, or holds other Python objects, which could
+            run code.
     """
     name = os.fspath(path)
     if not os.path.isfile(name):
         raise FileNotFoundError(f"no checkpoint {name}: give the file that torch.save wrote.")
     try:
-        return torch.load(name, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{name} cannot be loaded as weights alone ({reason}). If it holds Python objects beside the tensors, "
-            "loading it could run code, which is refused. Where you trust it, save the weights alone, in the "
-            "environment that it comes from: torch.save(network.state_dict(), 'weights.pt')."
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        # Text whose first byte is one of pickle's operations fails in the midst of unpickling.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"{name} is not a readable checkpoint (it may be cut short, a TorchScript archive, or no checkpoint): "
-            f"{reason}"
+        return read_tensors(name, "a checkpoint")
+    except UnreadableFileError as error:
+        if "could run code" not in str(error):
+            raise
+        raise UnreadableFileError(
+            f"{name} cannot be loaded as weights alone (torch.save did not write it, or it holds more than tensors and "
+            "plain types). If it holds Python objects beside the tensors, loading it could run code, which is refused. "
+            "Where you trust it, save the weights alone, in the environment that it comes from: "
+            "torch.save(network.state_dict(), 'weights.pt')."
         ) from error
 
 
@@ -107,7 +106,7 @@ def find_weights(content: Any, network: str | None = None, part: str | None = No
 
 
 def _networks(content: Any) -> Iterator[FoundWeights]:
-    for path, state in _state_dicts(content, ()):
+    for path, state in _state_dicts(content) if isinstance(content, Mapping) else ():
         for prefix in _prefixes(state):
             weights = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
             network = network_of(weights)
@@ -128,15 +127,20 @@ def _left_out(content: Any, path: tuple[str, ...], prefix: str) -> Iterator[str]
     yield from others
 
 
-def _state_dicts(content: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, torch.Tensor]]]:
+def _state_dicts(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, torch.Tensor]]]:
     """Every mapping that holds tensors by name, with the keys that lead to it."""
-    if not isinstance(content, Mapping) or len(path) > _DEPTH:
-        return
-    tensors = {key: value for key, value in content.items() if isinstance(key, str) and torch.is_tensor(value)}
-    if tensors:
-        yield path, tensors
-    for key, value in content.items():
-        yield from _state_dicts(value, (*path, str(key)))
+    pending: deque[tuple[tuple[str, ...], Any]] = deque([((), content)])
+    for _ in range(_MOST_MAPPINGS):
+        if not pending:
+            return
+        path, found = pending.popleft()
+        tensors = {key: value for key, value in found.items() if isinstance(key, str) and torch.is_tensor(value)}
+        if tensors:
+            yield path, tensors
+        if len(path) < _DEPTH:
+            inner = [((*path, str(key)), value) for key, value in found.items() if isinstance(value, Mapping)]
+            pending.extendleft(reversed(inner))
+    raise ValueError("it holds more mappings than a checkpoint has: do some of them hold themselves?")
 
 
 def _prefixes(state: Mapping[str, torch.Tensor]) -> list[str]:

@@ -11,6 +11,11 @@ from typing import Any
 import yaml
 
 from monai_segdiff.conversion.scan import Scan
+from monai_segdiff.documents import parse_json, parse_yaml, read_text
+from monai_segdiff.errors import UnreadableFileError, one_line
+
+_MOST_BYTES = 2**17  # bundles' configurations have a tenth; PyYAML takes a second for each of three readings
+_KIND = "a bundle's configuration"
 
 __all__ = ["ConvertedConfig", "convert_config"]
 
@@ -70,24 +75,28 @@ def convert_config(path: str | os.PathLike[str]) -> ConvertedConfig:
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: where it is no readable JSON or YAML.
+        ValueError: where it is no readable JSON or YAML, or has more than 128 KiB.
     """
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"no configuration {file}: give the bundle's JSON or YAML file.")
+    text = read_text(file, _KIND, _MOST_BYTES)
+    if _is_json(file):
+        text = text.replace("\t", "    ")  # YAML, which JSON is read as, knows no tabs between its tokens
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        if _is_json(file):
-            text = text.replace("\t", "    ")  # YAML, which JSON is read as, knows no tabs between its tokens
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = parse_yaml(text, load=lambda document: yaml.compose(document, Loader=yaml.SafeLoader))
         if not isinstance(root, yaml.MappingNode):
-            raise ValueError(f"{file} is no configuration: it holds no keys.")
+            raise UnreadableFileError(f"{file} is no configuration: it holds no keys.")
         scan = Scan(file, text, root)
         converted = scan.converted()
         # YAML 1.1 reads JSON's 1e-05 as text, so that its values are those of JSON's own reader.
-        data = json.loads(converted) if _is_json(file) else yaml.safe_load(converted)
-    except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{file} is not readable as {'JSON' if _is_json(file) else 'YAML'}: {error}") from error
+        data = parse_json(converted) if _is_json(file) else yaml.safe_load(converted)
+    except UnreadableFileError:
+        raise
+    except Exception as error:  # also from Python's own parser, which expressions go through
+        raise UnreadableFileError(
+            f"{file} is not readable as {'JSON' if _is_json(file) else 'YAML'}: {one_line(error)}"
+        ) from error
     findings = tuple(scan.changes), tuple(scan.problems), tuple(scan.notes)
     return ConvertedConfig(converted, data, *findings, is_json=_is_json(file))
 

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from monai_segdiff.conversion.classes import CLASSES, notes_on
 from monai_segdiff.conversion.modules import PACKAGE, new_module
@@ -45,7 +46,7 @@ def rewrite_expression(text: str, aliases: dict[str, str]) -> Expression:
         What it became; the same text where it has nothing of monai-generative.
     """
     names = {PACKAGE: PACKAGE, **aliases}
-    if not any(re.search(rf"\b{re.escape(name)}\b", text) for name in names):
+    if names.keys().isdisjoint(re.findall(r"\w+", text)):
         return Expression(text)
     start = len(text) - len(text[1:].lstrip())
     references: dict[str, str] = {}
@@ -57,7 +58,7 @@ def rewrite_expression(text: str, aliases: dict[str, str]) -> Expression:
 
     try:
         tree = ast.parse(_REFERENCE.sub(stand_in, text[start:]))
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # also of what is nested too deeply for it
         done = Expression(text)
         if re.search(rf"\b{PACKAGE}\.\w", text):
             done.problems.append("this expression cannot be read as Python: rewrite it by hand")
@@ -89,10 +90,10 @@ class _Source:
     def __init__(self, text: str) -> None:
         self.text = text
         self.lines = text.splitlines(keepends=True)
+        self.starts = [0, *accumulate(map(len, self.lines))]
 
     def place(self, line: int, column: int) -> int:
-        before = sum(len(text) for text in self.lines[: line - 1])
-        return before + len(self.lines[line - 1].encode()[:column].decode())
+        return self.starts[line - 1] + len(self.lines[line - 1].encode()[:column].decode())
 
     def span(self, node: ast.expr | ast.stmt | ast.keyword) -> tuple[int, int]:
         end = (node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)

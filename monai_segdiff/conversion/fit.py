@@ -17,6 +17,7 @@ from monai_segdiff.conversion.weights import NETWORKS, ConvertedWeights
 __all__ = ["fitting_network"]
 
 _REFERENCES = 20  # one after the other, until they must be going round
+_MOST_VALUES = 10_000  # of a network's options, references followed
 
 
 def fitting_network(config: Mapping[str, Any], converted: ConvertedWeights) -> str | None:
@@ -48,7 +49,8 @@ def fitting_network(config: Mapping[str, Any], converted: ConvertedWeights) -> s
         if not isinstance(target, str) or target.rpartition(".")[2] != name:
             continue
         try:
-            options = {option: _literal(value, config) for option, value in component.items() if option[:1] != "_"}
+            values = _Values(config)
+            options = {option: values.of(value) for option, value in component.items() if str(option)[:1] != "_"}
         except _NotKnownError:
             unknown = True
             continue
@@ -62,6 +64,8 @@ def fitting_network(config: Mapping[str, Any], converted: ConvertedWeights) -> s
 
 
 def _misfit(name: str, options: dict[str, Any], converted: ConvertedWeights) -> str | None:
+    if (surplus := _more_than(len(converted.weights), options)) is not None:
+        return f"its {surplus} makes more layers than there are weights"
     try:
         with torch.device("meta"):
             network = getattr(nets, name)(**options)
@@ -114,24 +118,48 @@ class _NotKnownError(ValueError):
     """A value that only running the configuration would tell."""
 
 
-def _literal(value: Any, config: Any, depth: int = 0) -> Any:
-    """A value with the references in it followed."""
-    if isinstance(value, list):
-        return [_literal(item, config, depth) for item in value]
-    if isinstance(value, Mapping):
-        if "_target_" in value:
+class _Values:
+    """Values of a configuration with the references in them followed, which may multiply what is written there.
+
+    Args:
+        config: the configuration.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+        self._left = _MOST_VALUES
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        """A value as the network gets it."""
+        self._left -= 1
+        if self._left < 0:
             raise _NotKnownError
-        return {name: _literal(item, config, depth) for name, item in value.items()}
-    if not isinstance(value, str) or value[:1] not in ("@", "$", "%"):
-        return value
-    if value[0] != "@" or value[1:2] == "#" or depth > _REFERENCES:
-        raise _NotKnownError
-    found = config
-    for name in value[1:].replace("::", "#").split("#"):
-        if isinstance(found, Mapping) and name in found:
-            found = found[name]
-        elif isinstance(found, list) and name.isdigit() and int(name) < len(found):
-            found = found[int(name)]
-        else:
+        if isinstance(value, list):
+            return [self.of(item, depth) for item in value]
+        if isinstance(value, Mapping):
+            if "_target_" in value:
+                raise _NotKnownError
+            return {name: self.of(item, depth) for name, item in value.items()}
+        if not isinstance(value, str) or value[:1] not in ("@", "$", "%"):
+            return value
+        if value[0] != "@" or value[1:2] == "#" or depth > _REFERENCES:
             raise _NotKnownError
-    return _literal(found, config, depth + 1)
+        found = self._config
+        for name in value[1:].replace("::", "#").split("#"):
+            if isinstance(found, Mapping) and name in found:
+                found = found[name]
+            elif isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+                found = found[int(name)]
+            else:
+                raise _NotKnownError
+        return self.of(found, depth + 1)
+
+
+def _more_than(number: int, options: Mapping[str, Any]) -> str | None:
+    """An option that asks for more layers than there are weights: to make them all would take for ever."""
+    for name, value in options.items():
+        items = value if isinstance(value, list) else [value]
+        counts = [item for item in items if isinstance(item, int)] if "num_res" in name or "layers" in name else []
+        if len(items) > number or any(count > number for count in counts):
+            return name
+    return None

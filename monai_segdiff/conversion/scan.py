@@ -20,6 +20,8 @@ _OLD_TARGET = re.compile(rf"{PACKAGE}(\.\w+)+")
 _REFERENCE = re.compile(r"([@%])(\w+(?:(?:#|::)\w+)*)")
 _RELATIVE = re.compile(r"[@%](?:#|::)+(\w+(?:(?:#|::)\w+)*)")
 _OTHER_FILE = re.compile(r"%.*\.(?:json|ya?ml)(?:#|::)(.+)", re.IGNORECASE)
+_MOST, _EACH = 2**22, 100  # characters of all ids together, and what each weighs beside them
+_DEEPEST = 100  # parts of an id
 _SCRIPTS = re.compile(r"\bscripts\.\w|\bimport scripts\b|\bfrom scripts\b")
 
 
@@ -30,7 +32,11 @@ class Scan(Edits):
         super().__init__(file, text)
         self._aliases: dict[str, str] = {}
         self._nodes: dict[str, yaml.Node] = {}
+        held = 0
         for key, node in walk(root):
+            held += len(key) + _EACH
+            if held > _MOST:
+                raise ValueError("it holds more values, or longer keys, than a configuration has")
             self._nodes.setdefault(key, node)
         self._mappings = [(key, node) for key, node in self._nodes.items() if isinstance(node, yaml.MappingNode)]
         scalars = [(key, node) for key, node in self._nodes.items() if isinstance(node, yaml.ScalarNode)]
@@ -55,6 +61,7 @@ class Scan(Edits):
             for option, _ in option_pairs(node):
                 if option.start_mark.index in self._renamed_nodes:
                     self._renamed_ids[f"{key}#{option.value}"] = self._renamed_nodes[option.start_mark.index]
+        self._renamed_options = {name.rpartition("#")[2] for name in self._renamed_ids}
         for key, node in scalars:
             self._references(key, node)
         for key, node in self._mappings:
@@ -163,9 +170,8 @@ class Scan(Edits):
         value = self._current(node)
         if "@" not in value and "%" not in value:
             return
-        names = {name.rpartition("#")[2] for name in self._renamed_ids}
         for match in _RELATIVE.finditer(value):
-            if set(re.split("#|::", match[1])) & names:
+            if set(re.split("#|::", match[1])) & self._renamed_options:
                 self._problem(node, key, f"the relative reference {match[0]} may be to a renamed option: see by hand")
         new = _REFERENCE.sub(lambda match: match[1] + self._new_id(match[2]), value)
         if new != value:
@@ -203,6 +209,8 @@ class Scan(Edits):
 
     def _new_id(self, name: str) -> str:
         tokens = re.split("(#|::)", name)
+        if len(tokens) > 2 * _DEEPEST:  # than any id of this file has
+            return name
         old = list(tokens)
         for last in range(0, len(tokens), 2):
             renamed = self._renamed_ids.get("#".join(old[: last + 1 : 2]))

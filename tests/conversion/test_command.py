@@ -9,7 +9,7 @@ from monai.networks import nets
 from monai.networks.nets import AutoencoderKL
 
 from monai_segdiff.__main__ import main
-from monai_segdiff.conversion import NETWORKS, convert_options, convert_weights, fitting_network
+from monai_segdiff.conversion import NETWORKS, ConvertedWeights, convert_options, convert_weights, fitting_network
 from monai_segdiff.networks import LatentSpace, load_autoencoder
 
 from .cases import CASES, monai_network, old_weights
@@ -189,3 +189,18 @@ def test_heads_that_do_not_come_out_even_have_a_remedy():
 def test_a_configuration_needs_both_its_names(old, arguments, capsys):
     assert _run(old, *arguments) == 2
     assert "belong together" in capsys.readouterr().err
+
+
+def test_options_that_ask_for_layers_without_end_are_no_network_of_these_weights():
+    given = ConvertedWeights("unet", {f"w{number}": torch.zeros(1) for number in range(100)}, {}, (), ())
+    plain = {"_target_": "monai.networks.nets.DiffusionModelUNet", "spatial_dims": 2, "in_channels": 1}
+    for option, value in (("num_res_blocks", 10**6), ("transformer_num_layers", 10**6), ("channels", [32] * 5000)):
+        with pytest.raises(ValueError, match=f"net: its {option} makes more layers than there are weights"):
+            fitting_network({"net": {**plain, "out_channels": 1, option: value}}, given)
+
+
+def test_references_that_multiply_are_not_followed():
+    given = ConvertedWeights("unet", {"w": torch.zeros(1)}, {}, (), ())
+    lists = {"a0": [1] * 9, **{f"a{k}": [f"@a{k - 1}"] * 9 for k in range(1, 19)}}
+    net = {"_target_": "monai.networks.nets.DiffusionModelUNet", "channels": "@a18"}
+    assert fitting_network({**lists, "net": net}, given) is None

@@ -149,6 +149,53 @@ def test_files_that_are_no_configurations_are_named(tmp_path):
             _convert(tmp_path, text)
 
 
+TEN = ",".join(["*a{0}"] * 9)
+STRANGE = {
+    "aliases that multiply": (
+        "a0: &a0 [x]\n" + "\n".join(f"a{k}: &a{k} [{TEN.format(k - 1)}]" for k in range(1, 9)),
+        "multiply its content",
+    ),
+    "an alias within itself": ("a: &a {<<: *a}", "stands within what it is for"),
+    "deep": ("[" * 5000 + "]" * 5000, "nested"),
+    "long": ("a: " + "x" * 2**20, "1048579 bytes, which is too much"),
+    "a long key before many values": (f"? {'k' * 60_000}\n: [{','.join('1' * 2000)}]", "longer keys"),
+    "a tag that runs code": ("a: !!python/object/apply:os.system ['true']", "not readable as YAML"),
+    "tabs": ("a: 1\n\tb: 2", "not readable as YAML"),
+    "two documents": ("a: 1\n---\nb: 2", "not readable as YAML"),
+    "no UTF-8": (b"a: \xe9", "save it as UTF-8"),
+    "no text": (b"a: \x00", "zero bytes"),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_strange_files_are_refused_in_a_line(tmp_path, case):
+    text, message = STRANGE[case]
+    (tmp_path / "old.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=message) as caught:
+        convert_config(tmp_path / "old.yaml")
+    assert str(tmp_path / "old.yaml") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rest", ["(" * 500, ".a" * 5000, " " + "-" * 50_000 + "1", "\\0"])
+def test_expressions_that_python_cannot_read_are_left_to_the_user(tmp_path, rest):
+    (tmp_path / "old.yaml").write_text(f'a: "$generative.nets{rest}"\n')
+    done = convert_config(tmp_path / "old.yaml")
+    assert done.changes == ()
+    assert len(done.problems) == 1
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    (tmp_path / "old.json").write_text('{"a": 1, "a": 2}')
+    with pytest.raises(ValueError, match=r"old\.json is not readable as JSON: the key 'a' occurs twice"):
+        convert_config(tmp_path / "old.json")
+
+
+def test_references_to_very_many_parts_change_nothing(tmp_path):
+    text = f"a: '@{'a#' * 20_000}a'\nnet: {{_target_: generative.networks.nets.VQVAE}}\n"
+    assert _convert(tmp_path, text).data["a"] == text[4:40_006]
+
+
 def test_options_of_python_callers():
     old = {"spatial_dims": 2, "num_channels": (4,), "use_checkpointing": True, "use_convtranspose": False}
     new = convert_options("AutoencoderKL", old)

@@ -161,3 +161,21 @@ def test_files_that_are_no_checkpoints_are_named(tmp_path):
             read_checkpoint(tmp_path / "text.pt")
     with pytest.raises(ValueError, match=r"holds no weights of DiffusionModelUNet, .* but a Tensor"):
         find_weights(torch.zeros(3))
+
+
+def test_mappings_that_hold_themselves_are_refused():
+    content: dict = {}
+    content |= {f"k{number}": content for number in range(50)}
+    with pytest.raises(ValueError, match="do some of them hold themselves"):
+        find_weights(content)
+
+
+def test_damage_that_the_files_own_checksum_shows_is_refused(tmp_path):
+    file = tmp_path / "old.pt"
+    torch.save({"weight": torch.arange(1000.0)}, file)
+    content = bytearray(file.read_bytes())
+    at = content.index(torch.arange(500.0, 502.0).numpy().tobytes())
+    content[at] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"old\.pt cannot be read as a checkpoint .*checksum"):
+        read_checkpoint(file)

@@ -126,8 +126,8 @@ def _columns(table: Table) -> dict[str, str]:
     unknown = [name for name in names if name not in ("id", "name", "kind", *_NUMBERS)]
     if unknown or not {"id", "name", "kind"} <= set(names) or len(set(names)) < len(names):
         raise ValueError(
-            f"{table.file}, line {table.heading}: expected the heading id,name,kind and any of {', '.join(_NUMBERS)}, each once; got "
-            f"{','.join(table.columns)}"
+            f"{table.file}, line {table.heading}: expected the heading id,name,kind and any of "
+            f"{', '.join(_NUMBERS)}, each once; got {','.join(table.columns)}"
         )
     return columns
 

@@ -134,7 +134,7 @@ def _collect(
                     f"{sources[mask]} and {file} both give a mask named {mask!r}: names must differ, rename one of them"
                 )
             target = save_nifti(folder / f"{mask}.nii.gz", array, affine)
-            cases.append(Case(mask, None, target, patient))
+            cases.append(Case(mask, None, target, patient, patient_known=bool(segs[file])))
             sources[mask] = file.resolve()
     return cases, sources
 

@@ -23,6 +23,7 @@ class Edit:
         label: file of its label map.
         edited: file of the edited label map.
         patient: whose image it is.
+        patient_known: whether something says so.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Edit:
     label: Path
     edited: Path
     patient: str
+    patient_known: bool = True
 
 
 def collect_edits(
@@ -87,10 +89,11 @@ def _single(image: Path, mask: Path) -> Case:
         mask = by_name[case_name(image)]
     elif not mask.is_file():
         raise FileNotFoundError(f"no label map at {mask}")
-    return Case(case_name(mask), image.resolve(), mask.resolve(), default_patient(case_name(mask)))
+    name = case_name(mask)
+    return Case(name, image.resolve(), mask.resolve(), default_patient(name), patient_known=False)
 
 
 def _edit(case: Case, name: str, file: Path) -> Edit:
     assert case.image is not None
     assert case.label is not None
-    return Edit(name, case.image, case.label, file, case.patient)
+    return Edit(name, case.image, case.label, file, case.patient, case.patient_known)

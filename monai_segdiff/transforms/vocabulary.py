@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 __all__ = ["ClassVocabulary"]
 
 BACKGROUND = "background"
+_LARGEST_ID = 2**24 - 1  # the largest whole number that float32, in which readers may give label maps, holds exactly
 
 
 class ClassVocabulary:
@@ -25,8 +26,8 @@ class ClassVocabulary:
         parents: class name to the name of the class that encloses it. A class without an entry lies in the background.
 
     Raises:
-        ValueError: where an id is 0 or negative or listed twice, a name is empty or ``background``, a parent or child
-            is no class, or the parents form a cycle.
+        ValueError: where an id is 0, negative, above 2^24 - 1 or listed twice, a name is empty or ``background``, a
+            parent or child is no class, or the parents form a cycle.
     """
 
     def __init__(self, classes: Mapping[str, int | Sequence[int]], parents: Mapping[str, str] | None = None) -> None:
@@ -43,6 +44,11 @@ class ClassVocabulary:
                 if label_id in owners:
                     raise ValueError(f"label id {label_id} is listed twice: for '{owners[label_id]}' and for '{name}'.")
                 owners[label_id] = name
+        if max(owners) > _LARGEST_ID:
+            raise ValueError(
+                f"label id {max(owners)} is above {_LARGEST_ID}, which no table of ids is made for: number the classes "
+                "from 1, as the prepare command does."
+            )
         self.parents = dict(parents or {})
         self._check_parents()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_segdiff.data import check_dataset
+from monai_segdiff.data import check_dataset, prepare_dataset
 from monai_segdiff.data.nifti import save_nifti
 
 CLASSES = {"box": 1}
@@ -124,6 +125,59 @@ def test_cases_of_one_name_and_labels_without_meaning_are_found(source: Path) ->
     entry = {"image": "imagesTr/p0.nii.gz", "label": "labelsTr/p0.nii.gz"}
     (source / "dataset.json").write_text(json.dumps({"training": [entry, entry]}))
     assert [f.severity for f in check_dataset(source)] == ["warning", "error"]
+
+
+def test_a_folder_without_label_maps_is_no_data_set_to_train_on(source: Path) -> None:
+    for file in (source / "labelsTr").iterdir():
+        file.unlink()
+    (finding,) = check_dataset(source, CLASSES)
+    assert (finding.severity, finding.file) == ("error", str(source))
+    assert "holds no label maps" in finding.message
+    with pytest.raises(ValueError, match="holds no label maps"):
+        prepare_dataset(source, source.parent / "out", CLASSES, progress=False)
+
+
+def test_classes_that_no_label_map_or_no_split_holds_are_warned_of(source: Path) -> None:
+    change(str(source / "labelsTr/p2.nii.gz"), 2 * box())
+    classes = {"box": 1, "other": 2, "nothing": 9}
+    (finding,) = check_dataset(source, classes)
+    assert (finding.severity, finding.message) == ("warning", "class 'nothing' is in none of the 3 label maps")
+    (source / "labelsTs").mkdir()
+    (source / "labelsTr/p2.nii.gz").rename(source / "labelsTs/p2.nii.gz")
+    (source / "imagesTs").mkdir()
+    (source / "imagesTr/p2.nii.gz").rename(source / "imagesTs/p2.nii.gz")
+    messages = [finding.message for finding in check_dataset(source, classes)]
+    assert messages == [
+        "nothing says whose the 3 files are, so each counts as another patient's",
+        "class 'nothing' is in none of the 3 label maps",
+        "training has 2 label maps, and none with 'other' (in 1 elsewhere)",
+        "test has 1 label maps, and none with 'box' (in 2 elsewhere)",
+    ]
+
+
+def test_classes_are_checked_as_prepare_checks_them(source: Path) -> None:
+    for classes in ({"background": 1}, {"box": [1, 1]}, {f"c{i}": i for i in range(1, 257)}):
+        (finding,) = check_dataset(source, classes)
+        assert finding.severity == "error"
+        with pytest.raises(ValueError, match=re.escape(finding.message.split(";")[0])):
+            prepare_dataset(source, source.parent / "out", classes, progress=False)
+
+
+def test_files_named_alike_are_no_error_where_they_can_be_told_apart(tmp_path: Path, make_pair: Callable) -> None:
+    entries = []
+    for n in range(2):
+        make_pair("scan", folder=f"source/d{n}")
+        files = {"image": f"d{n}/imagesTr/scan.nii.gz", "label": f"d{n}/labelsTr/scan.nii.gz"}
+        entries.append({**files, "patient": f"P{n}"})
+    (tmp_path / "source/dataset.json").write_text(json.dumps({"labels": {"1": "box"}, "training": entries}))
+    assert check_dataset(tmp_path / "source") == []
+
+
+def test_an_image_that_is_listed_for_two_patients_is_an_error(source: Path) -> None:
+    entries = [{"image": "imagesTr/p0.nii.gz", "label": f"labelsTr/p{n}.nii.gz"} for n in (0, 1)]
+    content = {"labels": {"1": "box"}, "training": entries[:1], "test": entries[1:]}
+    (source / "dataset.json").write_text(json.dumps(content))
+    assert [(f.severity, "is the image of 2 cases" in f.message) for f in check_dataset(source)][0] == ("error", True)
 
 
 def test_a_folder_without_a_data_set_is_one_finding(tmp_path: Path) -> None:

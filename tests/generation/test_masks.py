@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from monai_segdiff.generation import collect_masks
+from monai_segdiff.generation import collect_edits, collect_masks, collect_pairs
 
 
 def labels_of(bundle, split="training"):
@@ -41,6 +41,53 @@ def test_two_masks_of_one_name_are_refused(trained_bundle, tmp_path):
     shutil.copy(label, tmp_path / "a.nii")
     with pytest.raises(ValueError, match=r"a\.nii and .*a\.nii\.gz have the same name.*rename"):
         collect_masks(tmp_path)
+
+
+def test_what_is_no_mask_is_said_and_left_out(trained_bundle, tmp_path):
+    shutil.copy(labels_of(trained_bundle)[0], tmp_path / "a.nii.gz")
+    for name in ("._a.nii.gz", ".DS_Store", "notes.txt", "b.tif"):
+        (tmp_path / name).touch()
+    with pytest.warns(UserWarning, match=r"^2 files or folders in .* are not read: b\.tif, notes\.txt$"):
+        assert [case.id for case in collect_masks(tmp_path)] == ["a"]
+    (tmp_path / "A.nii.gz").touch()
+    with pytest.raises(ValueError, match=r"A\.nii\.gz and .*a\.nii\.gz have the same name"):
+        collect_masks(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["b.nrrd", "b.mha", "b.jpg"])
+def test_masks_that_pairs_cannot_be_written_like_are_refused_at_once(trained_bundle, tmp_path, name):
+    shutil.copy(labels_of(trained_bundle)[0], tmp_path / "a.nii.gz")
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=rf"{name} is a label map in a format .* convert it to NIfTI"):
+        collect_masks(tmp_path)
+
+
+def test_a_split_is_one_of_a_data_set(trained_bundle, tmp_path):
+    shutil.copy(labels_of(trained_bundle)[0], tmp_path / "a.nii.gz")
+    image = trained_bundle.phantoms / "imagesTr" / "phantom0000_slice000.nii.gz"
+    for ask in (
+        lambda: collect_masks(tmp_path, "test"),
+        lambda: collect_pairs(image, tmp_path, "test"),
+        lambda: collect_pairs(image, split="test"),
+        lambda: collect_edits(image, tmp_path / "a.nii.gz", split="test"),
+    ):
+        with pytest.raises(ValueError, match=r"a split \(--split\) is one of a data set, and .* is none: leave it out"):
+            ask()
+
+
+def test_whose_masks_are_is_known_where_a_data_set_says_so(trained_bundle, tmp_path):
+    assert all(case.patient_known for case in collect_masks(trained_bundle.phantoms))
+    shutil.copy(labels_of(trained_bundle)[0], tmp_path / "a.nii.gz")
+    shutil.copy(labels_of(trained_bundle)[0], tmp_path / "b_slice001.nii.gz")
+    assert [case.patient_known for case in collect_masks(tmp_path)] == [False, True]
+
+
+def test_a_damaged_description_around_an_image_is_named(tmp_path):
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr" / "a.nii.gz").touch()
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(ValueError, match=r"dataset\.json cannot be read"):
+        collect_pairs(tmp_path / "imagesTr" / "a.nii.gz")
 
 
 def test_folders_without_masks_are_refused(tmp_path):

@@ -98,5 +98,6 @@ def _check_folder(datastore: Any) -> None:
 
 def _case(datastore: Any, image_id: str) -> Case:
     image, label = datastore.get_image_uri(image_id), datastore.get_label_uri(image_id, _FINAL)
-    patient = (datastore.get_image_info(image_id) or {}).get("patient") or default_patient(image_id)
-    return Case(image_id, Path(image), Path(label) if label else None, str(patient))
+    told = (datastore.get_image_info(image_id) or {}).get("patient")
+    patient = str(told or default_patient(image_id))
+    return Case(image_id, Path(image), Path(label) if label else None, patient, patient_known=bool(told))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_segdiff.data import Case, SegmentationDataset, write_dataset
-from monai_segdiff.data.splits import split_cases
+from monai_segdiff.data.splits import BY_FILE, BY_PATIENT, split_cases
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.headers import check_size
@@ -79,6 +79,7 @@ def write_studies(
         OSError: if it cannot be written.
     """
     root.mkdir(parents=True, exist_ok=True)
+    known = all(case.patient_known for cases in splits.values() for case in cases)
     dataset = SegmentationDataset(
         root=root,
         name="synthetic studies" if synthetic else "studies",
@@ -87,7 +88,7 @@ def write_studies(
         splits=splits,
         intensity_range=generator.intensity_range,
         spatial_dims=len(generator.image_size),
-        split_kind=None if synthetic else "by patient",
+        split_kind=None if synthetic else BY_PATIENT if known else BY_FILE,
         settings={"synthetic": True} if synthetic else {},
     )
     write_dataset(root, dataset)

@@ -7,6 +7,8 @@ import math
 import re
 from typing import Any
 
+from monai_segdiff.documents import parse_json
+from monai_segdiff.errors import one_line
 from monai_segdiff.integrations.label.errors import RequestError, check_name
 from monai_segdiff.integrations.label.headers import LABEL_ENDINGS
 from monai_segdiff.integrations.label.parameters import known_keys
@@ -27,12 +29,14 @@ def read_json(text: str | bytes) -> Any:
         text: as it was sent; nothing at all is None.
 
     Raises:
-        RequestError: if it is no JSON, too long or too deep, or holds NaN, infinite numbers or text that is no Unicode.
+        RequestError: if it is no JSON, too long or too deep, or names a key twice, or holds NaN, infinite numbers or
+            text that is no Unicode.
     """
     try:
-        value = json.loads(text or "null", parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"the parameters are not JSON: {error}") from error
+        plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        value = parse_json(plain or "null")
+    except ValueError as error:
+        raise RequestError(f"the parameters are not JSON: {one_line(error)}") from error
     pending = [(value, 0)]
     while pending:
         item, depth = pending.pop()
@@ -92,10 +96,6 @@ def check_file(route: Route, field: str, name: str | None) -> None:
     plain = check_name(re.split(r"[/\\]", name or "")[-1], "file name")
     if (route.task or field == "files") and not plain.lower().endswith(LABEL_ENDINGS):
         raise RequestError(f"label maps end in one of {', '.join(LABEL_ENDINGS)}, got {plain[-20:]!r}")
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _check_scalar(value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ from monai_segdiff.integrations.label.errors import RequestError
 
 __all__ = ["as_nifti", "dicom_folder", "series_case"]
 
+_LONGEST = 64  # characters of a UID
 _FETCHED = ".fetched"  # beside MONAI Label's cache, which may hold a series of which a kill left a part
 
 
@@ -63,10 +65,7 @@ def series_case(datastore: DICOMWebDatastore, series: str, *, needs_label: bool)
     """
     study = _study_of(datastore, series)
 
-    def fetch(folder: Path) -> None:
-        dicom_web_download_series(study, series, str(folder), datastore._client, datastore._fetch_by_frame)
-
-    images = _fetched(datastore, series, fetch)
+    images = _fetched(datastore, series, lambda folder: _fetch_series(datastore, study, series, folder))
     headers = read_headers(dicom_files(images), ["SyntheticData", "PatientID"])
     if any(header.get("SyntheticData") == "YES" for header in headers.values()):
         raise RequestError(f"series {series} says of itself that it is synthetic: take one that was acquired")
@@ -125,6 +124,18 @@ def _study_of(datastore: DICOMWebDatastore, series: str) -> str:
     raise RequestError(f"there is no series {series} any more: look it up again", 404)
 
 
+def _fetch_series(datastore: DICOMWebDatastore, study: str, series: str, folder: Path) -> None:
+    if datastore._fetch_by_frame:  # where MONAI Label names the files by what the archive says
+        from pydicom import Dataset
+
+        for entry in datastore._client.retrieve_series_metadata(study, series):
+            _check_uid(str(Dataset.from_json(entry).get("SOPInstanceUID")))
+        dicom_web_download_series(study, series, str(folder), datastore._client, True)
+        return
+    for number, image in enumerate(datastore._client.retrieve_series(study, series), start=1):
+        image.save_as(folder / f"IM{number:05d}.dcm")
+
+
 def _segmentation(datastore: DICOMWebDatastore, study: str, series: str) -> Path | None:
     """The one segmentation of the study that refers to a series; which of several is meant nobody can know."""
     from pydicom import Dataset
@@ -153,8 +164,15 @@ def _segmentation(datastore: DICOMWebDatastore, study: str, series: str) -> Path
     return _fetched(datastore, instance, fetch) / "seg.dcm"
 
 
+def _check_uid(uid: str) -> None:
+    """Refuse what an archive calls a UID and is none (PS3.5, 9.1): files and folders are named by it."""
+    if len(uid) > _LONGEST or not re.fullmatch(r"[0-9]+(\.[0-9]+)*", uid):
+        raise RequestError(f"the archive has an object with the UID {uid[:80]!r}, which is none: correct it there")
+
+
 def _fetched(datastore: DICOMWebDatastore, uid: str, fetch: Callable[[Path], None]) -> Path:
     """The folder of an object or a series, which is there once all of it is."""
+    _check_uid(uid)
     root = Path(f"{datastore._datastore_path}{_FETCHED}")
     root.mkdir(parents=True, exist_ok=True)
     folder = root / uid

@@ -13,14 +13,17 @@ import nibabel as nib
 from PIL import Image
 
 from monai_segdiff.data import file_extension
+from monai_segdiff.data.readers.nifti import nifti_header
+from monai_segdiff.data.readers.picture import open_picture
+from monai_segdiff.data.readers.voxels import check_claimed_size
 from monai_segdiff.integrations.label.errors import RequestError
 
 __all__ = ["LABEL_ENDINGS", "check_file", "check_size"]
 
 #: Formats of images and label maps.
 LABEL_ENDINGS = (".nii.gz", ".nii", ".png")
-_HEADER = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
-_FARTHEST = 2**20  # where the data may begin, in bytes; extensions of the header lie before them
+_HEADER = 540  # bytes that hold one of either version
+_SPARE = 2**20  # bytes that may follow the voxels
 _LARGEST_GB = 1  # of voxels
 _BLOCK = 2**20
 _DAMAGE = (
@@ -61,7 +64,7 @@ def check_size(file: Path, image_size: Sequence[int], what: str = "label map") -
 
 
 def check_file(file: Path, what: str) -> None:
-    """Refuse a file that is no image, is cut short, or holds more than a study may.
+    """Refuse a file that is no image, is damaged by its own checksum, is cut short, or holds more than a study may.
 
     The voxels are counted and not kept.
 
@@ -82,9 +85,9 @@ def check_file(file: Path, what: str) -> None:
             shown = "x".join(map(str, size))
             raise RequestError(f"the {what} has size {shown}, and one may hold {_LARGEST_GB} GB of voxels: crop it")
         if ending == ".png":
-            with Image.open(file, formats=["PNG"]) as picture:
-                picture.load()
+            open_picture(file)
         else:
+            check_claimed_size(needed - start, file.stat().st_size, packed=ending.endswith(".gz"))
             with _opened(file) as stream:
                 _count(stream, needed)
     except RequestError:
@@ -107,11 +110,14 @@ def _opened(file: Path) -> BinaryIO:
 
 
 def _count(stream: BinaryIO, needed: int) -> None:
-    while needed > 0:
-        block = stream.read(min(needed, _BLOCK))
-        if not block:
-            raise EOFError("cut short")
-        needed -= len(block)
+    """Read a stream to its end, where its checksum is."""
+    found = 0
+    while block := stream.read(_BLOCK):
+        found += len(block)
+        if found > needed + _SPARE:
+            raise ValueError("more than the header asks for")
+    if found < needed:
+        raise EOFError("cut short")
 
 
 def _picture(file: Path) -> tuple[tuple[int, ...], int, int]:
@@ -123,14 +129,6 @@ def _picture(file: Path) -> tuple[tuple[int, ...], int, int]:
 def _nifti(file: Path) -> tuple[tuple[int, ...], int, int]:
     """Size, start of the data in bytes, and bytes of a voxel."""
     with _opened(file) as stream:
-        block = stream.read(max(_HEADER))
-    sizes = {int.from_bytes(block[:4], order) for order in ("little", "big")} & set(_HEADER)
-    if not sizes:
-        raise ValueError("no NIfTI header")
-    bytes_read = sizes.pop()
-    header = _HEADER[bytes_read](block[:bytes_read])
-    start = float(header["vox_offset"])
-    if not 0 <= start <= _FARTHEST:
-        raise ValueError("the data begin too far behind the header")
+        header = nifti_header(stream.read(_HEADER))
     size = tuple(int(n) for n in header.get_data_shape())
-    return size, int(start), int(header.get_data_dtype().itemsize)
+    return size, int(header.get_data_offset()), int(header.get_data_dtype().itemsize)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from monai_segdiff.documents import read_json
 from monai_segdiff.files import atomic_file
 
 __all__ = ["read_notes", "write_notes"]
@@ -22,11 +23,11 @@ def read_notes(file: Path) -> dict[str, Any] | None:
         RuntimeError: if the file is damaged; names it.
     """
     try:
-        found = json.loads(file.read_text())
+        found = read_json(file, "notes of the application")
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise RuntimeError(f"{file} is damaged ({error}): restore it, or remove it") from error
+        raise RuntimeError(f"{file} is damaged ({error.__cause__ or error}): restore it, or remove it") from error
     if not isinstance(found, dict):
         raise RuntimeError(f"{file} is damaged (no JSON object): restore it, or remove it")
     return found

@@ -27,7 +27,8 @@ from monai_segdiff.integrations.label.slices import as_slice
 from monai_segdiff.integrations.label.studies import real_cases
 from monai_segdiff.integrations.label.task_process import one_at_a_time, remember_server
 from monai_segdiff.integrations.label.training_data import check_studies, split_studies, write_studies
-from monai_segdiff.networks import weights_hash
+from monai_segdiff.networks import read_card, save_weights, weights_hash
+from monai_segdiff.networks.weights import HASHES, read_weights
 
 __all__ = ["TuneGenerator", "can_be_tuned"]
 
@@ -53,9 +54,10 @@ def can_be_tuned(bundle: Path) -> bool:
 class TuneGenerator(TrainTask):
     """Go on training the generator, from its weights, with the real studies.
 
-    The bundle's ``train.yaml`` runs in a process of its own, with the card of the weights and an overlay that names
-    data, weights and length. A training that was killed goes on where it was when it is asked for again; one with other
-    studies or parameters begins anew. The result is used for all further images, until it is removed.
+    The bundle's ``train.yaml`` runs in a process of its own, with an overlay that names data, weights and length, and
+    takes what the network is from the card of the weights. A training that was killed goes on where it was when it is
+    asked for again; one with other studies or parameters begins anew. The result is used for all further images, until
+    it is removed.
 
     Args:
         pairs: what generates; its folder holds data set, checkpoints, weights and figures.
@@ -104,12 +106,12 @@ class TuneGenerator(TrainTask):
                 shutil.rmtree(other)
         start, made = run / "start.pt", run / "models" / "model.pt"
         if not start.is_file():  # the training may replace what it starts from
-            copy_file(weights, start)
+            for ending in (".yaml", ".pt"):
+                copy_file(weights.with_suffix(ending), start.with_suffix(ending))
         _train(self._configuration(run, start, splits, parameters))
         seen = {case.patient for case in splits["training"]}
         note_seen(self.work / "seen.json", weights_hash(made), seen, weights_hash(start))
-        for ending in (".yaml", ".pt"):  # the weights last: with them the new ones begin to be used
-            copy_file(made.with_suffix(ending), self.pairs.tuned.with_suffix(ending))
+        save_weights(read_weights(made), self.pairs.tuned, read_card(made))
         shutil.rmtree(run)
         found = {
             "studies": {name: len(members) for name, members in splits.items()},
@@ -134,12 +136,20 @@ class TuneGenerator(TrainTask):
         dims = len(self.pairs.generator.image_size)
         slices = {name: [_sliced(case, dims, run / "slices") for case in members] for name, members in splits.items()}
         data = write_studies(run / "data", slices, self.pairs.generator)
+        # Nothing of a path or a card may be evaluated: paths are absolute, so that none begins as an expression does,
+        # and what the card says, such as names of classes, is looked up by expressions of ours.
+        folders = {
+            "bundle_root": self.pairs.bundle,
+            "ckpt_dir": run / "models",
+            "output_dir": run / "eval",
+            "dataset_dir": data,
+            "start": start,
+        }
         values = {
-            "bundle_root": str(self.pairs.bundle),
-            "ckpt_dir": str(run / "models"),
-            "output_dir": str(run / "eval"),
-            "dataset_dir": str(data),
-            "network": f"$monai_segdiff.networks.load_weights(@network_def.to(@device), {str(start)!r})",
+            **{name: str(folder.absolute()) for name, folder in folders.items()},
+            "start_card": "$monai_segdiff.networks.cards.opened(monai_segdiff.networks.read_card(@start))",
+            **{name: f"$@start_card[{name!r}]" for name in read_card(start) if name != HASHES},
+            "network": "$monai_segdiff.networks.load_weights(@network_def.to(@device), @start, @start_card)",
             "seed": parameters.seed,
             "learning_rate": parameters.learning_rate or _LEARNING_RATE,
             "max_images": images,
@@ -153,8 +163,7 @@ class TuneGenerator(TrainTask):
         overlay = run / "tune.yaml"
         with atomic_file(overlay) as temporary:
             temporary.write_text(yaml.safe_dump(values))
-        card = self.pairs.weights.with_suffix(".yaml")
-        return [self.pairs.bundle / "configs" / "train.yaml", *([card] if card.is_file() else []), overlay]
+        return [self.pairs.bundle / "configs" / "train.yaml", overlay]
 
 
 def _sliced(case: Case, dims: int, folder: Path) -> Case:

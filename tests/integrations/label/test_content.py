@@ -27,6 +27,7 @@ BAD_JSON = {
     "deep names": ('{"a":' * 30 + "1" + "}" * 30, "levels deep"),
     "surrogate": ('["\\ud800"]', "Unicode"),
     "surrogate name": ('{"\\udfff": 1}', "Unicode"),
+    "a name twice": ('{"seed": 1, "seed": 2}', "'seed' occurs twice"),
     "no UTF-8": (b'["\xff"]', "not JSON"),
     "long": (json.dumps(["a" * 50] * 2000), "send less"),
     "long once it is escaped": (json.dumps(["é" * 50] * 400, ensure_ascii=False), "send less"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import requests
 
 from monai_segdiff.data import load_image, read_dataset
-from monai_segdiff.integrations.label.dicom import as_nifti, dicom_folder
+from monai_segdiff.integrations.label.dicom import as_nifti, dicom_folder, series_case
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.studies import find_case, real_cases, synthetic_cases
 
@@ -93,6 +94,33 @@ def test_a_series_that_came_in_part_is_fetched_again(
     image = find_case(store, series).image
     assert image is not None
     assert [file.read_bytes()[128:132] for file in image.iterdir()] == [b"DICM"]
+
+
+@pytest.mark.parametrize("by_frame", [False, True])
+@pytest.mark.parametrize("uid", ["../../outside", "/tmp/outside", "1.2/..", "1..2", "", "1" * 65])
+def test_no_file_is_named_by_what_is_no_uid(
+    archive: tuple[Path, Any, str], tmp_path: Path, uid: str, by_frame: bool
+) -> None:
+    """Whatever an archive says: of a segmentation, and of images that are fetched frame by frame."""
+    folder, _, series = archive
+    image = pydicom.dcmread(next((folder / "image").iterdir()))
+    store = dicom_folder(folder, tmp_path / "cache")
+    of_series = {"0020000D": {"vr": "UI", "Value": ["1.2"]}, "0020000E": {"vr": "UI", "Value": [series]}}
+    of_instance = {
+        "00080018": {"vr": "UI", "Value": [uid]},
+        "00081115": {"vr": "SQ", "Value": [{"0020000E": {"vr": "UI", "Value": [series]}}]},
+    }
+    store._fetch_by_frame = by_frame
+    store._client = SimpleNamespace(
+        search_for_series=lambda *uids, **more: [of_series],
+        retrieve_series_metadata=lambda *uids: [of_instance],
+        retrieve_series=lambda *uids: [image],
+        retrieve_instance=lambda *uids: image,
+    )
+    with pytest.raises(RequestError, match="which is none: correct it there"):
+        series_case(store, series, needs_label=True)
+    assert not list(tmp_path.rglob("*outside*"))
+    assert not Path("/tmp/outside").exists()
 
 
 def test_trainings_need_a_folder_of_studies(archive: tuple[Path, Any, str], tmp_path: Path) -> None:

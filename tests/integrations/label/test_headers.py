@@ -105,6 +105,43 @@ def test_files_that_are_cut_short_are_refused(ending: str, tmp_path: Path) -> No
         check_file(file, "image")
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".png"])
+def test_damage_that_the_files_own_checksum_shows_is_refused(ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a{ending}"
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8)
+    if ending == ".png":
+        Image.fromarray(noise).save(file)
+    else:
+        nib.save(nib.Nifti1Image(noise, np.eye(4)), file)
+    content = bytearray(file.read_bytes())
+    content[-6 if ending == ".nii.gz" else -14] ^= 1  # within the checksum; of a picture, of its pixels
+    file.write_bytes(content)
+    with pytest.raises(RequestError, match="image cannot be read"):
+        check_file(file, "image")
+
+
+def test_a_header_that_asks_for_more_than_is_there_is_refused(tmp_path: Path) -> None:
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((1000, 1000, 900))
+    for name, opened in (("a.nii", open), ("a.nii.gz", gzip.open)):
+        with opened(tmp_path / name, "wb") as stream:
+            stream.write(header.binaryblock + bytes(2**12))
+        with pytest.raises(RequestError, match="image cannot be read"):
+            check_file(tmp_path / name, "image")
+
+
+def test_a_stream_that_does_not_end_is_refused(tmp_path: Path) -> None:
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((6, 4))
+    header["vox_offset"] = 352
+    with gzip.open(tmp_path / "a.nii.gz", "wb") as stream:
+        stream.write(header.binaryblock + bytes(2**23))
+    with pytest.raises(RequestError, match="image cannot be read"):
+        check_file(tmp_path / "a.nii.gz", "image")
+
+
 def test_a_file_of_too_many_voxels_is_not_unpacked(tmp_path: Path) -> None:
     header = nib.Nifti1Header()
     header.set_data_dtype(np.uint8)

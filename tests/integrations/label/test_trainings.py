@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +17,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import requests
+import yaml
+from monai.bundle import ConfigParser
 
 from monai_segdiff.integrations.label.batch import GeneratePairs
 from monai_segdiff.integrations.label.datastore import StudyDatastore
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.pairs import PairGenerator
+from monai_segdiff.integrations.label.parameters import TrainingParameters
 from monai_segdiff.integrations.label.seen import note_seen, seen_by, warn_of_seen
 from monai_segdiff.integrations.label.segmenter import TrainSegmenter
 from monai_segdiff.integrations.label.studies import real_cases
@@ -85,6 +89,34 @@ def test_tuning_changes_the_generator_and_keeps_the_bundle(
     from monai_segdiff.networks import weights_hash
 
     assert stats["weights_sha256"] != weights_hash(trained_bundle.weights)
+
+
+def test_nothing_of_studies_or_cards_is_evaluated(
+    make_studies: Callable[..., Path], trained_bundle: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of classes come from data sets: in the training's configuration stands where they are, and no more."""
+    monkeypatch.chdir(tmp_path)
+    Path("@work").mkdir()
+    card = trained_bundle.weights.with_suffix(".yaml")
+    tuning = TuneGenerator(PairGenerator(trained_bundle.root, Path("@work")))
+    splits = split_studies(real_cases(StudyDatastore(str(make_studies(6)))), 0.25, 0, "validation")
+    start = tuning.work / "start.pt"
+    start.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(trained_bundle.weights, start)
+    content = yaml.safe_load(card.read_text())
+    name = "$__import__('os').mkdir('run')"
+    content["classes"], content["parents"] = {name: 1, "@seed": 2, "%a#b": 3}, {"@seed": name}
+    start.with_suffix(".yaml").write_text(yaml.safe_dump(content))
+    *_, overlay = tuning._configuration(tuning.work, start, splits, TrainingParameters())
+    values = yaml.safe_load(overlay.read_text())
+    assert {key for key in content if key != "weights_sha256"} <= set(values)
+    texts = [value for value in values.values() if isinstance(value, str)]
+    assert not any("mkdir" in text or text[0] in "@%" for text in texts)
+    found = ConfigParser({key: values[key] for key in ("start", "start_card", "classes", "parents")})
+    found.config["imports"] = ["$import monai_segdiff"]
+    assert found.get_parsed_content("classes") == content["classes"]
+    assert found.get_parsed_content("parents") == content["parents"]
+    assert not Path("run").exists()
 
 
 def test_too_few_studies_are_refused(serve: Callable[..., Any], make_studies: Callable[..., Path]) -> None:

@@ -68,7 +68,10 @@ def open_inference(bundle: Path, overlays: Sequence[str] = (), values: Mapping[s
     for index, name in enumerate(given):
         if parser.ref_resolver.normalize_id(name).split("::")[0] not in parser:
             raise ValueError(f"{name!r} cannot be set: {files[0]} has no such id")
-        parser[name] = f"${_GIVEN}[{index}]"
+        try:
+            parser[name] = f"${_GIVEN}[{index}]"
+        except (LookupError, ValueError) as error:
+            raise ValueError(f"{name!r} cannot be set: {files[0]} has no such id") from error
     return parser
 
 
@@ -94,7 +97,7 @@ def naming_configuration(file: Path) -> Iterator[None]:
 
 
 def configuration_digest(parser: ConfigParser, values: Mapping[str, Any] | None = None) -> str:
-    """SHA-256 of what a configuration says of a sample: not of where things lie, nor of how fast they are made.
+    """SHA-256 of what a configuration says of a sample beside its ``record``, but not where things lie.
 
     Args:
         parser: what :func:`open_inference` gave, before anything of it is evaluated.
@@ -103,7 +106,17 @@ def configuration_digest(parser: ConfigParser, values: Mapping[str, Any] | None 
     Returns:
         64 hexadecimal digits.
     """
-    said = {name: value for name, value in parser.get().items() if name not in _BESIDE}
-    given = {name: value for name, value in (values or {}).items() if name not in _BESIDE}
-    text = json.dumps([said, given], sort_keys=True, default=lambda value: type(value).__qualname__)
+    recorded = _BESIDE | set(parser.get("record", {}))
+    said = {name: value for name, value in parser.get().items() if name not in recorded}
+    given = {name: value for name, value in (values or {}).items() if name not in recorded}
+    text = json.dumps([_without_given(said), given], sort_keys=True, default=lambda value: type(value).__qualname__)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_given(content: Any) -> Any:
+    """What the files say, without the places that values were put to."""
+    if isinstance(content, dict):
+        return {name: _without_given(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_without_given(value) for value in content]
+    return None if isinstance(content, str) and content.startswith(f"${_GIVEN}[") else content

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,8 +14,8 @@ from tqdm import tqdm
 
 from monai_segdiff._version import __version__
 from monai_segdiff.data import Case, SegmentationDataset, case_name, write_dataset
-from monai_segdiff.digests import DIGESTS
-from monai_segdiff.files import atomic_file, claim_folder, names_in
+from monai_segdiff.digests import DIGESTS, digest_of
+from monai_segdiff.files import atomic_file, claim_folder, inside, names_in
 from monai_segdiff.generation.dicom import DICOM
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.manifest import Manifest
@@ -28,6 +30,7 @@ __all__ = [
     "SOURCES",
     "base_header",
     "copy_file",
+    "digest_of_inputs",
     "fill_folder",
     "write_description",
 ]
@@ -66,12 +69,17 @@ def fill_folder(
         FileExistsError: if another run is writing to the folder.
         OSError: if a file cannot be written.
     """
-    if inside := next((file for file in sources if file and root.resolve() in file.resolve().parents), None):
-        raise ValueError(f"{inside} lies in {root}, where the results go and would replace it: give another folder")
+    if within := next((file for file in sources if file and root.resolve() in file.resolve().parents), None):
+        raise ValueError(f"{within} lies in {root}, where the results go and would replace it: give another folder")
     with Processes() as processes, ExitStack() as held:
         processes.first(lambda: held.enter_context(_opened(root, overwrite)))
         manifest = Manifest(root, header)
         done = manifest.records()
+        if done and max(done) >= number:
+            raise ValueError(
+                f"{root} holds sample {max(done)}, and there are {number} from 0 on: its manifest was changed; start "
+                "anew (--overwrite), or give another folder"
+            )
         processes.wait()  # until everyone has read what is there
         todo = [i for i in range(processes.rank, number, processes.number) if i not in done]
         with tqdm(total=len(todo), desc="generating", unit="img", disable=not progress or processes.rank > 0) as bar:
@@ -89,7 +97,7 @@ def fill_folder(
 
 
 def base_header(generator: TrainedGenerator) -> dict[str, Any]:
-    """What every manifest says of the generator.
+    """What every manifest says of the generator: all that decides a sample, so that none is added to another's.
 
     Args:
         generator: what generates.
@@ -103,7 +111,30 @@ def base_header(generator: TrainedGenerator) -> dict[str, Any]:
             "monai_segdiff": __version__,
         },
         "settings": generator.settings,
+        # A list, as the order of the classes is that of the network's channels.
+        "classes": [{"name": name, "ids": ids} for name, ids in generator.classes.items()],
+        "parents": generator.parents,
+        "findings": list(generator.findings),
+        "intensity_range": list(generator.intensity_range),
+        "image_size": list(generator.image_size),
+        "configuration_sha256": generator.configuration_sha256,
     }
+
+
+def digest_of_inputs(inputs: Iterable[Mapping[str, Any]]) -> str:
+    """Hash of what samples are made from, to tell it from other files and facts under the same names.
+
+    Args:
+        inputs: facts of JSON types, and files, by name, for each mask.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for facts in inputs:
+        held = {k: (v.name, digest_of(v)) if isinstance(v, Path) else v for k, v in facts.items()}
+        digest.update(json.dumps(held).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -146,6 +177,7 @@ def write_description(
             record["patient"],
             findings=tuple(record["findings"]) if "findings" in record else None,
             region=root / record["region_map"] if "region_map" in record else None,
+            patient_known=record.get("patient_known", True),
         )
         for record in records
     ]
@@ -166,13 +198,14 @@ def write_description(
 @contextmanager
 def _opened(root: Path, overwrite: bool) -> Iterator[None]:
     """The folder, which no other run writes to meanwhile, once it is known that it may be written."""
-    held = names_in(root)
+    held = sorted(names_in(root), key=lambda name: name.startswith("."))
     if held and not Manifest.owns(root):
         raise ValueError(f"{root} holds {held[0]!r}, which was not generated here: give an empty folder")
+    folders = [inside(root, part) for part in (IMAGES, LABELS, SOURCES, PICTURES, REGIONS, ANATOMIES, DICOM)]
     with claim_folder(root):
         if overwrite:  # what was written here, and nothing that somebody else has put beside it
-            for folder in (IMAGES, LABELS, SOURCES, PICTURES, REGIONS, ANATOMIES, DICOM):
-                shutil.rmtree(root / folder, ignore_errors=True)
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
             for file in (root / DIGESTS, root / "dataset.json", *root.glob("manifest.*")):
                 file.unlink(missing_ok=True)
         yield

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from monai_segdiff.handlers.best import ExportBestWeights
 from monai_segdiff.handlers.checkpoint import ResumeCheckpoint
+from monai_segdiff.handlers.described import CheckCard
 from monai_segdiff.handlers.ema import ExponentialMovingAverage
 from monai_segdiff.handlers.export import ExportWeights, LoadWeights
 from monai_segdiff.handlers.finite_loss import StopOnNonFiniteLoss
@@ -14,6 +15,7 @@ from monai_segdiff.handlers.reconstruction_preview import ReconstructionPreview
 from monai_segdiff.handlers.reproducible import ReproducibleRun
 
 __all__ = [
+    "CheckCard",
     "ExponentialMovingAverage",
     "ExportBestWeights",
     "ExportWeights",

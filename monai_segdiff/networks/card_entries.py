@@ -216,7 +216,7 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "diffusion_size": _OPTIONS,
     "autoencoder_options": _OPTIONS,
     "anatomy_options": _OPTIONS,
-    "autoencoder_sha256": (_or_nothing(_is_hash), "a SHA-256"),
+    "autoencoder_sha256": (_is_hash, "a SHA-256"),
     "scale_factor": (lambda value: _is_number(value) and value > 0, "a number above 0"),
     "parameterization": (_is_parameterization, f"a parameterization under {_TARGET} and its numbers"),
     # how to sample from them unless told otherwise

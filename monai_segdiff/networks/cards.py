@@ -16,7 +16,7 @@ from monai_segdiff.files import atomic_file
 from monai_segdiff.networks.card_entries import ENTRIES, check_entries, parameterization_of, plain
 from monai_segdiff.networks.weights import HASHES, weights_hash
 
-__all__ = ["open_card", "read_card", "save_weights"]
+__all__ = ["open_card", "opened", "read_card", "save_weights"]
 
 _KIND = "the card of a network's weights"
 _REMEDY = "restore it, or run the training again, which writes it"
@@ -54,12 +54,24 @@ def open_card(weights: str | os.PathLike[str], untrained: Mapping[str, Any], **w
             raise ValueError(
                 f"{file} says {surplus[0]}, which this bundle does not use: are these the weights of another bundle?"
             )
-        if "parameterization" in content:
-            content["parameterization"] = parameterization_of(content["parameterization"])
+        content = opened(content)
     for name, value in wanted.items():
-        if value is not None and plain(content.get(name)) != plain(value):
-            raise ValueError(f"{file} says {name}: {content.get(name)}, but {value} is asked for: give other weights")
+        if value is not None and plain(content[name]) != plain(value):
+            raise ValueError(f"{file} says {name}: {content[name]}, but {value} is asked for: give other weights")
     return content
+
+
+def opened(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration takes from a card.
+
+    Args:
+        content: what the card says, checked.
+
+    Returns:
+        The same, with the parameterization made.
+    """
+    made = {name: parameterization_of(content[name]) for name in ("parameterization",) if name in content}
+    return {**content, **made}
 
 
 def read_card(weights: str | os.PathLike[str], **expected: Any) -> dict[str, Any]:

@@ -99,6 +99,7 @@ class RandClassAblation(RandomizableTransform):
         self.full_prob = full_prob
         self.null_prob = null_prob
         self.independent = independent
+        self.fill = fill
         self.known = torch.ones(len(self.vocabulary.names), dtype=torch.bool)
 
     def randomize(self, data: Any = None) -> None:

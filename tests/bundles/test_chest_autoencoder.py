@@ -288,10 +288,13 @@ def test_the_two_configurations_differ_where_they_must():
     }
     of_data = {name for name in (first.keys() | second.keys()) - set(same) if name.startswith(("train", "validate"))}
     assert of_data == {
+        "train#preprocessing#transforms#5",
         "train#preprocessing#transforms#6",
-        "train#preprocessing#transforms#7",
-        "validate#preprocessing#transforms#6",
+        "validate#preprocessing#transforms#5",
         "train#handlers#6#input_key",
+        "train#handlers#9#network_id",
+        "train#handlers#9#trained#2",
+        *(f"train#handlers#9#values#{name}" for name in ("trained_conditioning", "levels", "STAGE_options")),
     }
 
 

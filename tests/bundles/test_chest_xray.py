@@ -120,7 +120,7 @@ def test_inference_writes_image_and_anatomy_for_each_mask(trained_chest, tmp_pat
     }
     with own_logging():
         run(
-            config_file=[*trained_chest.config("inference.yaml"), str(trained_chest.root / "models/model.yaml")],
+            config_file=trained_chest.config("inference.yaml"),
             **values,
         )
     generator = load_generator(trained_chest.root, overrides={"amp_dtype": "float32"})
@@ -168,6 +168,7 @@ def test_the_properties_of_the_bundle_specification_are_there(trained_chest, tmp
         "bundle_root": str(tmp_path),
         "ckpt_dir": str(trained_chest.root / "models"),
         "dataset_dir": str(trained_chest.phantoms),
+        **({"latent_dir": str(trained_chest.root / "models")} if name == "inference" else {}),
     }
     with own_logging():
         kind = "train" if stage in STAGES else "infer"
@@ -182,9 +183,11 @@ def test_training_and_inference_agree_on_the_model():
     from_the_autoencoder = {"autoencoder_options", "autoencoder_sha256", "scale_factor", "parameterization"}
     card = train["model_card"].keys() | train["sampling_card"]
     for name in card:
-        assert name in inference, f"inference.yaml does not use {name} of the card"
-    shared = card - from_the_data - from_the_autoencoder
-    for name in sorted(shared | {"latent_options", "network_def", "network"}):
+        assert f"@card['{name}']" in str(inference), f"inference.yaml does not use {name} of the card"
+    assert set(inference["untrained"]) == card, "every entry has to be in a card"
+    for name in sorted(card - from_the_data - from_the_autoencoder - {"conditioning"}):
+        assert agree(train[name], inference["untrained"][name]), name
+    for name in ("latent_options", "network"):
         assert agree(train[name], inference[name]), name
     assert agree(train["networks"]["findings"], inference["networks"]["findings"])
 
@@ -222,8 +225,8 @@ def test_the_generator_takes_and_gives_what_the_metadata_say():
         **{
             "_meta_#network_data_format#inputs#image#spatial_shape": [16, 16],
             "image_size": [16, 16],
-            "autoencoder_options#channels": [8, 8, 8],
-            "autoencoder_options#norm_num_groups": 4,
+            "untrained#autoencoder_options#channels": [8, 8, 8],
+            "untrained#autoencoder_options#norm_num_groups": 4,
             "diffusion_size": {**size, "norm_num_groups": 4},
             "context_dim": 8,
             "num_steps": 2,

@@ -59,12 +59,15 @@ def test_inference_finds_network_and_weights(bundle, conditioning, tmp_path):
     assert len(dataset.splits["training"]) == 2
 
 
-def test_the_card_is_enough_for_the_inference_configuration(bundle, tmp_path, own_logging):
-    files = [*bundle.config("inference.yaml"), str(bundle.root / "models" / "concat" / "model.yaml")]
+@pytest.mark.parametrize("asked", ["overlay", "folder"])
+def test_the_inference_configuration_finds_the_network_by_overlay_and_by_folder(bundle, asked, tmp_path, own_logging):
+    files = bundle.config("inference.yaml", *(["concat.yaml"] if asked == "overlay" else []))
+    place = {} if asked == "overlay" else {"ckpt_dir": str(bundle.root / "models" / "concat")}
     masks = collect_masks(bundle.overrides["dataset_dir"])
     with own_logging():
         run(
             config_file=files,
+            **place,
             bundle_root=str(bundle.root),
             dataset_dir=bundle.overrides["dataset_dir"],
             output_dir=str(tmp_path),

@@ -23,10 +23,20 @@ DEMOS = [(bundle, name) for bundle, name in OVERLAYS if name.startswith("cpu_dem
 FROM_THE_DATA = {"classes", "parents", "intensity_range"}
 # Ids that inference shares with the training, beside those of the card.
 SHARED = {
-    "breast_mri": "ckpt_dir encoder networks network_options network_def network inferer",
+    "breast_mri": "encoder networks network_options network inferer",
     "ct_organ": "encoder network_def network inferer",
-    "knee_drr": "variant ckpt_dir start_sigma encoder network_def network methods sampler num_steps sigmas mask_sigmas "
-    "sampler_options sampling sampling_from_mask regression inferer",
+    "knee_drr": "ckpt_dir start_sigma network sampler num_steps sigmas mask_sigmas sampler_options sampling "
+    "sampling_from_mask regression",
+}
+# Where training is told what to train and inference asks which weights to take: what both are told, and the folder.
+CHOICES = {
+    "breast_mri": [({"conditioning": "spade"}, ""), ({"conditioning": "concat"}, "/concat")],
+    "ct_organ": [({}, "")],
+    "knee_drr": [
+        ({"method": "ctm", "condition": "contour_bone"}, ""),
+        ({"method": "csm", "condition": "contour_bone"}, "/csm"),
+        ({"method": "unet", "condition": "contour"}, "/unet_contour"),
+    ],
 }
 
 
@@ -41,10 +51,23 @@ def test_training_and_inference_agree_on_the_model(bundle_name, read):
     train, inference = read("train"), read("inference")
     card = train["model_card"].keys() | train["sampling_card"]
     for name in card:
-        assert name in inference, f"inference.yaml does not use {name} of the card"
+        assert f"@card['{name}']" in str(inference), f"inference.yaml does not use {name} of the card"
+    assert set(inference["untrained"]) == card, "every entry has to be in a card"
     measured = {"parameterization"} if "sigma_data" in train else set()
-    for name in sorted(card - FROM_THE_DATA - measured | set(SHARED[bundle_name].split())):
-        assert agree(train.get(name), inference.get(name)), name
+    chosen = {"conditioning", "method", "condition"}
+    for name in sorted(card - FROM_THE_DATA - measured - chosen):
+        assert agree(train[name], inference["untrained"][name]), name
+    for name in SHARED[bundle_name].split():
+        assert agree(train[name], inference[name]), name
+
+
+def test_inference_looks_for_weights_where_the_training_puts_them(bundle_name, parser_of):
+    for choice, folder in CHOICES[bundle_name]:
+        for name in ("train", "inference"):
+            parser = parser_of(bundle_name, name, bundle_root="/somewhere", **choice)
+            assert parser.get_parsed_content("ckpt_dir") == f"/somewhere/models{folder}"
+        assert parser.get_parsed_content("weights") == f"/somewhere/models{folder}/model.pt"
+    assert parser_of(bundle_name, "inference").get_parsed_content("weights") == "./models/model.pt"
 
 
 def agree(first, second):

@@ -108,7 +108,7 @@ def test_the_command_line_trains_in_the_bundles_folder(trained, bundle_name, mak
 
 
 def test_inference_by_the_bundle_writes_one_image_for_each_mask(trained, tmp_path, own_logging):
-    config = [*trained.config("inference.yaml"), str(trained.root / "models" / "model.yaml")]
+    config = trained.config("inference.yaml")
     with own_logging():
         values = {"bundle_root": str(trained.root), "output_dir": str(tmp_path), "amp_dtype": "float32"}
         run(config_file=config, **values)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from monai_segdiff import __version__
 from monai_segdiff.data import Case, check_dataset, read_dataset
-from monai_segdiff.generation import collect_masks, generate_dataset
+from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
 from monai_segdiff.networks import weights_hash
 from monai_segdiff.verification import verify
 
@@ -162,6 +162,31 @@ def test_other_settings_in_the_same_folder_are_refused_and_harm_nothing(referenc
     with pytest.raises(ValueError, match="another masks"):
         generate_dataset(load(), masks[:2], tmp_path / "s", per_mask=3, progress=False)
     assert contents(tmp_path / "s") == before
+
+
+def test_a_model_that_was_described_otherwise_is_refused_by_the_entry_that_differs(reference, tmp_path, load, masks):
+    shutil.copytree(reference, tmp_path / "s")
+    before = contents(tmp_path / "s")
+    classes = load().classes
+    for changes, named in (
+        ({"intensity_range": [1000.0, 2000.0]}, "intensity_range"),
+        ({"parents": {}}, "parents"),
+        ({"classes": dict(reversed(classes.items()))}, "classes"),
+        ({"clip": [-1.0, 1.0]}, "settings"),
+        ({"encoder#known_flags": True}, "configuration_sha256"),
+    ):
+        with pytest.raises(ValueError, match=rf"manifest\.json was made with another (\w+ and )*{named}\b"):
+            generate_dataset(load(**changes), masks, tmp_path / "s", per_mask=3, progress=False)
+    assert contents(tmp_path / "s") == before
+
+
+def test_a_bundle_that_was_moved_is_the_same(reference, tmp_path, trained_bundle, masks):
+    shutil.copytree(reference, tmp_path / "s")
+    root = tmp_path / "a # folder" / "ct_organ"
+    shutil.copytree(trained_bundle.root, root, ignore=shutil.ignore_patterns("phantoms*", "eval", "checkpoint*"))
+    generator = load_generator(root, overrides={"device": "cpu", "amp_dtype": "float32", "batch_size": 2})
+    generate_dataset(generator, masks, tmp_path / "s", per_mask=3, progress=False)
+    assert manifest_of(tmp_path / "s") == manifest_of(reference)
 
 
 def test_a_mask_that_was_edited_is_another_mask(reference, tmp_path, load, masks):

@@ -6,14 +6,11 @@ Command line: `python -m monai_segdiff.integrations.label.stock BUNDLE APP`.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import yaml
 
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.files import atomic_folder
@@ -27,8 +24,8 @@ _MADE_BY_RUNNING = shutil.ignore_patterns("eval", "phantoms*", "checkpoint*")
 def add_stock_bundle(bundle: str | os.PathLike[str], app: str | os.PathLike[str]) -> Path:
     """Copy a trained bundle to where the ``monaibundle`` application looks for it.
 
-    That application reads one configuration and no card, and loads weights that do not fit without a word. So the copy
-    gets ``configs/inference.json``, which is read first: ``inference.yaml`` with what the card says was trained.
+    That application reads ``inference.yaml``, which opens the card, and takes weights that do not fit without a word.
+    So they are loaded here once.
 
     Args:
         bundle: name or folder of a trained bundle.
@@ -40,7 +37,7 @@ def add_stock_bundle(bundle: str | os.PathLike[str], app: str | os.PathLike[str]
     Raises:
         FileNotFoundError: if there is no such bundle, or it was not trained, or there is no such application.
         FileExistsError: if the application has a model of that name.
-        ValueError: if the weights do not fit the bundle.
+        ValueError: if the weights do not fit the bundle or their card.
         OSError: if the copy cannot be written; nothing is left of it then.
     """
     root = bundle_path(bundle)
@@ -55,10 +52,8 @@ def add_stock_bundle(bundle: str | os.PathLike[str], app: str | os.PathLike[str]
     if target.exists():
         raise FileExistsError(f"{target} exists: remove it to add the bundle anew")
     load_generator(root, weights)
-    merged = {**yaml.safe_load((root / "configs" / "inference.yaml").read_text()), **yaml.safe_load(card.read_text())}
     with atomic_folder(target) as temporary:
         shutil.copytree(root, temporary, dirs_exist_ok=True, ignore=_MADE_BY_RUNNING)
-        (temporary / "configs" / "inference.json").write_text(json.dumps(merged, indent=1))
     return target
 
 

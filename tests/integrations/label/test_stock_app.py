@@ -109,11 +109,14 @@ def test_weights_that_do_not_fit_are_refused(empty_app: Path, trained_bundle: An
 def test_a_bundle_is_added_whole_or_not_at_all(
     empty_app: Path, trained_bundle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    copy = shutil.copytree
+
     def full(*args: Any, **kw: Any) -> None:
+        copy(*args, **kw)
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr("monai_segdiff.integrations.label.stock.json.dumps", full)
+        disk.setattr("monai_segdiff.integrations.label.stock.shutil.copytree", full)
         with pytest.raises(OSError, match="No space left"):
             add_stock_bundle(trained_bundle.root, empty_app)
     assert not list((empty_app / "model").iterdir())

@@ -13,6 +13,7 @@ __all__ = ["SIZES", "check_claimed_sizes", "check_grid", "claimed_bytes"]
 SIZES = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated")
 _FREE = 2**27  # bytes that compressed images may become, whatever their files' size: one of 8192 x 8192 pixels
 _EXPANSION = 50  # and how often their files' size beyond that; lossy CT has 10 to 20
+_LONGEST = 2**16  # voxels along an axis
 _FREE_VOXELS = 2**28  # 512 x 512 x 1024
 _SPARSENESS = 100  # voxels of a grid for each byte of a segmentation that leaves out empty slices
 # Every image stands in the file as it is; deflated ones do once pydicom has read them.
@@ -85,7 +86,7 @@ def check_grid(file: Path, shape: tuple[int, ...], like: tuple[int, ...] = ()) -
         ValueError: names the file.
     """
     most = max(_FREE_VOXELS, _SPARSENESS * file.stat().st_size, prod(like))
-    if prod(shape) > most:
+    if prod(shape) > most or max(shape) > _LONGEST:
         raise ValueError(
             f"{file} has {file.stat().st_size} bytes, but lies on a grid of {' x '.join(map(str, shape))} voxels; "
             "export it again"

@@ -98,11 +98,12 @@ def test_more_pixels_than_are_told_of_are_no_smaller_image(tmp_path, write_serie
         read_dicom_series(tmp_path / "s")
 
 
-def test_a_segmentation_that_spreads_over_a_grid_beyond_memory(tmp_path):
+@pytest.mark.parametrize("slices", [70_000, 10_000_000])
+def test_a_segmentation_that_spreads_over_a_grid_beyond_memory(tmp_path, slices):
     _, file = write_dicom_pair(100.0 * LABELS, LABELS, AFFINE, {"liver": 1}, tmp_path / "s", "CT")
     dataset = pydicom.dcmread(file)
     position = dataset.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0]
-    position.ImagePositionPatient = [*position.ImagePositionPatient[:2], 5 * 10_000_000]
+    position.ImagePositionPatient = [*position.ImagePositionPatient[:2], 5 * slices]
     dataset.save_as(file)
     with pytest.raises(ValueError, match=r"seg\.dcm has \d+ bytes, but lies on a grid of \d+ x 8 x 9 voxels"):
         read_dicom_seg(file)
@@ -120,5 +121,8 @@ def test_prepare_names_the_file(tmp_path, capsys):
     files, _ = write_dicom_pair(100.0 * LABELS, LABELS, AFFINE, {"liver": 1}, tmp_path / "in" / "s", "CT")
     for file in files:
         change(file, Rows=65535, Columns=65535)
-    assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "out"), "--size", "32"]) == 2
+    assert (
+        main(["prepare", str(tmp_path / "in"), str(tmp_path / "out"), "--size", "32", "--fractions", "1", "0", "0"])
+        == 2
+    )
     assert "IM0001.dcm cannot be decoded" in capsys.readouterr().err.splitlines()[-1]

@@ -12,11 +12,15 @@ from typing import Any
 import yaml
 
 from monai_segdiff.data.dicom_series import MODALITIES
+from monai_segdiff.documents import parse_yaml, read_text
+from monai_segdiff.errors import UnreadableFileError, one_line
 
 __all__ = ["PREFIX", "GenerationOptions", "read_options"]
 
 PREFIX = "SEGDIFF_"
 _LARGEST_SEED = 2**63 - 1
+_LARGEST_VOXEL = 1000.0  # mm
+_MOST_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class GenerationOptions:
         if self.guidance is not None:
             _positive("guidance", self.guidance, at_least_zero=True)
         for size in self.spacing or ():
-            _positive("spacing", size)
+            _positive("spacing", size, most=_LARGEST_VOXEL)
         if self.modality is not None and self.modality not in MODALITIES:
             raise ValueError(f"modality must be one of {', '.join(MODALITIES)}, got {self.modality!r}")
         if not isinstance(self.names, Mapping) or not all(
@@ -92,20 +96,23 @@ def read_options(file: Path, environment: Mapping[str, str] | None = None) -> Ge
     if not file.is_file():
         raise FileNotFoundError(f"no configuration at {file}; HOLOSCAN_CONFIG_PATH names another")
     try:
-        section = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("generation") or {}
-    except (yaml.YAMLError, AttributeError) as error:
-        raise ValueError(f"{file} is no YAML of names and values: {error}") from error
+        content = parse_yaml(read_text(file, "a configuration", _MOST_BYTES)) or {}
+        section = content.get("generation") or {}
+    except UnreadableFileError:
+        raise
+    except (yaml.YAMLError, AttributeError, ValueError) as error:
+        raise ValueError(f"{file} is no YAML of names and values: {one_line(error)}") from error
     if not isinstance(section, Mapping):
-        raise ValueError(f"{file}: generation must hold names and values, got {section!r}")
+        raise ValueError(f"{file}: generation must hold names and values, got {section!r:.80}")
     if unknown := [str(name) for name in section if name not in names]:
         raise ValueError(f"{file}: generation has no option {', '.join(unknown)}; it has {', '.join(names)}")
     values, where = dict(section), dict.fromkeys(names, f"{file}, generation")
     for name in names:
         if variable := variables.get(PREFIX + name.upper(), "").strip():
             try:
-                values[name] = yaml.safe_load(variable)
-            except yaml.YAMLError as error:
-                raise ValueError(f"{PREFIX}{name.upper()} cannot be read: {variable!r}") from error
+                values[name] = parse_yaml(variable[:_MOST_BYTES])
+            except (yaml.YAMLError, ValueError) as error:
+                raise ValueError(f"{PREFIX}{name.upper()} cannot be read: {variable!r:.80}") from error
             where[name] = PREFIX + name.upper()
     given: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if v is not None
@@ -124,7 +131,10 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
 
 
-def _positive(name: str, value: object, at_least_zero: bool = False) -> None:
+def _positive(name: str, value: object, at_least_zero: bool = False, most: float = math.inf) -> None:
     number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
-    if not (math.isfinite(number) and (number >= 0 if at_least_zero else number > 0)):
-        raise ValueError(f"{name} must be a number {'of at least 0' if at_least_zero else 'above 0'}, got {value!r}")
+    if not (math.isfinite(number) and (number >= 0 if at_least_zero else number > 0) and number <= most):
+        limit = "" if most == math.inf else f" and at most {most:g}"
+        raise ValueError(
+            f"{name} must be a number {'of at least 0' if at_least_zero else 'above 0'}{limit}, got {value!r}"
+        )

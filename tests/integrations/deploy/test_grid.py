@@ -96,3 +96,10 @@ def test_labels_beyond_the_field_of_view_are_refused() -> None:
 def test_a_voxel_size_for_another_number_of_axes_is_refused() -> None:
     with pytest.raises(ValueError, match="spacing needs 2 numbers"):
         fit_labels(label_map(LPS), (8, 8), (1.0, 1.0, 1.0))
+
+
+def test_voxels_that_would_fill_the_memory_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"40 x 32 x 6 voxels of 0\.8 x 0\.8 x 2\.5 mm, would become 32000 x 25600 x 6"
+    ):
+        fit_labels(label_map(LPS), (64, 64), spacing=(1e-3, 1e-3))

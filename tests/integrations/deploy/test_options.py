@@ -54,6 +54,10 @@ def test_bundles_are_told_what_is_given_only() -> None:
         ("GUIDANCE", ".nan", "guidance must be a number"),
         ("SPACING", "1.5", "spacing must be a list"),
         ("SPACING", "[1.5, 0]", "spacing must be a number above 0"),
+        ("SPACING", "[1.5, 1.0e+9]", "spacing must be a number above 0 and at most 1000"),
+        ("NAMES", "[" * 5000, "SEGDIFF_NAMES cannot be read"),
+        ("NAMES", "{a: &a [x, x], b: *c}", "SEGDIFF_NAMES cannot be read"),
+        ("SEED", "!!python/object/apply:os.getpid []", "SEGDIFF_SEED cannot be read"),
         ("MODALITY", "PET", "modality must be one of CT, MR, CR, DX, got 'PET'"),
         ("NAMES", "[liver]", "names must map segment labels to class names"),
         ("PRECEDENCE", "liver", "precedence must be a list"),
@@ -74,5 +78,12 @@ def test_unknown_options_and_damaged_files_are_refused(tmp_path: Path) -> None:
     for text in ("generation: {", "just a sentence"):
         with pytest.raises(ValueError, match=r"app\.yaml is no YAML of names and values"):
             read_options(write(tmp_path, text), {})
+    lists = "\n".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 9))
+    for text in ("generation: " + "[" * 5000, f"a0: &a0 [x]\n{lists}", "a: &a {<<: *a}"):
+        with pytest.raises(ValueError, match=r"app\.yaml is no YAML of names and values: .*") as caught:
+            read_options(write(tmp_path, text), {})
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"app\.yaml has 1048590 bytes, which is too much"):
+        read_options(write(tmp_path, "generation: " + "x" * (2**20 + 2)), {})
     with pytest.raises(FileNotFoundError, match=r"none\.yaml.*HOLOSCAN_CONFIG_PATH"):
         read_options(tmp_path / "none.yaml", {})

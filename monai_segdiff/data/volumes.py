@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from monai_segdiff.data.dicom_series import is_dicom, read_ct_series
+from monai_segdiff.data.dicom_files import is_study_file
+from monai_segdiff.data.dicom_series import read_ct_series
 from monai_segdiff.data.layout import case_name, read_dataset
 from monai_segdiff.data.load import load_image
 from monai_segdiff.data.patients import read_patients
@@ -151,7 +152,7 @@ def _volume(entry: Path) -> VolumeSource | None:
         )
     if volumes:
         return _as_source(entry.name, volumes[0], volumes)
-    slices = sorted(file for file in entry.rglob("*") if file.is_file() and is_dicom(file))
+    slices = sorted(file for file in entry.rglob("*") if is_study_file(file, entry))
     return _as_source(entry.name, entry, slices) if slices else None
 
 
@@ -169,5 +170,5 @@ def _check_kind(file: Path) -> None:
     mistake = _MISTAKES.get(file.suffix.lower())
     if mistake is not None:
         raise ValueError(f"{file} {mistake}")
-    if is_dicom(file):
+    if is_study_file(file, file.parent):
         raise ValueError(f"{file} is a DICOM file beside the volumes; put each series into a sub-folder of its own")

@@ -36,6 +36,16 @@ def test_files_sub_folders_and_series_are_found_by_name(tmp_path, write_series):
     assert [read_volume(volume).shape[1:] for volume in found.values()] == [(5, 4, 6), (4, 5, 6), (5, 4, 6)]
 
 
+def test_a_disc_of_series_holds_its_table_of_contents_and_what_macos_leaves(tmp_path, write_series):
+    files = write_series(tmp_path / "p1", HU)
+    for table in (tmp_path / "DICOMDIR", tmp_path / "p1" / "DICOMDIR"):
+        table.write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "p1" / "._1.dcm").write_bytes(b"Mac OS X")
+    (found,) = find_volumes(tmp_path)
+    assert found.files == tuple(sorted(files))
+    assert read_volume(found).shape == (1, 4, 5, 6)
+
+
 def test_a_volume_keeps_values_affine_and_file(tmp_path):
     file = put(tmp_path / "a.nii.gz")
     volume = read_volume(find_volumes(tmp_path)[0])

@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from monai_segdiff.errors import UnreadableFileError, reading
 
-__all__ = ["Table", "parse_json", "parse_yaml", "read_json", "read_table", "read_text", "read_yaml"]
+__all__ = ["Table", "first_repeated", "parse_json", "parse_yaml", "read_json", "read_table", "read_text", "read_yaml"]
 
+_Hashable = TypeVar("_Hashable", bound=Hashable)
 _MOST_BYTES = 256 * 2**20
 _MOST_YAML_BYTES = 2**19  # PyYAML needs about 10 s for a megabyte
 _DEEPEST = 100
@@ -49,20 +50,27 @@ def read_text(file: str | Path, kind: str, most_bytes: int = _MOST_BYTES) -> str
         return text
 
 
-def read_json(file: str | Path, kind: str = "JSON", *, remedy: str = "restore it from its source") -> Any:
+def read_json(
+    file: str | Path,
+    kind: str = "JSON",
+    *,
+    remedy: str = "restore it from its source",
+    most_bytes: int = _MOST_BYTES,
+) -> Any:
     """Read a JSON file.
 
     Args:
         file: the file.
         kind: what it should be, for messages.
         remedy: what helps, for messages.
+        most_bytes: larger files are refused.
 
     Raises:
         FileNotFoundError: if there is no such file.
         UnreadableFileError: if it is no JSON, names a key twice, holds numbers that JSON does not know (NaN) or is
             nested more than 100 deep.
     """
-    text = read_text(file, kind)
+    text = read_text(file, kind, most_bytes)
     with reading(file, kind, remedy):
         return parse_json(text)
 
@@ -159,7 +167,7 @@ def read_table(
         if not lines:
             raise ValueError("it is empty")
         columns = lines[0][1]
-        if repeated := next((name for name in columns if columns.count(name) > 1), None):
+        if (repeated := first_repeated(columns)) is not None:
             raise ValueError(f"it has two columns named {repeated!r}")
         for number, cells in lines[1:]:
             if short_lines:
@@ -173,12 +181,24 @@ def read_table(
         return Table(Path(file), tuple(columns), rows, lines[0][0])
 
 
+def first_repeated(values: Iterable[_Hashable]) -> _Hashable | None:
+    """The first value that was there before, None where all differ; in one go, however many there are.
+
+    Args:
+        values: none of them None.
+    """
+    seen: set[_Hashable] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
+
+
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {repeated!r} occurs twice in one object")
+        raise ValueError(f"the key {first_repeated(name for name, _ in pairs)!r} occurs twice in one object")
     return content
 
 

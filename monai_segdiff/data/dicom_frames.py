@@ -10,6 +10,7 @@ import numpy as np
 
 from monai_segdiff.data.dicom_files import import_pydicom
 from monai_segdiff.data.dicom_sizes import check_claimed_sizes
+from monai_segdiff.documents import first_repeated
 
 __all__ = ["check_frames", "check_values", "described_segments"]
 
@@ -45,7 +46,7 @@ def check_frames(file: Path, seg: Any) -> None:
         )
     _check_pixels(file, seg, frames)
     numbers = [int(item.SegmentNumber) for item in seg.get("SegmentSequence") or []]
-    if repeated := next((number for number in numbers if numbers.count(number) > 1), None):
+    if (repeated := first_repeated(numbers)) is not None:
         raise ValueError(f"{file} has two segments of the number {repeated}; export it again")
     used = {
         int(item.ReferencedSegmentNumber)

@@ -67,7 +67,8 @@ def read_findings(table: str | Path, names: Sequence[str], cases: Sequence[Case]
     owners = [_owner(case, key, found) for case in cases]
     missing = [case.id for case, owner in zip(cases, owners, strict=True) if owner is None]
     if missing:
-        unused = [name for name in found if name not in set(owners)]
+        owned = set(owners)
+        unused = [name for name in found if name not in owned]
         also = f" ({len(unused)} of its lines are of no case, such as {unused[0]!r})" if unused else ""
         raise ValueError(
             f"{table} says nothing of case {', '.join(map(repr, missing[:_SHOWN]))} by its column {key} ("

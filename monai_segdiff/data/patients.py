@@ -68,7 +68,8 @@ def read_patients(table: str | Path, names: Iterable[str]) -> dict[str, str]:
             )
     lacking = [name for name in wanted if name not in owner]
     if lacking:
-        raise ValueError(_not_found(table, lacking, [name for name in owner if name not in set(wanted)]))
+        known = set(wanted)
+        raise ValueError(_not_found(table, lacking, [name for name in owner if name not in known]))
     return {name: owner[name] for name in wanted}
 
 

@@ -13,6 +13,7 @@ from monai_segdiff.data.case_files import default_patient, image_files, list_ima
 from monai_segdiff.data.layout import is_dataset
 from monai_segdiff.data.patients import guess_patients
 from monai_segdiff.data.writers import WRITABLE
+from monai_segdiff.documents import first_repeated
 
 __all__ = ["check_split", "collect_masks", "collect_pairs"]
 
@@ -50,9 +51,8 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
                 f"{root} has no label maps in split {split or 'test'!r}; choose another with --split: "
                 f"{held or 'none has any'}"
             )
-    names = [case.id for case in cases]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{root} has several masks named {twice[0]!r}: names must differ, rename one of them")
+    if (twice := first_repeated(case.id for case in cases)) is not None:
+        raise ValueError(f"{root} has several masks named {twice!r}: names must differ, rename one of them")
     if other := next((case.label for case in cases if case.label and file_extension(case.label) not in WRITABLE), None):
         raise ValueError(
             f"{other} is a label map in a format that images are not written in: convert it to NIfTI (.nii.gz) or PNG, "

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from monai_segdiff import diffusion
+from monai_segdiff.documents import first_repeated
 from monai_segdiff.networks.weights import HASHES
 
 __all__ = ["ENTRIES", "check_entries", "parameterization_of", "plain"]
@@ -50,7 +51,7 @@ def _check_together(content: Mapping[str, Any]) -> None:
     classes = content.get("classes")
     if classes is not None:
         ids = [one for value in classes.values() for one in (value if isinstance(value, list) else [value])]
-        if repeated := next((one for one in ids if ids.count(one) > 1), None):
+        if (repeated := first_repeated(ids)) is not None:
             raise ValueError(f"classes names the label id {repeated} twice")
         if unknown := {*content.get("parents", {}), *content.get("parents", {}).values()} - set(classes):
             raise ValueError(f"parents names {min(unknown)!r}, which is none of the classes")

@@ -41,7 +41,7 @@ def test_a_file_that_is_too_large_or_not_there_is_named(tmp_path: Path) -> None:
         ("{", "Expecting property name"),
         ('{"a": 1, "b": 2, "a": 3}', "the key 'a' occurs twice in one object"),
         ('{"a": NaN}', "NaN is no number of JSON"),
-        ("[" * 101 + "]" * 101, "it is nested more than 100 deep"),
+        ("[" * 102 + "]" * 102, "it is nested more than 100 deep"),
         ("[" * 100_000 + "]" * 100_000, "it is nested too deeply"),
         ("{" + "".join(f'"{i}": {i}, ' for i in range(100_000)) + '"99999": 1}', "the key '99999' occurs twice"),
     ],

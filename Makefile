@@ -12,17 +12,19 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL      = -m pip install -q --no-compile --disable-pip-version-check
 PIP          = $(VENV)/bin/python $(INSTALL) -c $(CONSTRAINTS)
 DEMO_DIR    ?= demo
+FUZZ_SEED   ?= 0
 
 # Real sample data for the tests, where it lies beside the checkout.
 ifneq ($(wildcard ../shared/data),)
 export SEGDIFF_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo test lint types unit docs build clean test-label test-convert test-deploy
+.PHONY: help demo test lint types unit fuzz docs build clean test-label test-convert test-deploy
 
 help:
 	@echo "make demo   install, then train, generate and evaluate on phantoms; pictures and figures in $(DEMO_DIR)/"
 	@echo "make test   install, then lint, type-check and test"
+	@echo "make fuzz   2,000 mutated files for all commands, with other ones for each FUZZ_SEED"
 	@echo "make test-label  install MONAI Label in $(LABEL_VENV), then test its application"
 	@echo "make test-convert  install monai-generative in $(CONVERT_VENV), then compare converted networks with it"
 	@echo "make test-deploy  install MONAI Deploy in $(DEPLOY_VENV), then test its application"
@@ -84,6 +86,10 @@ $(DEPLOY_VENV)/.deploy: pyproject.toml $(CONSTRAINTS)
 
 test-deploy: $(DEPLOY_VENV)/.deploy
 	OMP_NUM_THREADS=1 $(DEPLOY_VENV)/bin/python -m pytest tests/integrations/deploy
+
+# Two thousand mutated files for all verbs, every night; `make unit` tries two hundred.
+fuzz: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.fuzz --inputs 2000 --seed $(FUZZ_SEED)
 
 docs: $(VENV)/.dev
 	$(VENV)/bin/python -m sphinx -W -b html docs docs/_build/html

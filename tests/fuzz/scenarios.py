@@ -65,7 +65,7 @@ SCENARIOS = (
     ),
     Scenario("nifti", ("legs",), ("legs/ct/leg.nii.gz",), f"make-drr IN/legs/ct OUT --views 1 {_ALL} 8", 2),
     Scenario("nifti", ("prepared",), ("prepared/*/*.gz",), "verify IN/prepared", recorded=True),
-    Scenario("nifti", ("real", "synthetic", "segmenter.pt"), ("synthetic/*/*.gz", "real/*/*.gz"), _EVALUATE, 1),
+    Scenario("nifti", ("real", "synthetic", "segmenter.pt"), ("synthetic/*Tr/*.gz", "real/*Tr/*.gz"), _EVALUATE, 1),
     Scenario("png", ("pictures",), (_IMAGES, _LABELS), "check-data IN/pictures --classes body=1 liver=2", 6),
     Scenario(
         "png", ("pictures",), (_IMAGES, _LABELS), f"prepare IN/pictures OUT --classes body=1 liver=2 {_ALL} 12", 6

@@ -56,7 +56,7 @@ DEFECTS = {
     "fraction": (lambda i, m: change(m, label_with(0.5)), "labelsTr/p1", "e.g. 0.5", "error"),
     "empty mask": (lambda i, m: change(m, 0 * box()), "labelsTr/p1", "empty", "warning"),
     "shape": (lambda i, m: change(m, box()[1:]), "labelsTr/p1", "shape (9, 12, 14)", "error"),
-    "affine": (lambda i, m: change(m, box(), AFFINE + np.diag([0, 0, 0.02, 0])), "labelsTr/p1", "up to 0.26 mm", "error"),
+    "affine": (lambda i, m: change(m, box(), AFFINE + np.diag([0, 0, 0.02, 0])), "labelsTr/p1", "to 0.26 mm", "error"),
     "NaN": (lambda i, m: change(i, image_with(np.nan)), "imagesTr/p1", "1 NaN or infinite", "error"),
     "infinite": (lambda i, m: change(i, image_with(np.inf)), "imagesTr/p1", "1 NaN or infinite", "error"),
     "constant": (lambda i, m: change(i, 0 * box() + 3), "imagesTr/p1", "constant (3)", "error"),
@@ -177,7 +177,8 @@ def test_an_image_that_is_listed_for_two_patients_is_an_error(source: Path) -> N
     entries = [{"image": "imagesTr/p0.nii.gz", "label": f"labelsTr/p{n}.nii.gz"} for n in (0, 1)]
     content = {"labels": {"1": "box"}, "training": entries[:1], "test": entries[1:]}
     (source / "dataset.json").write_text(json.dumps(content))
-    assert [(f.severity, "is the image of 2 cases" in f.message) for f in check_dataset(source)][0] == ("error", True)
+    finding = check_dataset(source)[0]
+    assert (finding.severity, "is the image of 2 cases" in finding.message) == ("error", True)
 
 
 def test_a_folder_without_a_data_set_is_one_finding(tmp_path: Path) -> None:

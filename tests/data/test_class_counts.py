@@ -34,8 +34,8 @@ def test_each_way_to_get_lost_is_said_by_name_and_number() -> None:
     splits = {"training": [case("a_slice000"), case("a_slice001")], "test": [case("b_slice000")]}
     remarks = list(counts.remarks(splits))
     why = (
-        "it was in slices that are left out (--min-foreground), beyond the image (--spacing), or too thin for voxels of "
-        "this size (--size, --spacing)"
+        "it was in slices that are left out (--min-foreground), beyond the image (--spacing), or too thin for voxels "
+        "of this size (--size, --spacing)"
     )
     assert remarks == [
         "1 of 3 cases are left out ('c'), as no slice of them has enough labeled pixels (--min-foreground)",

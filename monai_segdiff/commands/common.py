@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ __all__ = [
     "add_segments",
     "add_verb",
     "class_pair",
+    "number",
     "one_or_all",
     "positive",
     "require_device",
+    "seed",
     "warnings_in_words",
 ]
 
@@ -76,11 +79,38 @@ def add_segments(to: Any, drop: str) -> None:
     to.add_argument("--drop-other-labels", action="store_true", help=drop)
 
 
-def positive(text: str) -> int:
-    """Read a number of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
-    return int(text)
+def number(low: float = -math.inf, high: float = math.inf, *, whole: bool = False) -> Callable[[str], Any]:
+    """What reads a number of a range; NaN and infinite ones are none.
+
+    Args:
+        low: the lowest.
+        high: the highest.
+        whole: whether there are only whole numbers in it.
+
+    Returns:
+        Function of an argument's text, for ``type=``.
+    """
+    written = re.compile(r"[+-]?[0-9]{1,19}" if whole else r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+    def read(text: str) -> Any:
+        value = (int(text) if whole else float(text)) if written.fullmatch(text) else math.nan
+        if not (low <= value <= high and math.isfinite(value)):
+            bounds = [
+                f"from {low:.15g}" if math.isfinite(low) else "",
+                f"to {high:.15g}" if math.isfinite(high) else "",
+            ]
+            kind = " ".join(["whole number" if whole else "number", *filter(None, bounds)])
+            raise argparse.ArgumentTypeError(f"{text!r} is no {kind}")
+        return value
+
+    return read
+
+
+positive = number(1, 10**9, whole=True)
+"""Reads a number of at least 1."""
+
+seed = number(0, 2**32 - 1, whole=True)
+"""Reads a seed, as every generator of random numbers takes it."""
 
 
 def one_or_all(values: Sequence[Any] | None) -> Any:

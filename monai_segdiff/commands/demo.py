@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.commands.common import add_verb, positive
+from monai_segdiff.commands.common import add_verb, positive, seed
 
 __all__ = ["add_demo"]
 
@@ -32,4 +32,4 @@ def add_demo(verbs: Any) -> None:
     p.add_argument("--output", default="demo", help="folder for everything (default: %(default)s)")
     p.add_argument("--max-images", type=positive, help="training length (default: as in configs/cpu_demo.yaml)")
     p.add_argument("--samples", type=positive, default=256, help="images to generate (default: %(default)s)")
-    p.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
+    p.add_argument("--seed", type=seed, default=0, help="seed of everything (default: %(default)s)")

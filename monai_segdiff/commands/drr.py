@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from monai_segdiff.commands.common import add_verb, one_or_all, positive, require_device
+from monai_segdiff.commands.common import add_verb, number, one_or_all, positive, require_device, seed
 
 __all__ = ["add_make_drr"]
 
@@ -21,8 +21,13 @@ def make_drr(args: argparse.Namespace) -> int:
 
     if args.device is not None:
         require_device(args.device)
+    if args.angles is not None and args.views is not None:
+        raise ValueError("--angles and --views exclude each other: leave one out")
+    if args.device is not None and args.backend == "rtk":
+        raise ValueError("--device says where torch projects, and rtk does so on the CPU: leave it out")
+    views = args.views or 60
     options = {
-        "angles": args.angles or [360 * view / args.views for view in range(args.views)],
+        "angles": args.angles or [360 * view / views for view in range(views)],
         "detector_shape": one_or_all(args.size),
         "detector_spacing": one_or_all(args.detector_spacing),
         "source_to_isocenter": args.source_to_isocenter,
@@ -80,10 +85,18 @@ def add_make_drr(verbs: Any) -> None:
     p.add_argument("output", help="folder of the data set")
     group = p.add_argument_group("views")
     group.add_argument(
-        "--views", type=positive, default=60, metavar="N", help="views, equally spaced over 360 degrees (default: 60)"
+        "--views",
+        type=number(1, 10000, whole=True),
+        metavar="N",
+        help="views, equally spaced over 360 degrees (default: 60)",
     )
     group.add_argument(
-        "--angles", type=float, nargs="+", metavar="DEG", help="these angles instead; 0 is from the front"
+        "--angles",
+        type=number(),
+        nargs="+",
+        action="extend",
+        metavar="DEG",
+        help="these angles instead; 0 is from the front",
     )
     group.add_argument(
         "--axis",
@@ -94,23 +107,23 @@ def add_make_drr(verbs: Any) -> None:
     )
     group.add_argument(
         "--size",
-        type=positive,
+        type=number(1, 8192, whole=True),
         nargs="+",
         default=[256],
         help="detector pixels: one number, or U and V (default: 256)",
     )
     group.add_argument(
         "--detector-spacing",
-        type=float,
+        type=number(0.001, 1000),
         nargs="+",
         metavar="MM",
         help="mm between detector pixels: one number, or along U and V (default: fitted to each volume's grid)",
     )
     group.add_argument(
-        "--source-to-isocenter", type=float, default=1000.0, metavar="MM", help="distance (default: %(default)g)"
+        "--source-to-isocenter", type=number(), default=1000.0, metavar="MM", help="distance (default: %(default)g)"
     )
     group.add_argument(
-        "--source-to-detector", type=float, default=1500.0, metavar="MM", help="distance (default: %(default)g)"
+        "--source-to-detector", type=number(), default=1500.0, metavar="MM", help="distance (default: %(default)g)"
     )
     group.add_argument("--parallel", action="store_true", help="parallel rays instead of a cone")
     group.add_argument(
@@ -128,21 +141,27 @@ def add_make_drr(verbs: Any) -> None:
     group.add_argument(
         "--spectrum", choices=("70kVp",), help="polychromatic beam of a tube (default: monochromatic, 60 keV)"
     )
-    group.add_argument("--photons", type=float, metavar="N", help="photon noise: N photons a pixel (default: no noise)")
+    group.add_argument(
+        "--photons", type=number(1, 1e15), metavar="N", help="photon noise: N photons a pixel (default: no noise)"
+    )
     group = p.add_argument_group("segmentations")
     group.add_argument(
         "--contour-threshold",
-        type=float,
+        type=number(0, 1),
         default=0.1,
         metavar="T",
         help="a normalized view above this is inside the contour (default: %(default)s)",
     )
     group.add_argument(
-        "--bone-threshold", type=float, default=200.0, metavar="HU", help="bone is from here on (default: %(default)g)"
+        "--bone-threshold",
+        type=number(),
+        default=200.0,
+        metavar="HU",
+        help="bone is from here on (default: %(default)g)",
     )
     group.add_argument(
         "--min-bone-length",
-        type=float,
+        type=number(),
         default=2.0,
         metavar="MM",
         help="path through bone that makes a pixel bone (default: %(default)g)",
@@ -157,7 +176,7 @@ def add_make_drr(verbs: Any) -> None:
     )
     group.add_argument(
         "--fractions",
-        type=float,
+        type=number(0, 1),
         nargs=3,
         default=[9 / 11, 1 / 11, 1 / 11],
         metavar=("TRAIN", "VAL", "TEST"),
@@ -191,13 +210,13 @@ def add_make_drr(verbs: Any) -> None:
         help="what projects; rtk needs the extra rtk (default: %(default)s)",
     )
     group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cpu)")
-    group.add_argument("--seed", type=int, default=0, help="seed of split, noise and texture (default: %(default)s)")
+    group.add_argument("--seed", type=seed, default=0, help="seed of split, noise and texture (default: %(default)s)")
 
 
 def _axis(text: str) -> str | float:
     if text in ("R", "A", "S"):
         return text
     try:
-        return float(text)
-    except ValueError:
+        return float(number()(text))
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"{text!r} is not R, A, S or a number of a vector") from None

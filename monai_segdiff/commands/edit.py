@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from monai_segdiff.commands.common import add_verb
+from monai_segdiff.commands.common import add_verb, number
 from monai_segdiff.commands.generate import add_sampling, sampling_overrides
 
 __all__ = ["add_edit"]
@@ -60,21 +60,21 @@ def add_edit(verbs: Any) -> None:
     )
     group.add_argument(
         "--level",
-        type=float,
+        type=number(),
         metavar="T",
         help="how far it is undone, from 0 to 1 (all); less keeps more of what was there "
         "(default: to noise of 1.5 times the images' range)",
     )
     group.add_argument(
         "--dilation",
-        type=float,
+        type=number(),
         default=3.0,
         metavar="PIXELS",
         help="how far around the edit the image may change (default: %(default)g)",
     )
     group.add_argument(
         "--softness",
-        type=float,
+        type=number(),
         default=2.0,
         metavar="PIXELS",
         help="width of that region's soft edge, inside it (default: %(default)g)",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.commands.common import add_verb, positive
+from monai_segdiff.commands.common import add_verb, number, positive, seed
 
 __all__ = ["add_evaluate"]
 
@@ -15,6 +15,8 @@ def evaluate(args: argparse.Namespace) -> int:
     """Compare a synthetic data set with the real one."""
     from monai_segdiff.evaluation import evaluate as run
 
+    if args.utility_seeds is not None and not args.utility:
+        raise ValueError("--utility-seeds says how often segmenters are trained: give --utility, too")
     report = run(
         args.real,
         args.synthetic,
@@ -27,7 +29,7 @@ def evaluate(args: argparse.Namespace) -> int:
         classifier_images=args.classifier_images,
         max_images=args.max_images,
         utility=args.utility,
-        utility_seeds=args.utility_seeds,
+        utility_seeds=args.utility_seeds or 3,
         radiomics=args.radiomics,
     )
     print(report.summary())
@@ -61,7 +63,7 @@ def add_evaluate(verbs: Any) -> None:
         help="train segmenters on real, on synthetic and on both kinds of images, and test them on real ones (minutes)",
     )
     p.add_argument(
-        "--utility-seeds", type=positive, default=3, help="trainings of each kind for --utility (default: %(default)s)"
+        "--utility-seeds", type=number(1, 1000, whole=True), help="trainings of each kind for --utility (default: 3)"
     )
     p.add_argument("--radiomics", action="store_true", help="add a Fréchet distance of radiomic features")
     p.add_argument("--no-real-images", action="store_true", help="keep real images out of the report")
@@ -72,4 +74,4 @@ def add_evaluate(verbs: Any) -> None:
         help="length of the training of the classifier of findings, in images seen (default: by image size)",
     )
     p.add_argument("--max-images", type=positive, help="use at most so many synthetic images")
-    p.add_argument("--seed", type=int, default=0, help="seed of bootstrap and trainings (default: %(default)s)")
+    p.add_argument("--seed", type=seed, default=0, help="seed of bootstrap and trainings (default: %(default)s)")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.commands.common import add_segments, add_verb, positive, require_device
+from monai_segdiff.commands.common import add_segments, add_verb, number, positive, require_device, seed
 
 __all__ = ["add_generate", "add_sampling", "sampling_overrides"]
 
@@ -37,6 +36,12 @@ def generate(args: argparse.Namespace) -> int:
             "--accept-dice and --segmenter belong together: `evaluate` leaves the segmenter that it trained in the "
             "folder `segmenter` beside its report"
         )
+    if args.max_tries is not None and args.accept_dice is None:
+        raise ValueError("--max-tries says how often an image is drawn again: give --accept-dice and --segmenter, too")
+    for option, names in (("--drop-class", args.drop_class), ("--finding", args.finding)):
+        for name in names or ():
+            if names.count(name) > 1:
+                raise ValueError(f"{option} names {name!r} twice: name it once")
     pathology = _pathology(args)
     similarity = None if args.similarity is None else Similarity(args.similarity, args.similarity_level)
     overrides = sampling_overrides(args)
@@ -60,7 +65,7 @@ def generate(args: argparse.Namespace) -> int:
     dropped = args.drop_class or []
     accept = None
     if args.accept_dice is not None:
-        accept = accept_by_dice(generator, args.segmenter, args.accept_dice, args.max_tries, drop_classes=dropped)
+        accept = accept_by_dice(generator, args.segmenter, args.accept_dice, args.max_tries or 10, drop_classes=dropped)
     opened: Any = nullcontext((masks, {}))
     if in_dicom:
         opened = open_dicom_masks(
@@ -87,7 +92,7 @@ def generate(args: argparse.Namespace) -> int:
         )
     print(f"{args.output}: {len(dataset.splits['training'])} pairs")
     if accept is not None:
-        _print_acceptance(Path(args.output) / "manifest.json")
+        _print_acceptance(args.output)
     return 0
 
 
@@ -120,8 +125,10 @@ def _pathology(args: argparse.Namespace) -> Any:
     return Pathology(None, region, read_dataset(args.masks).findings or None)
 
 
-def _print_acceptance(manifest: Path) -> None:
-    content = json.loads(manifest.read_text())
+def _print_acceptance(output: str) -> None:
+    from monai_segdiff.data.records import read_manifest
+
+    content = read_manifest(output)
     found = content["acceptance"]
     print(f"accepted {found['kept']} of {found['drawn']} images drawn ({found['rate']:.0%})")
     lost = [f"{record['mask']} (best {record['score']:.2f})" for record in content.get("rejected", [])]
@@ -164,11 +171,16 @@ def add_sampling(p: argparse.ArgumentParser, guidance: str = _GUIDANCE) -> None:
         guidance: help text of the option of that name.
     """
     p.add_argument("--weights", help="weights (default: models/model.pt of the bundle)")
-    p.add_argument("--seed", type=int, default=0, help="seed of the samples (default: %(default)s)")
-    p.add_argument("--num-steps", type=positive, help="sampling steps (default: the bundle's)")
+    p.add_argument("--seed", type=seed, default=0, help="seed of the samples (default: %(default)s)")
+    p.add_argument("--num-steps", type=number(1, 10000, whole=True), help="sampling steps (default: the bundle's)")
     p.add_argument("--sampler", help="sampler (default: the bundle's)")
-    p.add_argument("--guidance", type=float, metavar="W", help=guidance)
-    p.add_argument("--batch-size", type=positive, default=16, help="images sampled at once (default: %(default)s)")
+    p.add_argument("--guidance", type=number(0, 100), metavar="W", help=guidance)
+    p.add_argument(
+        "--batch-size",
+        type=number(1, 65536, whole=True),
+        default=16,
+        help="images sampled at once (default: %(default)s)",
+    )
     p.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     p.add_argument("--overwrite", action="store_true", help="discard what the folder holds from another run")
 
@@ -191,7 +203,13 @@ def add_generate(verbs: Any) -> None:
     )
     p.add_argument("--output", required=True, help="folder for the pairs")
     p.add_argument("--split", help="split of the masks' data set (default: test)")
-    p.add_argument("--per-mask", type=positive, default=1, metavar="K", help="images for each mask (default: 1)")
+    p.add_argument(
+        "--per-mask",
+        type=number(1, 100000, whole=True),
+        default=1,
+        metavar="K",
+        help="images for each mask (default: 1)",
+    )
     p.add_argument("--max-masks", type=positive, metavar="N", help="use the first N masks only")
     add_sampling(p)
     p.add_argument(
@@ -210,24 +228,29 @@ def add_generate(verbs: Any) -> None:
     group.add_argument(
         "--drop-class",
         nargs="+",
+        action="extend",
         metavar="NAME",
         help="take these classes out of every mask: their shape varies, the others stay in place",
     )
     group = p.add_argument_group("similarity to real images")
     group.add_argument("--like", metavar="PATH", help="image, folder of images, or data set")
     group.add_argument(
-        "--similarity", type=float, metavar="S", help="how like them, from 0 (not at all) to 1, under the same mask"
+        "--similarity", type=number(), metavar="S", help="how like them, from 0 (not at all) to 1, under the same mask"
     )
     group.add_argument(
         "--similarity-level",
-        type=float,
+        type=number(),
         metavar="T",
         help="when the run meets the image, from 1 (its start) to 0 (its end); the nearer to 0 the more alike "
         "(default: at noise of a quarter of the images' range)",
     )
     group = p.add_argument_group("findings", "for a bundle that knows them, such as chest_xray")
     group.add_argument(
-        "--finding", nargs="*", metavar="NAME", help="findings that every image is to show; without a name, none at all"
+        "--finding",
+        nargs="*",
+        action="extend",
+        metavar="NAME",
+        help="findings that every image is to show; without a name, none at all",
     )
     group.add_argument(
         "--findings-of-masks", action="store_true", help="take the findings that the masks' data set names for each"
@@ -241,11 +264,11 @@ def add_generate(verbs: Any) -> None:
     group = p.add_argument_group("filter")
     group.add_argument(
         "--accept-dice",
-        type=float,
+        type=number(0, 1),
         metavar="D",
         help="draw an image again until a segmenter reads its mask in it with at least this Dice",
     )
     group.add_argument("--segmenter", metavar="FILE", help="the segmenter: what evaluate trained, or a network's file")
     group.add_argument(
-        "--max-tries", type=positive, default=10, metavar="N", help="tries for each image (default: %(default)s)"
+        "--max-tries", type=number(1, 1000, whole=True), metavar="N", help="tries for each image (default: 10)"
     )

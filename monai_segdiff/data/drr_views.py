@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from monai_segdiff.data.layout import Case
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.digests import digests_of
-from monai_segdiff.files import atomic_file
+from monai_segdiff.documents import read_json
+from monai_segdiff.errors import reading
+from monai_segdiff.files import atomic_file, inside
 from monai_segdiff.transforms import ProjectBone, ProjectDRR, SegmentContour
 
 __all__ = ["DRR_CLASSES", "DRR_PARENTS", "DRR_RANGE", "read_geometry", "view_cases", "view_files", "write_views"]
@@ -92,7 +94,9 @@ def write_views(
     return cases
 
 
-def view_cases(root: str | Path, volume: str, number: int, patient: str | None = None) -> list[Case]:
+def view_cases(
+    root: str | Path, volume: str, number: int, patient: str | None = None, patient_known: bool = True
+) -> list[Case]:
     """The cases of a volume's views, whether their files are there or not.
 
     Args:
@@ -100,10 +104,14 @@ def view_cases(root: str | Path, volume: str, number: int, patient: str | None =
         volume: the volume's name.
         number: number of views.
         patient: whose volume it is; by default `volume`.
+        patient_known: whether something says so.
     """
     names = [f"{volume}_view{index:03d}" for index in range(number)]
     images, labels = (Path(root) / part for part in ("imagesTr", "labelsTr"))
-    return [Case(n, images / f"{n}.nii.gz", labels / f"{n}.nii.gz", patient or volume) for n in names]
+    return [
+        Case(n, images / f"{n}.nii.gz", labels / f"{n}.nii.gz", patient or volume, patient_known=patient_known)
+        for n in names
+    ]
 
 
 def view_files(cases: Iterable[Case]) -> list[Path]:
@@ -130,18 +138,17 @@ def read_geometry(root: str | Path, volume: str) -> dict[str, Any]:
         known = sorted(path.stem for path in file.parent.glob("*.json"))
         held = f"it holds {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}" if known else "it holds none"
         raise FileNotFoundError(f"{file} does not exist: {root} has no geometry of {volume!r}; {held}")
-    try:
-        content = json.loads(file.read_text())
+    kind, remedy = "the geometry of a volume's views", "make the volume's views again"
+    content = read_json(file, kind, remedy=remedy)
+    with reading(file, kind, remedy):
         lengths = {len(content[key]) for key in ("views", "offset", "scale")}
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"cannot understand {file} ({error}); make the volume's views again") from error
-    if len(lengths) != 1:
-        raise ValueError(f"{file} has lists of different lengths; make the volume's views again")
+        if len(lengths) != 1:
+            raise ValueError("its lists have different lengths")
     return content
 
 
 def _geometry_file(root: str | Path, volume: str) -> Path:
-    return Path(root) / "geometry" / f"{volume}.json"
+    return inside(Path(root) / "geometry", f"{volume}.json")
 
 
 def _label_maps(views: torch.Tensor, bone: torch.Tensor, contour_threshold: float) -> NDArray[np.uint8]:

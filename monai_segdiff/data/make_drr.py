@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,17 +25,20 @@ from monai_segdiff.data.drr_views import (
 )
 from monai_segdiff.data.drr_workers import DRRPlan, project_volumes
 from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset, write_dataset
+from monai_segdiff.data.patients import unknown_patients
 from monai_segdiff.data.splits import split_by_image, split_cases
 from monai_segdiff.data.tissues import read_tissues
 from monai_segdiff.data.volumes import VolumeSource, find_volumes
 from monai_segdiff.digests import DIGESTS, digests_of, write_digests
-from monai_segdiff.files import atomic_file, remove_leftovers
+from monai_segdiff.documents import read_json
+from monai_segdiff.files import atomic_file, claim_folder, names_in
 from monai_segdiff.transforms import ProjectDRR
 
 __all__ = ["make_drr_dataset"]
 
 _PROGRESS_FILE = "make_drr.json"
 _HOW_ONLY = ("allow_truncation", "device")  # decide whether and where a volume is projected, not what its views are
+_VIEW = re.compile(r".+_view\d{3,}\.nii\.gz")
 _BY_IMAGE_NOTE = "by image: views of one volume are in training and held out"
 
 
@@ -60,7 +66,8 @@ def make_drr_dataset(
 
     Each volume is projected with :class:`~monai_segdiff.transforms.ProjectDRR` and written by `write_views`. A volume
     that fails does not keep the others from being finished. Called again, finished volumes whose source files are the
-    same are left as they are; `dataset.json` is written when all are there.
+    same are left as they are, and views of volumes that `source` holds no more are removed; `dataset.json` is written
+    when all are there.
 
     Args:
         source: folder of volumes, see `find_volumes`.
@@ -91,13 +98,18 @@ def make_drr_dataset(
     Raises:
         ValueError: if an argument is out of range, no split is possible, or volumes failed (each is named, with why).
         FileNotFoundError: if the source is missing or holds no volume.
-        FileExistsError: if the output folder holds something made otherwise.
+        FileExistsError: if the output folder holds something made otherwise, or another run is writing to it.
         OSError: if it cannot be written.
     """
     if split not in ("volume", "image"):
-        raise ValueError(f"split must be 'volume' or 'image', got {split!r}")
+        raise ValueError(f"split (--split) must be 'volume' or 'image', got {split!r}")
     if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+        raise ValueError(f"workers (--workers) must be at least 1, got {workers}")
+    if not 0 <= contour_threshold < 1:
+        raise ValueError(
+            f"contour_threshold (--contour-threshold) must be from 0 to below 1, which is the range of a view, got "
+            f"{contour_threshold:g}"
+        )
     sources = find_volumes(source, patients=patients, labels=tissues is not None)
     given = dict(projection or {})
     root = Path(output).expanduser().resolve()
@@ -117,46 +129,70 @@ def make_drr_dataset(
     }
     # As they will be read again; a range or an array of angles becomes a list.
     settings = json.loads(json.dumps(settings, default=lambda value: np.asarray(value).tolist()))
-    views = len(ProjectDRR(**given).orbit.angles)
-    cases = {s.name: view_cases(root, s.name, views, s.patient) for s in sources}
+    views = _checked_views(given, bone_threshold, min_bone_length)
+    cases = {s.name: view_cases(root, s.name, views, s.patient, s.patient_known) for s in sources}
     # A split that is not possible should not be found out after an hour of work.
     _split(cases.values(), split, fractions, seed)
-    before = _open(root, settings)
-    pending = [s for s in sources if not _is_finished(root, s, cases[s.name])]
-    if pending:
-        with atomic_file(root / _PROGRESS_FILE) as temporary:
-            temporary.write_text(json.dumps(settings, indent=1) + "\n")
-        for file in (DIGESTS, "dataset.json"):
-            (root / file).unlink(missing_ok=True)
-    failures = _project(pending, plan, workers, views, len(sources), progress)
-    if failures and not (skip_failed and len(failures) < len(sources)):
-        listed = "\n".join(f"  {failures[s.name]}" for s in sources if s.name in failures)
-        raise ValueError(
-            f"{len(failures)} of {len(sources)} volumes failed; the others are finished and stay. Mend these and run "
-            f"the same again, or leave them out with skip_failed (--skip-failed):\n{listed}"
+    unknown = unknown_patients(case for each in cases.values() for case in each)
+    if unknown and split == "volume" and any(fractions[1:]):
+        warnings.warn(unknown, stacklevel=2)
+    _open(root, settings)  # before anything in it is touched
+    with claim_folder(root):
+        before = _open(root, settings)
+        pending = [s for s in sources if not _is_finished(root, s, cases[s.name])]
+        others = _views_of_others(root, cases)
+        if pending or others:
+            with atomic_file(root / _PROGRESS_FILE) as temporary:
+                temporary.write_text(json.dumps(settings, indent=1) + "\n")
+            for name_of in (DIGESTS, "dataset.json"):
+                (root / name_of).unlink(missing_ok=True)
+        for file in others:
+            file.unlink(missing_ok=True)
+        failures = _project(pending, plan, workers, views, len(sources), progress)
+        if failures and not (skip_failed and len(failures) < len(sources)):
+            listed = "\n".join(f"  {failures[s.name]}" for s in sources if s.name in failures)
+            raise ValueError(
+                f"{len(failures)} of {len(sources)} volumes failed; the others are finished and stay. Mend these and "
+                f"run the same again, or leave them out with skip_failed (--skip-failed):\n{listed}"
+            )
+        splits, kind = _split([cases[s.name] for s in sources if s.name not in failures], split, fractions, seed)
+        dataset = SegmentationDataset(
+            root=root,
+            name=name or f"Radiographs projected from {Path(source).name}",
+            classes=dict(DRR_CLASSES),
+            splits=splits,
+            intensity_range=DRR_RANGE,
+            spatial_dims=2,
+            split_kind=kind,
+            modality="DRR",
+            licence=licence,
+            attribution=attribution,
+            settings={**settings, **({"skipped": failures} if failures else {})},
+            parents=dict(DRR_PARENTS),
         )
-    splits, kind = _split([cases[s.name] for s in sources if s.name not in failures], split, fractions, seed)
-    dataset = SegmentationDataset(
-        root=root,
-        name=name or f"Radiographs projected from {Path(source).name}",
-        classes=dict(DRR_CLASSES),
-        splits=splits,
-        intensity_range=DRR_RANGE,
-        spatial_dims=2,
-        split_kind=kind,
-        modality="DRR",
-        licence=licence,
-        attribution=attribution,
-        settings={**settings, **({"skipped": failures} if failures else {})},
-        parents=dict(DRR_PARENTS),
-    )
-    if pending or dataset != before or not (root / DIGESTS).is_file():
-        write_dataset(root, dataset)
-        volumes = [root / "geometry" / f"{s.name}.json" for s in sources if s.name not in failures]
-        files = view_files(case for members in splits.values() for case in members)
-        write_digests(root, digests_of(root, ["dataset.json", *volumes, *files]))
-    (root / _PROGRESS_FILE).unlink(missing_ok=True)
-    return read_dataset(root)
+        if pending or dataset != before or not (root / DIGESTS).is_file():
+            write_dataset(root, dataset)
+            volumes = [root / "geometry" / f"{s.name}.json" for s in sources if s.name not in failures]
+            files = view_files(case for members in splits.values() for case in members)
+            write_digests(root, digests_of(root, ["dataset.json", *volumes, *files]))
+        (root / _PROGRESS_FILE).unlink(missing_ok=True)
+        return read_dataset(root)
+
+
+def _checked_views(projection: Mapping[str, Any], bone_threshold: float, min_bone_length: float) -> int:
+    """Number of views, when all that decides how they are made can be used."""
+    projector = ProjectDRR(**projection)
+    if not math.isfinite(bone_threshold):
+        raise ValueError(f"bone_threshold (--bone-threshold) must be a number in HU, got {bone_threshold}")
+    if not 0 < min_bone_length < math.inf:
+        raise ValueError(f"min_bone_length (--min-bone-length) must be a length above 0 mm, got {min_bone_length:g}")
+    seen: set[float] = set()
+    for angle in projector.orbit.angles:
+        turn = round(angle % 360, 6) % 360
+        if turn in seen:
+            raise ValueError(f"angles (--angles) name {turn:g} degrees twice: name each view once")
+        seen.add(turn)
+    return len(seen)
 
 
 def _project(
@@ -192,13 +228,15 @@ def _split(
 
 def _open(root: Path, settings: Mapping[str, Any]) -> SegmentationDataset | None:
     """Make sure that the folder holds nothing but what these settings made; the data set there, if it is complete."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+    if not names_in(root):
         return None
     dataset = None
     try:
         if (root / "dataset.json").is_file():
             dataset = read_dataset(root, check_files=False)
-        found = dataset.settings if dataset else json.loads((root / _PROGRESS_FILE).read_text())
+        found = dataset.settings if dataset else read_json(root / _PROGRESS_FILE, "what make-drr is at work with")
+        if not isinstance(found, dict):
+            raise ValueError(f"{root / _PROGRESS_FILE} holds no settings")
     except (OSError, ValueError) as error:
         raise FileExistsError(
             f"{root} is not empty and holds no radiographs; choose another folder ({error})"
@@ -208,8 +246,15 @@ def _open(root: Path, settings: Mapping[str, Any]) -> SegmentationDataset | None
             f"{root} holds radiographs made with other settings ({', '.join(changed)}); remove it, or "
             "choose another folder"
         )
-    remove_leftovers(root)
     return dataset
+
+
+def _views_of_others(root: Path, cases: Mapping[str, Sequence[Case]]) -> list[Path]:
+    """Files that were written for volumes that the source does not hold any more."""
+    known = {file.resolve() for views in cases.values() for file in view_files(views)}
+    views = [file for part in ("imagesTr", "labelsTr") for file in sorted((root / part).glob("*_view*.nii.gz"))]
+    lost = [file for file in views if _VIEW.fullmatch(file.name) and file.resolve() not in known]
+    return lost + [file for file in sorted((root / "geometry").glob("*.json")) if file.stem not in cases]
 
 
 def _is_finished(root: Path, source: VolumeSource, cases: Sequence[Case]) -> bool:

@@ -93,8 +93,11 @@ def test_geometry_that_is_missing_or_torn_is_named(tmp_path, volume):
     file = tmp_path / "geometry" / "a.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, "offset": content["offset"][1:]}))
-    with pytest.raises(ValueError, match=r"a\.json has lists of different lengths"):
+    with pytest.raises(ValueError, match=r"a\.json cannot be read as .*its lists have different lengths.*make the vol"):
         read_geometry(tmp_path, "a")
-    file.write_text(file.read_text()[:50])
-    with pytest.raises(ValueError, match=r"cannot understand .*a\.json"):
-        read_geometry(tmp_path, "a")
+    for damaged in (file.read_text()[:50], "[]", "7", '{"views": 1}', "[" * 5000):
+        file.write_text(damaged)
+        with pytest.raises(ValueError, match=r"a\.json cannot be read as .*; make the volume's views again"):
+            read_geometry(tmp_path, "a")
+    with pytest.raises(ValueError, match=r"no path inside"):
+        read_geometry(tmp_path, "../../a")

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +16,7 @@ import torch
 from monai_segdiff.data import check_dataset, drr_workers, make_drr_dataset, read_dataset, read_geometry
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.data.volumes import find_volumes, read_volume
+from monai_segdiff.files import claim_folder
 from monai_segdiff.transforms import ProjectDRR
 
 PROJECTION = {"angles": np.array([0, 45, 90, 135]), "detector_shape": 24}
@@ -55,11 +59,12 @@ def test_a_folder_becomes_a_data_set_split_by_volume(legs, write_series, make_le
     assert dataset.classes == {"contour": 1, "bone": 2}
     assert dataset.parents == {"bone": "contour"}
     assert dataset.intensity_range == (0.0, 1.0)
-    assert (dataset.spatial_dims, dataset.split_kind) == (2, "by patient")
+    assert (dataset.spatial_dims, dataset.split_kind) == (2, "by file")
     assert (dataset.licence, dataset.attribution) == ("CC0", "drawn")
     assert dataset.settings["projection"] == {"angles": [0, 45, 90, 135], "detector_shape": 24}
     assert dataset.settings["bone_threshold"] == 200
-    assert check_dataset(dataset.root) == []
+    (finding,) = check_dataset(dataset.root)
+    assert finding.message.startswith("nothing says whose the 5 files are")
     assert read_geometry(dataset.root, "c")["source"] == "ct.nii"
     assert not (dataset.root / "make_drr.json").exists()
 
@@ -68,6 +73,8 @@ def test_volumes_of_one_patient_stay_together(legs):
     (legs.parent / "patients.csv").write_text("volume,patient\na,x\nb,x\nc,y\nd,y\n")
     dataset = make(legs, patients=legs.parent / "patients.csv", fractions=(0.5, 0, 0.5))
     assert [{case.patient for case in cases} for cases in dataset.splits.values()] in ([{"x"}, {"y"}], [{"y"}, {"x"}])
+    assert dataset.split_kind == "by patient"
+    assert check_dataset(dataset.root) == []
 
 
 def test_split_by_image_is_named_for_what_it_is(legs):
@@ -127,6 +134,75 @@ def test_a_changed_or_added_source_is_projected_and_the_others_are_left(legs, ma
     assert contents(dataset.root) == contents(fresh.root)
 
 
+def test_views_of_a_volume_that_is_gone_from_the_source_go_too(legs, make_leg):
+    save_nifti(legs / "b_view000.nii.gz", *make_leg(5.0))  # whose views are named much like those of another
+    make(legs)
+    (legs / "b.nii.gz").unlink()
+    assert contents(make(legs).root) == contents(make(legs, "fresh").root)
+
+
+def test_of_two_runs_the_second_is_refused_and_harms_nothing(legs):
+    root = make(legs).root
+    before = contents(root)
+    (legs / "a.nii.gz").unlink()
+    with claim_folder(root), pytest.raises(FileExistsError, match=r"another run is writing to .*out: wait for it"):
+        make(legs)
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("left", [[".tmp-4711-make_drr.json"], [".tmp-0123456789abcdef-make_drr.json"]])
+def test_a_run_that_was_killed_before_it_began_is_gone_on_with(legs, left):
+    (legs.parent / "out").mkdir()
+    for name in left:
+        (legs.parent / "out" / name).write_text("{")
+    assert contents(make(legs).root) == contents(make(legs, "fresh").root)
+
+
+def test_a_folder_of_somebody_else_is_not_cleared(legs):
+    root = legs.parent / "out"
+    root.mkdir()
+    for name in ("notes.txt", ".tmp-1-notes.txt"):
+        (root / name).touch()
+    with pytest.raises(FileExistsError, match="is not empty and holds no radiographs; choose another folder"):
+        make(legs)
+    assert sorted(contents(root)) == [".tmp-1-notes.txt", "notes.txt"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "7", '"x"', "[" * 5000])
+def test_a_damaged_list_of_settings_is_named(legs, damage):
+    (legs.parent / "out").mkdir()
+    (legs.parent / "out" / "make_drr.json").write_text(damage)
+    with pytest.raises(FileExistsError, match=r"make_drr\.json"):
+        make(legs)
+
+
+def test_of_volumes_whose_processes_were_killed_only_the_one_that_does_it_fails(legs, monkeypatch):
+    """As where memory runs out: the system kills one process, and none of the pool's gives a result."""
+
+    class Pool:
+        def __init__(self, workers, *_):
+            self.workers = workers
+
+        def submit(self, project, source, plan):
+            if source.name == "d" and self.workers > 1:
+                raise BrokenProcessPool  # at once, as another one broke it
+            done = Future()
+            if self.workers > 1 or source.name == "b":
+                done.set_exception(BrokenProcessPool())
+            else:
+                done.set_result(project(source, plan))
+            return done
+
+        def shutdown(self, **_):
+            pass
+
+    monkeypatch.setattr(drr_workers, "ProcessPoolExecutor", Pool)
+    with pytest.raises(ValueError, match="1 of 4 volumes failed") as caught:
+        make(legs, workers=2)
+    assert re.search(r"b\.nii\.gz: its process was killed, perhaps as memory ran out", str(caught.value))
+    assert sorted(path.stem for path in (legs.parent / "out" / "geometry").iterdir()) == ["a", "c", "d"]
+
+
 def test_other_settings_are_refused_by_name(legs):
     make(legs)
     with pytest.raises(FileExistsError, match=r"other settings \(bone_threshold, seed\); remove it"):
@@ -166,7 +242,7 @@ def test_a_data_set_without_what_failed_says_so(legs):
     assert {case.patient for cases in dataset.splits.values() for case in cases} == {"b", "c", "d"}
     assert list(dataset.settings["skipped"]) == ["a"]
     assert "no Hounsfield units" in dataset.settings["skipped"]["a"]
-    assert check_dataset(dataset.root) == []
+    assert [finding.severity for finding in check_dataset(dataset.root)] == ["warning"]
     with pytest.raises(ValueError, match="1 of 4 volumes failed"):
         make(legs)
     for file in ("b.nii.gz", "c/ct.nii", "d/ct.nii"):
@@ -219,14 +295,23 @@ def test_label_maps_become_volumes_first(tmp_path, make_leg):
 
 def test_arguments_are_checked_before_the_work(legs, monkeypatch):
     monkeypatch.setattr(drr_workers, "write_views", lambda *_, **__: pytest.fail("worked"))
-    with pytest.raises(ValueError, match="split must be 'volume' or 'image', got 'slice'"):
+    with pytest.raises(ValueError, match=r"split \(--split\) must be 'volume' or 'image', got 'slice'"):
         make(legs, split="slice")
-    with pytest.raises(ValueError, match="workers must be at least 1"):
+    with pytest.raises(ValueError, match=r"workers \(--workers\) must be at least 1"):
         make(legs, workers=0)
-    with pytest.raises(ValueError, match="fractions must be three shares"):
+    with pytest.raises(ValueError, match=r"fractions \(--fractions\) must be three shares"):
         make(legs, fractions=(0.5, 0.1, 0.1))
-    with pytest.raises(ValueError, match="angles is empty"):
-        make_drr_dataset(legs, legs.parent / "out", {"angles": ()})
+    for angles, named in (((), "angles is empty"), ((0, 90, 360), r"angles \(--angles\) name 0 degrees twice")):
+        with pytest.raises(ValueError, match=named):
+            make_drr_dataset(legs, legs.parent / "out", {"angles": angles})
+    for option, values in (
+        ("contour_threshold", (-0.1, 1.0, math.nan)),
+        ("bone_threshold", (math.nan, math.inf)),
+        ("min_bone_length", (0.0, -1.0, math.nan, math.inf)),
+    ):
+        for value in values:
+            with pytest.raises(ValueError, match=rf"{option} \(--{option.replace('_', '-')}\) must be"):
+                make(legs, **{option: value})
     (legs / "one").mkdir()
     (legs / "a.nii.gz").rename(legs / "one" / "a.nii.gz")
     with pytest.raises(ValueError, match=r"one patient only \('a'\).*--fractions 1 0 0.*--split image"):

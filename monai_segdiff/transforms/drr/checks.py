@@ -51,12 +51,13 @@ def check_beam(geometry: Geometry, corners: NDArray[np.float64]) -> None:
         if depth.min() <= 0:
             raise ValueError(
                 f"the volume reaches {-depth.min():.0f} mm behind the source at {angle:g} degrees: raise "
-                f"source_to_isocenter={orbit.source_to_isocenter:g}, or crop the volume."
+                f"source_to_isocenter (--source-to-isocenter), {orbit.source_to_isocenter:g} mm, or crop the volume."
             )
         if depth.max() >= orbit.source_to_detector:
             raise ValueError(
                 f"the volume reaches {depth.max() - orbit.source_to_detector:.0f} mm behind the detector at {angle:g} "
-                f"degrees: raise source_to_detector={orbit.source_to_detector:g}, or crop the volume."
+                f"degrees: raise source_to_detector (--source-to-detector), {orbit.source_to_detector:g} mm, or crop "
+                "the volume."
             )
 
 
@@ -97,15 +98,16 @@ def check_silhouette(hu: torch.Tensor, affine: NDArray[np.float64], geometry: Ge
         u, v = np.abs(geometry.orbit.on_detector(points, geometry.isocenter, view)[:, :2]).T
         if not ((u <= half[0]) & (v <= half[1])).any():
             raise ValueError(
-                f"the detector, {2 * half[0]:.0f} x {2 * half[1]:.0f} mm, misses the object at {angle:g} degrees: move "
-                f"isocenter={geometry.isocenter.round(1).tolist()} into it, or enlarge detector_spacing."
+                f"the detector, {2 * half[0]:.0f} x {2 * half[1]:.0f} mm, misses the object at {angle:g} degrees: "
+                f"enlarge detector_spacing (--detector-spacing), or move the isocenter, now at "
+                f"{geometry.isocenter.round(1).tolist()}, into it."
             )
         if ((u > half[0]) & (v <= half[1])).any():
             cut.append(angle)
     if cut:
         warnings.warn(
             f"the detector, {2 * half[0]:.0f} x {2 * half[1]:.0f} mm, cuts the object's sides in {len(cut)} of "
-            f"{len(geometry.orbit.angles)} views, first at {cut[0]:g} degrees: enlarge detector_spacing or "
-            "detector_shape.",
+            f"{len(geometry.orbit.angles)} views, first at {cut[0]:g} degrees: enlarge detector_spacing "
+            "(--detector-spacing) or detector_shape (--size).",
             stacklevel=2,
         )

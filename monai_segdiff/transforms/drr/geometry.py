@@ -95,8 +95,8 @@ def orbit(
         raise ValueError(f"unknown beam '{beam}': choose cone or parallel.")
     if not 0 < source_to_isocenter < source_to_detector < math.inf:
         raise ValueError(
-            f"source_to_isocenter={source_to_isocenter} mm must be above 0 and below "
-            f"source_to_detector={source_to_detector} mm."
+            f"source_to_isocenter (--source-to-isocenter), {source_to_isocenter:g} mm, must be above 0 and below "
+            f"source_to_detector (--source-to-detector), {source_to_detector:g} mm."
         )
     along = _unit_axis(axis)
     front = np.array(_NAMED_AXES["S" if abs(along[1]) > 0.9 else "A"])

@@ -96,10 +96,12 @@ class ProjectDRR(Transform):
         if backend not in _BACKENDS:
             raise ValueError(f"unknown backend '{backend}': choose one of {', '.join(_BACKENDS)}.")
         if photons is not None and not 1 <= photons < float("inf"):
-            raise ValueError(f"photons must be at least 1 and finite, got {photons}.")
+            raise ValueError(f"photons (--photons) must be at least 1 and finite, got {photons}.")
         self.orbit = orbit(angles, axis, source_to_isocenter, source_to_detector, beam)
         self.detector_shape = _shape(detector_shape)
-        self.detector_spacing = None if detector_spacing is None else _pair(detector_spacing, "detector_spacing")
+        self.detector_spacing = (
+            None if detector_spacing is None else _pair(detector_spacing, "detector_spacing (--detector-spacing)")
+        )
         self.isocenter = None if isocenter is None else _point(isocenter)
         mu_of_water(energy)
         self.energy = float(energy)
@@ -208,8 +210,8 @@ class ProjectDRR(Transform):
         what = f"the volume ends in tissue at its {', '.join(faces)} side, within the beam{airless}"
         if not self.allow_truncation:
             raise ValueError(
-                f"{what}: give a volume with air around the object, a smaller field (detector_spacing=None keeps it "
-                "between the two ends), or allow_truncation=True."
+                f"{what}: give a volume with air around the object, a smaller field (by default it keeps between the "
+                "two ends), or allow it (allow_truncation=True, --allow-truncation)."
             )
         warnings.warn(f"{f'{name}: ' if name else ''}{what}: line integrals there are too small.", stacklevel=4)
         return True
@@ -318,7 +320,7 @@ def _numpy(affine: NdarrayOrTensor) -> NDArray[np.float64]:
 
 
 def _shape(shape: int | Sequence[int]) -> tuple[int, int]:
-    pixels = _pair(shape, "detector_shape")
+    pixels = _pair(shape, "detector_shape (--size)")
     if any(number != int(number) for number in pixels):
         raise ValueError(f"detector_shape must be whole numbers, got {shape}.")
     return int(pixels[0]), int(pixels[1])

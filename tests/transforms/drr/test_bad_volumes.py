@@ -26,10 +26,13 @@ def projector() -> ProjectDRR:
     [
         ({"angles": ()}, "angles is empty"),
         ({"angles": (0, float("nan"))}, "angles must be finite"),
-        ({"detector_shape": (0, 5)}, "detector_shape must be one or two numbers above 0"),
+        ({"detector_shape": (0, 5)}, r"detector_shape \(--size\) must be one or two numbers above 0"),
         ({"detector_shape": 5.5}, "detector_shape must be whole numbers"),
-        ({"detector_spacing": -1.0}, "detector_spacing must be one or two numbers above 0"),
-        ({"source_to_detector": 900.0}, "source_to_isocenter=1000.0 mm must be above 0 and below source_to_detector"),
+        ({"detector_spacing": -1.0}, r"detector_spacing \(--detector-spacing\) must be one or two numbers above 0"),
+        (
+            {"source_to_detector": 900.0},
+            r"source_to_isocenter \(--source-to-isocenter\), 1000 mm, must be above 0 and below",
+        ),
         ({"source_to_isocenter": 0.0}, "must be above 0"),
         ({"axis": "I"}, "unknown axis 'I': choose R, A or S"),
         ({"axis": (0, 0, 0)}, "not all 0"),
@@ -37,7 +40,7 @@ def projector() -> ProjectDRR:
         ({"isocenter": (0, float("inf"), 0)}, "isocenter must be three finite numbers"),
         ({"beam": "fan"}, "unknown beam 'fan': choose cone or parallel"),
         ({"energy": 500.0}, "500.0 keV is outside of the tables"),
-        ({"photons": 0}, "photons must be at least 1"),
+        ({"photons": 0}, r"photons \(--photons\) must be at least 1"),
         ({"normalize": "image"}, "unknown normalize 'image': choose volume, view or None"),
         ({"backend": "cuda"}, "unknown backend 'cuda': choose one of torch, rtk"),
     ],
@@ -96,7 +99,10 @@ def test_what_is_no_ct_volume_is_refused(
             "behind the source at 0 degrees: raise source_to_isocenter",
         ),
         ({"source_to_detector": 1050.0}, "behind the detector at 0 degrees: raise source_to_detector"),
-        ({"isocenter": (400, 0, 0), "detector_spacing": 1.0}, "misses the object at 0 degrees: move isocenter"),
+        (
+            {"isocenter": (400, 0, 0), "detector_spacing": 1.0},
+            "misses the object at 0 degrees: enlarge detector_spacing",
+        ),
         ({"isocenter": (0, 0, 300)}, "misses the object at 0 degrees"),
     ],
 )

@@ -202,5 +202,5 @@ def _finished(variants: Mapping[str, Variant], args: argparse.Namespace) -> Iter
             if facts is None:
                 say(f"{name}, seed {seed}: not trained with these arguments, left out")
                 continue
-            values = {"conditioning": variant.conditioning, "seed": seed, "device": f"$torch.device('{device}')"}
+            values = {"conditioning": variant.conditioning, "seed": seed, "device": str(device)}
             yield Trained(name, seed, folder, facts, load_generator(folder, overrides=values))

@@ -200,7 +200,7 @@ def _with_guidance(finished: Sequence[Trained], args: argparse.Namespace) -> Ite
 def _default_generator(
     folder: Path, seed: int, args: argparse.Namespace, guidance_weight: float = 1.0
 ) -> TrainedGenerator:
-    device = f"$torch.device('{chosen_device(args.device)}')"
+    device = str(chosen_device(args.device))
     values = {"seed": seed, "device": device, "guidance_weight": guidance_weight}
     return load_generator(folder, overrides=values)
 

@@ -126,7 +126,7 @@ def make_tables(bundle: Path, phantoms: SegmentationDataset, args: argparse.Name
         bundle,
         held_to["rows"],
         overlays=held_to["samplings"][args.sampling],
-        overrides={"seed": args.seed, "device": f"$torch.device('{device}')"},
+        overrides={"seed": args.seed, "device": str(device)},
     )
     atlas = make_atlas(args.work / f"atlas_{args.size}", args.views, args.size)
     sets = {"phantoms": phantoms} if atlas is None else {"phantoms": phantoms, "atlas": atlas}
@@ -166,7 +166,7 @@ def make_tables(bundle: Path, phantoms: SegmentationDataset, args: argparse.Name
 def compare_samplers(bundle: Path, phantoms: SegmentationDataset, args: argparse.Namespace) -> None:
     """Sample the network of CTM on contour + bone in several ways."""
     device = chosen_device(args.device)
-    common = {"seed": args.seed, "device": f"$torch.device('{device}')"}
+    common = {"seed": args.seed, "device": str(device)}
 
     def load(overrides: Mapping[str, Any]) -> TrainedGenerator:
         if overrides.get("sampler") == _PUBLISHED_WAY.sampler:  # with its own noise levels, too

@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     masks = spread_over_patients(collect_masks(dataset.root, "test"))[: args.masks]
 
     def loader(bundle: Path, **fixed: Any) -> Callable[[dict[str, Any]], TrainedGenerator]:
-        common = {"seed": args.seed, "device": f"$torch.device('{device}')", **fixed}
+        common = {"seed": args.seed, "device": str(device), **fixed}
         return lambda overrides: load_generator(bundle, overrides={**common, **overrides})
 
     models = {"denoiser": (loader(args.bundle), ways_for_denoiser(args.reference_steps, args.steps))}

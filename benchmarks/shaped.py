@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     dataset = read_dataset(args.real)
     device = chosen_device(args.device)
-    generator = load_generator(args.bundle, overrides={"seed": args.seed, "device": f"$torch.device('{device}')"})
+    generator = load_generator(args.bundle, overrides={"seed": args.seed, "device": str(device)})
     judge = Judge(dataset, args.segmenter_images, args.segmenters or args.work / "segmenters", args.seed)
     cases = spread_over_patients(collect_pairs(args.real, split="test"))[: args.images]
     patients = len({case.patient for case in cases})

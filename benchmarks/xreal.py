@@ -92,7 +92,7 @@ def anatomy_row(
 
 
 def _generator(name: str, args: argparse.Namespace) -> TrainedGenerator:
-    values = {"seed": args.seed, "device": "$torch.device('cpu')"}
+    values = {"seed": args.seed, "device": "cpu"}
     if name == "image_space":
         return load_generator(args.work / "ct_organ", overrides=values)
     if name == "latent_mask":

@@ -27,6 +27,7 @@ def check_dataset(
     classes: Mapping[str, int | Sequence[int]] | None = None,
     spatial_dims: int | None = None,
     *,
+    need_labels: bool = True,
     workers: int = 1,
     progress: bool = False,
 ) -> list[Finding]:
@@ -36,6 +37,7 @@ def check_dataset(
         path: the data set's folder, see `read_dataset`.
         classes: class name to label id or ids; by default as the folder says.
         spatial_dims: 2 or 3 where the files must have so many axes; by default as the folder says.
+        need_labels: whether a data set without any label map is an error; images alone train an autoencoder.
         workers: number of files read at a time.
         progress: whether to show a progress bar.
 
@@ -50,7 +52,7 @@ def check_dataset(
     known = {int(i) for ids in dataset.classes.values() for i in np.atleast_1d(ids)} or None
     dims = spatial_dims if spatial_dims is not None else dataset.spatial_dims
     cases = [case for members in dataset.splits.values() for case in members]
-    findings = list(_dataset_findings(dataset))
+    findings = list(_dataset_findings(dataset, need_labels))
 
     def look(case: Case) -> tuple[list[Finding], Seen]:
         seen = Seen()
@@ -73,10 +75,10 @@ def check_dataset(
     return findings
 
 
-def _dataset_findings(dataset: SegmentationDataset) -> Iterator[Finding]:
+def _dataset_findings(dataset: SegmentationDataset, need_labels: bool) -> Iterator[Finding]:
     root = str(dataset.root)
     cases = [case for members in dataset.splits.values() for case in members]
-    if not any(case.label for case in cases):
+    if need_labels and not any(case.label for case in cases):
         remedy = "add them, or say which folder holds them (prepare --labels)"
         yield Finding("error", root, "holds no label maps, so there is nothing to train on or to generate for", remedy)
     elif not dataset.classes:

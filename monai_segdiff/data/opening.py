@@ -21,6 +21,7 @@ def open_dataset(
     path: str | Path,
     *,
     spatial_dims: int | None = None,
+    need_labels: bool = True,
     verify: bool = True,
     make: Callable[[str | Path], Any] | None = None,
 ) -> SegmentationDataset:
@@ -29,6 +30,7 @@ def open_dataset(
     Args:
         path: the data set's folder.
         spatial_dims: 2 or 3, what the network is configured for.
+        need_labels: whether there must be label maps; an autoencoder needs none.
         verify: read every file once and stop at errors; ``False`` saves the time for large data known to be sound.
         make: called with the path if there is nothing yet, to make the data (phantoms). In a parallel run rank 0 does.
 
@@ -44,7 +46,11 @@ def open_dataset(
     idist.barrier()
     dataset = read_dataset(path)
     if verify:
-        errors = [finding for finding in check_dataset(path, None, spatial_dims) if finding.severity == "error"]
+        errors = [
+            finding
+            for finding in check_dataset(path, None, spatial_dims, need_labels=need_labels)
+            if finding.severity == "error"
+        ]
         if errors:
             shown = "\n".join(str(finding) for finding in errors[:_SHOWN])
             raise ValueError(

@@ -61,7 +61,7 @@ def test_shapes_channels_and_ranges_are_those_of_the_configuration(metadata, bun
     get = parser.get_parsed_content
     image, pred = metadata["network_data_format"]["inputs"]["image"], metadata["network_data_format"]["outputs"]["pred"]
     assert image["value_range"] == [0, max(get("classes").values())]
-    assert pred["value_range"] == [parser["rescale"]["a_min"], parser["rescale"]["a_max"]]
+    assert pred["value_range"] == get("network_range")
     condition = metadata["denoiser_data_format"]["inputs"]["condition"]
     encoder = get("encoder")
     assert condition["num_channels"] == encoder.out_channels

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from monai_segdiff.errors import reading
 from monai_segdiff.evaluation.segmenter import TrainedSegmenter
 from monai_segdiff.files import atomic_file
+from monai_segdiff.networks.weights import read_tensors
 
 __all__ = ["FindingClassifier", "FindingMaps", "load_finding_classifier", "save_finding_classifier"]
 
@@ -114,12 +116,12 @@ def load_finding_classifier(path: str | Path) -> FindingClassifier:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"classifier file {path} does not exist")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load refuses what it cannot read in several ways
-        raise ValueError(f"{path} is no classifier of findings ({error}): remove it") from error
+    content = read_tensors(path, "a classifier of findings", "remove it, and it is trained again")
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"{path} is no classifier of findings: remove it, or give another folder")
-    classifier = FindingClassifier(**content["settings"])
-    classifier.load_state_dict(content["state_dict"])
+    with reading(path, "a classifier of findings", "remove it, and it is trained again"):
+        classifier = FindingClassifier(**content["settings"])
+        classifier.load_state_dict(content["state_dict"])
+        if not all(bool(torch.isfinite(value).all()) for value in classifier.state_dict().values()):
+            raise ValueError("it holds NaN or infinite values")
     return classifier.eval()

@@ -33,7 +33,7 @@ HASHES = "weights_sha256"
 
 SHOWN = 5
 _MOST_CODE = 256 * 2**20
-_REMEDY = "restore it from its source, or train again"
+REMEDY = "restore it from its source, or train again"
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str], card: Mapping[str, Any] | None = None) -> nn.Module:
@@ -201,7 +201,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     return dict(content)
 
 
-def read_tensors(path: str | os.PathLike[str], kind: str = "a file of weights alone") -> Any:
+def read_tensors(path: str | os.PathLike[str], kind: str = "a file of weights alone", remedy: str = REMEDY) -> Any:
     """Read what ``torch.save`` wrote: tensors and plain types, with nothing in the file run.
 
     The checksums that the file itself carries are checked, which ``torch.load`` does not.
@@ -209,6 +209,7 @@ def read_tensors(path: str | os.PathLike[str], kind: str = "a file of weights al
     Args:
         path: the file.
         kind: what it should be, for messages.
+        remedy: what helps, for messages.
 
     Returns:
         Its content, tensors on the CPU.
@@ -217,8 +218,8 @@ def read_tensors(path: str | os.PathLike[str], kind: str = "a file of weights al
         FileNotFoundError: where there is no such file.
         UnreadableFileError: where it cannot be read, is damaged, or holds other objects, which could run code.
     """
-    check_archive(path, kind)
-    with reading(os.fspath(path), kind, _REMEDY):
+    check_archive(path, kind, remedy)
+    with reading(os.fspath(path), kind, remedy):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:  # torch's own advice is to run what is in the file
@@ -230,12 +231,13 @@ def read_tensors(path: str | os.PathLike[str], kind: str = "a file of weights al
         return content
 
 
-def check_archive(path: str | os.PathLike[str], kind: str = "a file of weights alone") -> None:
+def check_archive(path: str | os.PathLike[str], kind: str = "a file of weights alone", remedy: str = REMEDY) -> None:
     """Check the checksums of a zip archive, which files of ``torch.save``, ``torch.jit.save`` and ``torch.export`` are.
 
     Args:
         path: the file; one that is no such archive carries no checksums.
         kind: what it should be, for messages.
+        remedy: what helps, for messages.
 
     Raises:
         FileNotFoundError: where there is no such file.
@@ -244,7 +246,7 @@ def check_archive(path: str | os.PathLike[str], kind: str = "a file of weights a
     name = os.fspath(path)
     if not os.path.isfile(name):
         raise FileNotFoundError(f"{name} does not exist: check the path ({kind} is expected there)")
-    with reading(name, kind, _REMEDY):
+    with reading(name, kind, remedy):
         if not zipfile.is_zipfile(name):
             return
         with zipfile.ZipFile(name) as archive:

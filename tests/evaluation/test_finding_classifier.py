@@ -10,6 +10,7 @@ import torch
 
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import PairReader, load_finding_classifier, train_finding_classifier
+from monai_segdiff.evaluation.finding_classifier import FindingClassifier, save_finding_classifier
 from monai_segdiff.evaluation.finding_training import finding_flags
 
 from .squares import FINDINGS, in_turn, write_squares
@@ -116,11 +117,29 @@ def test_files_that_are_no_classifier(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         load_finding_classifier(tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("text")
-    with pytest.raises(ValueError, match=r"text\.pt is no classifier of findings"):
+    with pytest.raises(ValueError, match=r"text\.pt cannot be read as a classifier of findings .*; remove it"):
         load_finding_classifier(tmp_path / "text.pt")
     torch.save({"format": "another"}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="is no classifier of findings"):
         load_finding_classifier(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("damage", ["a weight is missing", "a weight is no number", "a bit is another"])
+def test_a_damaged_classifier_is_named(tmp_path, damage):
+    file, classifier = tmp_path / "classifier.pt", FindingClassifier(FINDINGS, 2, 1)
+    if damage == "a weight is no number":
+        next(classifier.parameters()).data.flatten()[0] = torch.nan
+    save_finding_classifier(classifier, file)
+    if damage == "a weight is missing":
+        content = torch.load(file, weights_only=True)
+        content["state_dict"].popitem()
+        torch.save(content, file)
+    elif damage == "a bit is another":
+        content = bytearray(file.read_bytes())
+        content[content.index(next(classifier.parameters()).detach().numpy().tobytes()) + 2] ^= 0x40
+        file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"classifier\.pt cannot be read as a classifier of findings"):
+        load_finding_classifier(file)
 
 
 def test_region_of_another_size(dataset, reader, tmp_path):

@@ -52,7 +52,8 @@ def diversity_section(
             pairs = side.pairs(key == "one_mask", across, number, seed)
             found = side.similarity(pairs, scales, seed)
             if found.value is None:
-                found = Estimate.missing(_why(key, name), len(side.cases))
+                several = len(set(made_masks)) < len(made_masks)
+                found = Estimate.missing(_why(key, name, len(synthetic) - len(kept), several), len(side.cases))
             cells[name], cells[f"{name}_pairs"] = found, len(pairs)
         rows.append(Row(key, label, cells))
     left_out = len(synthetic) - len(kept)
@@ -106,11 +107,16 @@ class _Side:
         return bootstrap_pairs(torch.cat(values) if values else torch.empty(0), first, second, seed=seed)
 
 
-def _why(key: str, name: str) -> str:
-    if key == "one_mask":
-        remedy = "generate several for each mask (--per-mask)"
-        return f"no two synthetic images are of one mask: {remedy}" if name == "synthetic" else "each has its own mask"
-    return f"there are no two {'sound synthetic' if name == 'synthetic' else 'held-out real'} images of different masks"
+def _why(key: str, name: str, failed: int, several: bool) -> str:
+    """Why there are no pairs; `several` says whether images of one mask are there, if failed ones are counted."""
+    sound = "sound synthetic" if name == "synthetic" else "held-out real"
+    if key != "one_mask":
+        return f"there are no two {sound} images of different masks"
+    if name == "real":
+        return "each has its own mask"
+    if several:
+        return f"no two sound synthetic images are of one mask, as {failed} failed samples were left out"
+    return "no two synthetic images are of one mask: generate several for each mask (--per-mask)"
 
 
 def _warnings(rows: Sequence[Row]) -> list[str]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from monai_segdiff.data import Case, SegmentationDataset, load_image, read_dataset
+from monai_segdiff.data.records import read_manifest
 from monai_segdiff.evaluation.pairs import Ablation, PairReader
 
-__all__ = ["Inputs", "evenly", "read_inputs", "read_manifest"]
+__all__ = ["Inputs", "evenly", "read_inputs"]
 
 _T = TypeVar("_T")
 _RANGE_IMAGES = 64  # real images that an unknown intensity range is measured on
@@ -71,6 +71,12 @@ class Inputs:
             )
         if not self.training:
             return f"No training cases: all {len(held)} patients count as held out.", False
+        if not all(case.patient_known for case in [*self.training, *self.held_out]):
+            return (
+                f"Split by file: {len(patients)} for training, {len(held)} held out. Nothing says whose each is: where "
+                "one patient's are on both sides, figures are better than they would be on new patients.",
+                True,
+            )
         return f"Split by patient: {len(patients)} for training, {len(held)} held out.", False
 
     def describe(self) -> dict[str, str]:
@@ -136,26 +142,6 @@ def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None 
     )
     _check_size(inputs)
     return inputs
-
-
-def read_manifest(root: str | Path, name: str = "manifest.json") -> dict[str, Any]:
-    """What `generate` wrote beside its images, or nothing where there is no such file.
-
-    Args:
-        root: folder of the generated data set.
-        name: of the file.
-
-    Raises:
-        ValueError: if it cannot be read; names it and the remedy.
-    """
-    file = Path(root) / name
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"cannot read {file} ({error}): generate the images again, or remove the file") from error
-    return content if isinstance(content, dict) else {}
 
 
 def evenly(cases: Sequence[_T], number: int | None) -> list[_T]:

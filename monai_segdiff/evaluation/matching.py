@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from monai_segdiff.data import Case, SegmentationDataset
-from monai_segdiff.evaluation.inputs import Inputs, evenly, read_manifest
+from monai_segdiff.data.records import read_manifest, read_seconds
+from monai_segdiff.evaluation.inputs import Inputs, evenly
 
 __all__ = ["Match", "manifest_records", "match_cases", "same_masks"]
 
@@ -110,4 +111,4 @@ def manifest_records(dataset: SegmentationDataset) -> tuple[dict[str, dict[str, 
     # A sample that was never accepted has a record and no image.
     records = [record for record in read_manifest(root).get("samples", []) if record.get("image")]
     by_case = {names.get((root / record["image"]).resolve(), ""): record for record in records}
-    return by_case, read_manifest(root, "manifest.seconds.json")
+    return by_case, read_seconds(root)

@@ -38,9 +38,11 @@ class Acceptance:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold <= 1.0:
-            raise ValueError(f"the threshold of acceptance must lie between 0 and 1, got {self.threshold}")
+            raise ValueError(
+                f"the threshold of acceptance (--accept-dice) must lie between 0 and 1, got {self.threshold}"
+            )
         if self.max_tries < 1:
-            raise ValueError(f"at least one try is needed, got max_tries={self.max_tries}")
+            raise ValueError(f"at least one try (--max-tries) is needed, got {self.max_tries}")
 
     def header(self) -> dict[str, Any]:
         """What the manifest says of it."""

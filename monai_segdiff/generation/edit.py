@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from PIL import Image
 from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
 from monai_segdiff.data.findings import case_findings
 from monai_segdiff.data.writers import check_range
-from monai_segdiff.files import atomic_file
+from monai_segdiff.files import atomic_file, inside
 from monai_segdiff.generation.edit_picture import edit_picture
 from monai_segdiff.generation.edits import Edit
 from monai_segdiff.generation.folder import (
@@ -26,11 +26,13 @@ from monai_segdiff.generation.folder import (
     SOURCES,
     base_header,
     copy_file,
+    digest_of_inputs,
     fill_folder,
     write_description,
 )
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.region import edit_region
+from monai_segdiff.generation.similarity import check_time
 from monai_segdiff.inferers import BlendConstraint, ContrastGuidance, ImageStart, NoiseStart, SamplingInferer
 
 __all__ = ["EditSettings", "edit_dataset", "edit_images"]
@@ -66,10 +68,12 @@ class EditSettings:
     def __post_init__(self) -> None:
         if self.method not in ("invert", "noise"):
             raise ValueError(f"unknown method {self.method!r} of editing: choose invert or noise")
-        ImageStart(torch.zeros(1), **self.level((-1.0, 1.0)))
+        check_time(self.t0, "how far an edit is undone (t0, --level)")
         edit_region(torch.ones(1, dtype=torch.bool), self.dilation, self.softness)
-        if not self.guidance >= 1.0:
-            raise ValueError(f"the guidance of an edit must be at least 1, which is none, got {self.guidance}")
+        if not 1.0 <= self.guidance < math.inf:
+            raise ValueError(
+                f"the guidance of an edit (--guidance) must be at least 1, which is none, got {self.guidance:g}"
+            )
 
     def level(self, network_range: tuple[float, float]) -> dict[str, float]:
         """The level, as the inferer takes it.
@@ -185,13 +189,10 @@ class _Work:
     settings: EditSettings
 
     def header(self) -> dict[str, Any]:
-        digest = hashlib.sha256()
         for edit in self.edits:
             check_range(edit.edited, *self.generator.intensity_range)
-            digest.update(edit.id.encode() + b"\0")
-            for file in (edit.image, edit.label, edit.edited):
-                digest.update(file.read_bytes())
-        about = {"number": len(self.edits), "sha256": digest.hexdigest(), **asdict(self.settings)}
+        sha256 = digest_of_inputs(vars(edit) for edit in self.edits)
+        about = {"number": len(self.edits), "sha256": sha256, **asdict(self.settings)}
         return {**base_header(self.generator), "edits": {**about, **self.settings.level(self.generator.network_range)}}
 
     def make(self, indices: list[int]) -> Iterator[dict[str, Any]]:
@@ -227,7 +228,7 @@ class _Work:
         write_like(image[0].numpy(), edit.edited, self.root / IMAGES / name)
         copy_file(edit.edited, self.root / LABELS / name)
         copy_file(edit.label, self.root / SOURCES / edit.label.name)
-        with atomic_file(self.root / PICTURES / f"{edit.id}.png") as temporary:
+        with atomic_file(inside(self.root / PICTURES, f"{edit.id}.png")) as temporary:
             picture.save(temporary)
         return {
             "index": index,
@@ -235,6 +236,7 @@ class _Work:
             "label": f"{LABELS}/{name}",
             "mask": edit.id,
             "patient": edit.patient,
+            **({} if edit.patient_known else {"patient_known": False}),
             "seed": self.generator.settings["seed"],
             "weights_sha256": self.generator.weights_sha256,
             "source": {

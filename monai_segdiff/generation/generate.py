@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import torch
 
 from monai_segdiff.data import Case, SegmentationDataset, case_name, read_dataset, write_like
 from monai_segdiff.data.writers import check_range
+from monai_segdiff.files import inside
 from monai_segdiff.generation.acceptance import Acceptance, Drawn, draw_accepted
 from monai_segdiff.generation.dicom import DicomOutput
 from monai_segdiff.generation.dropping import DroppedClasses
@@ -26,6 +26,7 @@ from monai_segdiff.generation.folder import (
     SOURCES,
     base_header,
     copy_file,
+    digest_of_inputs,
     fill_folder,
     write_description,
 )
@@ -92,7 +93,9 @@ def generate_dataset(
         OSError: if a file cannot be written; samples that were finished stay, and the next run goes on from there.
     """
     if per_mask < 1 or batch_size < 1:
-        raise ValueError(f"per_mask and batch_size must be at least 1, got {per_mask} and {batch_size}")
+        raise ValueError(
+            f"per_mask (--per-mask) and batch_size (--batch-size) must be at least 1, got {per_mask} and {batch_size}"
+        )
     dropped = DroppedClasses(tuple(drop_classes), drop_fill) if drop_classes else None
     work = _Work(generator, masks, Path(output), per_mask, dropped, similarity, pathology, accept, dicom)
     fill_folder(
@@ -112,7 +115,7 @@ def generate_dataset(
     if accept is not None and not (work.root / "dataset.json").is_file():
         raise ValueError(
             f"no image reached {accept.threshold:g} in {accept.max_tries} tries, see {work.root / 'manifest.json'}: "
-            "lower the threshold, or train the generator for longer"
+            "lower the threshold (--accept-dice), or train the generator for longer"
         )
     return read_dataset(work.root)
 
@@ -135,7 +138,8 @@ class _Work:
     def header(self) -> dict[str, Any]:
         """What all samples share, for the manifest."""
         masks = {"number": len(self.masks), "sha256": self._digest(), "per_mask": self.per_mask}
-        header = {**base_header(self.generator), "masks": masks}
+        patients = digest_of_inputs({"patient": m.patient, "known": m.patient_known} for m in self.masks)
+        header = {**base_header(self.generator), "masks": masks, "patients": {"sha256": patients}}
         for mask in self.masks:
             check_range(_need(mask.label, "label map", mask), *self.generator.intensity_range)
         if self.dropped is not None:
@@ -155,12 +159,14 @@ class _Work:
 
     def _digest(self) -> str:
         """Hash of names and contents: other masks under the same names are other masks."""
-        digest = hashlib.sha256()
-        for mask in self.masks:
-            digest.update(mask.id.encode() + b"\0" + _need(mask.label, "label map", mask).read_bytes())
-            if self.similarity is not None:
-                digest.update(_need(mask.image, "image", mask).read_bytes())
-        return digest.hexdigest()
+        return digest_of_inputs(
+            {
+                "mask": mask.id,
+                "label": _need(mask.label, "label map", mask),
+                **({} if self.similarity is None else {"image": _need(mask.image, "image", mask)}),
+            }
+            for mask in self.masks
+        )
 
     def make(self, indices: list[int]) -> Iterator[dict[str, Any]]:
         labels = [self._write_label(index) for index in indices]
@@ -175,7 +181,7 @@ class _Work:
         mask = self.masks[index // self.per_mask]
         source = _need(mask.label, "label map", mask)
         ending = source.name[len(mask.id) :]
-        target = self.root / LABELS / f"{mask.id}_{index % self.per_mask:03d}{ending}"
+        target = inside(self.root / LABELS, f"{mask.id}_{index % self.per_mask:03d}{ending}")
         if self.dropped is None:
             copy_file(source, target)
         else:
@@ -242,6 +248,7 @@ class _Work:
             "image": f"{IMAGES}/{label.name}",
             "label": f"{LABELS}/{label.name}",
             **about,
+            **({} if mask.patient_known else {"patient_known": False}),
             "evaluations": self._evaluations(mask) * drawn.facts.get("tries", 1),
             "weights_sha256": generator.weights_sha256,
             **self._source(mask),
@@ -256,7 +263,9 @@ class _Work:
         classes = self.generator.classes if self.dropped is None else self.dropped.kept(self.generator)
         facts, name = {"index": index, **about}, case_name(label)
         patient = self.patients[about["patient"]]
-        return self.dicom.write(self.root, image, label, name, facts, self.header, patient, self.generator, classes)
+        # Nothing of the patient, not even as a hash, is part of what names a study.
+        run = {key: value for key, value in self.header.items() if key != "patients"}
+        return self.dicom.write(self.root, image, label, name, facts, run, patient, self.generator, classes)
 
     @cached_property
     def patients(self) -> dict[str, int]:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.digests import DIGESTS, digests_of, read_digests, write_digests
+from monai_segdiff.data.records import check_record, files_of, read_manifest, read_seconds
+from monai_segdiff.digests import DIGESTS, digest_of, digests_of, read_digests, write_digests
+from monai_segdiff.documents import parse_json, read_json
+from monai_segdiff.errors import reading
 from monai_segdiff.files import atomic_file
 
 __all__ = ["Manifest"]
 
 _FORMAT = 1
 _RESULTS = ("samples", "rejected", "acceptance")  # what is found out, beside the header
-_FILE_KEYS = ("image", "label", "anatomy", "region_map", "dicom_series", "dicom_seg", "picture")
 _FILE, _HEADER_FILE, _SECONDS_FILE = "manifest.json", "manifest.header.json", "manifest.seconds.json"
+_REMEDY = "restore it, start anew (--overwrite), or give another folder"
 
 
 class Manifest:
@@ -53,9 +57,22 @@ class Manifest:
 
         Args:
             root: an existing folder.
+
+        Raises:
+            UnreadableFileError: if what should tell is damaged.
         """
-        files = (Path(root) / name for name in (_FILE, _HEADER_FILE))
-        return any(_read(file).get("synthetic") is True for file in files if file.is_file())
+        damaged: ValueError | None = None
+        for file in (Path(root) / name for name in (_FILE, _HEADER_FILE)):
+            try:
+                found = _read(file) if file.is_file() else None
+            except ValueError as error:
+                damaged = error
+                continue
+            if isinstance(found, dict) and found.get("synthetic") is True:
+                return True
+        if damaged is not None:
+            raise damaged
+        return False
 
     @property
     def _header_file(self) -> Path:
@@ -75,13 +92,27 @@ class Manifest:
             if not file.is_file():
                 continue
             found = _read(file)
+            if not isinstance(found, dict):
+                raise ValueError(f"{file} is no manifest: {_REMEDY}")
             keys = [*self.header, *(key for key in found if key not in self.header and key not in _RESULTS)]
             differing = [key for key in keys if found.get(key) != self.header.get(key)]
             if differing:
                 raise ValueError(
-                    f"{file} was made with another {' and '.join(differing)}: give the same arguments to go on, "
-                    "or another folder, or remove this one to start anew (--overwrite)"
+                    f"{file} was made with another {' and '.join(differing)}: {self._difference(found, differing)}give "
+                    "the same arguments to go on, or another folder, or remove this one to start anew (--overwrite)"
                 )
+
+    def _difference(self, found: Mapping[str, Any], keys: Sequence[str]) -> str:
+        """One of the values that differ, where it can be told in a few words."""
+        for key in keys:
+            theirs, ours = found.get(key), self.header.get(key)
+            if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+                continue
+            for name in ours:
+                values = json.dumps(theirs.get(name)), json.dumps(ours[name])
+                if values[0] != values[1] and max(map(len, values)) < 40 and name != "sha256":
+                    return f"{name} is {values[0]} there and {values[1]} here; "
+        return ""
 
     def records(self) -> dict[int, dict[str, Any]]:
         """Everything that is complete, by sample index: records whose files are there and hold what they held."""
@@ -90,26 +121,40 @@ class Manifest:
     def _named(self) -> dict[int, dict[str, Any]]:
         """Records whose files are there, with what these held when they were written (``sha256``) if that is known."""
         found: dict[int, dict[str, Any]] = {}
-        if self.file.is_file():
-            seconds = _read(self._seconds_file) if self._seconds_file.is_file() else {}
-            content = _read(self.file)
-            recorded = _Recorded(self.root)
-            for record in [*content["samples"], *content.get("rejected", [])]:
-                known = {"seconds": seconds.get(str(record["index"])), "sha256": recorded.of(_files(record))}
-                found[record["index"]] = record | {key: value for key, value in known.items() if value is not None}
-        for journal in self.root.glob("manifest.*.jsonl"):
-            for line in journal.read_text().splitlines():
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError:  # the last line of a process that was killed
-                    continue
-                found[record["index"]] = record
-        there = (r for r in found.values() if all((self.root / file).exists() for file in _files(r)))
+        recorded = _Recorded(self.root)
+        content = read_manifest(self.root, remedy=_REMEDY)
+        if content and not recorded.holds(self.file):
+            raise ValueError(f"{self.file} is not what {DIGESTS} beside it says: it was changed or damaged; {_REMEDY}")
+        seconds = read_seconds(self.root) if content else {}
+        for record in [*content.get("samples", []), *content.get("rejected", [])]:
+            index = _index(record, self.file)
+            known = {"seconds": seconds.get(str(index)), "sha256": recorded.of(files_of(record))}
+            found[index] = record | {key: value for key, value in known.items() if value is not None}
+        for journal in sorted(self.root.glob("manifest.*.jsonl")):
+            found |= {_index(record, journal): record for record in self._lines(journal)}
+        images = [record["image"] for record in found.values() if "image" in record]
+        if len(set(images)) < len(images):
+            raise ValueError(f"the manifest in {self.root} names an image for two samples: it was changed; {_REMEDY}")
+        there = (r for r in found.values() if all((self.root / file).exists() for file in files_of(r)))
         return {record["index"]: record for record in sorted(there, key=lambda record: record["index"])}
+
+    def _lines(self, journal: Path) -> Iterator[dict[str, Any]]:
+        """The records of a journal, but for lines that a kill cut short, or that were damaged: these are made anew."""
+        seen: dict[str, Path] = {}
+        with open(journal, "rb") as lines:
+            for line in lines:
+                try:
+                    record = parse_json(line.decode())
+                except ValueError:
+                    continue
+                with reading(journal, "records of samples", _REMEDY):
+                    check_record(record, self.root, seen)
+                if record.pop("check", None) in (None, _check(record)):
+                    yield record
 
     def _holds(self, record: Mapping[str, Any]) -> bool:
         """Whether a sample's files are what they were; where that is not known they are taken as they are."""
-        return "sha256" not in record or digests_of(self.root, _files(record)) == record["sha256"]
+        return "sha256" not in record or digests_of(self.root, files_of(record)) == record["sha256"]
 
     def append(self, record: Mapping[str, Any], rank: int) -> None:
         """Add one sample, whose files are complete.
@@ -123,12 +168,13 @@ class Manifest:
             OSError: if it cannot be written; names the file and the remedy.
         """
         journal = self.root / f"manifest.{rank}.jsonl"
-        record = {**record, "sha256": digests_of(self.root, _files(record))}
+        record = {**record, "sha256": digests_of(self.root, files_of(record))}
+        line = json.dumps({**record, "check": _check(record)}, allow_nan=False)
         try:
             with open(journal, "ab+") as file:
                 # A line that a kill cut short must not swallow this one.
                 torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
-                file.write((("\n" if torn else "") + json.dumps(record) + "\n").encode())
+                file.write((("\n" if torn else "") + line + "\n").encode())
         except OSError as error:
             raise OSError(
                 f"cannot write {journal}: {error.strerror}; free some space and run again, finished samples stay"
@@ -145,7 +191,7 @@ class Manifest:
         records = self._named()
         seconds = {index: record["seconds"] for index, record in records.items() if "seconds" in record}
         for record in records.values():
-            self._digests |= record.get("sha256") or digests_of(self.root, _files(record))
+            self._digests |= record.get("sha256") or digests_of(self.root, files_of(record))
         of_the_run = ("seconds", "sha256")
         timeless = [{key: value for key, value in r.items() if key not in of_the_run} for r in records.values()]
         samples, rejected = ([r for r in timeless if ("image" in r) == kept] for kept in (True, False))
@@ -155,6 +201,7 @@ class Manifest:
         if seconds:
             with atomic_file(self._seconds_file) as temporary:
                 temporary.write_text(json.dumps(seconds))
+        (self.root / DIGESTS).unlink(missing_ok=True)  # which is of the manifest that was there before
         with atomic_file(self.file) as temporary:
             temporary.write_text(json.dumps(content, indent=1))
         for leftover in [*self.root.glob("manifest.*.jsonl"), self._header_file]:
@@ -180,6 +227,11 @@ class _Recorded:
         for name, digest in self._digests.items():
             self._in_folder[str(Path(name).parent)][name] = digest
 
+    def holds(self, file: Path) -> bool:
+        """Whether a file is what it was; one that is not listed is."""
+        listed = self._digests.get(file.name)
+        return listed is None or listed == digest_of(file)
+
     def of(self, files: Sequence[str]) -> dict[str, str] | None:
         """Those of files and folders of files; None where one is not listed."""
         found: dict[str, str] = {}
@@ -191,10 +243,14 @@ class _Recorded:
         return found or None
 
 
-def _files(record: Mapping[str, Any]) -> list[str]:
-    """Files and folders of a sample, relative to the data set's folder."""
-    named = [record[key] for key in _FILE_KEYS if key in record]
-    return [*named, record["source"]["label"]] if "label" in record.get("source", {}) else named
+def _index(record: Mapping[str, Any], file: Path) -> int:
+    if "index" not in record:
+        raise ValueError(f"{file} holds a record of a sample without its index; {_REMEDY}")
+    return int(record["index"])
+
+
+def _check(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
 
 
 def _acceptance(samples: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> dict[str, Any]:
@@ -205,9 +261,5 @@ def _acceptance(samples: list[dict[str, Any]], rejected: list[dict[str, Any]]) -
     return {"acceptance": {"drawn": tries, "kept": len(samples), "rate": round(len(samples) / tries, 6)}}
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file} is no manifest ({error}): give another folder") from error
-    return content if isinstance(content, dict) else {}
+def _read(file: Path) -> Any:
+    return read_json(file, "a manifest", remedy=_REMEDY, most_bytes=2**31)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from monai_segdiff.data import Case, case_name, load_label_map, write_like
 from monai_segdiff.data.findings import case_findings
 from monai_segdiff.data.load import as_slice
+from monai_segdiff.generation.folder import digest_of_inputs
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.inferers import XRealInferer
 
@@ -55,6 +55,7 @@ class Pathology:
 
         Raises:
             FileNotFoundError: when it has none.
+            ValueError: when the folder holds several of its name.
         """
         if self.names(case) is None:
             return None
@@ -67,9 +68,12 @@ class Pathology:
             return case.region
         if not self.region.is_dir():
             return self.region
-        found = [file for file in sorted(self.region.iterdir()) if case_name(file) == case.id]
+        files = (file for file in sorted(self.region.iterdir()) if not file.name.startswith("."))
+        found = [file for file in files if case_name(file) == case.id]
         if not found:
             raise FileNotFoundError(f"{self.region} holds no region map named {case.id!r}, as the mask is: add it")
+        if len(found) > 1:
+            raise ValueError(f"{found[0]} and {found[1].name} are both named as the mask {case.id!r} is: remove one")
         return found[0]
 
     def check(self, generator: TrainedGenerator) -> None:
@@ -100,7 +104,7 @@ class Pathology:
             FileNotFoundError: when a mask has no region map.
         """
         self.check(generator)
-        digest = hashlib.sha256()
+        made_from: list[dict[str, Any]] = []
         for mask in masks:  # all of them before the first image is made
             names, file = self.names(mask), self.file(mask)
             if unknown := [name for name in names or () if name not in generator.findings]:
@@ -109,9 +113,10 @@ class Pathology:
                     f"knows {', '.join(generator.findings)}"
                 )
             self._region(mask, generator)
-            digest.update(repr(names).encode() + (b"" if file is None else file.read_bytes()))
+            made_from.append({"findings": names, "region": file})
         chosen = "as the masks' data set says" if self.findings is None else list(self.findings)
-        return {"findings": chosen, "regions_sha256": digest.hexdigest()}
+        vocabulary = {} if self.vocabulary is None else {"vocabulary": list(self.vocabulary)}
+        return {"findings": chosen, **vocabulary, "regions_sha256": digest_of_inputs(made_from)}
 
     def regions(self, cases: Sequence[Case], generator: TrainedGenerator) -> torch.Tensor:
         """Read the regions of some masks; that of an image of anatomy alone is empty.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
@@ -26,9 +28,10 @@ def edit_region(changed: torch.Tensor, dilation: float, softness: float) -> torc
     Raises:
         ValueError: when a width is out of range.
     """
-    if not 0 <= softness <= dilation:
+    if not 0 <= softness <= dilation < math.inf:
         raise ValueError(
-            f"the edge of an edit must lie inside it: 0 <= softness <= dilation, got {softness}, {dilation}"
+            "the edge of an edit must lie inside it: softness (--softness) from 0 to dilation (--dilation), got "
+            f"{softness:g} and {dilation:g}"
         )
     distance = distance_transform_edt(~changed.numpy())
     if softness == 0:

@@ -10,9 +10,23 @@ import torch
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.inferers import InterpolationStart, NoiseStart, SamplingInferer
 
-__all__ = ["Similarity"]
+__all__ = ["Similarity", "check_time"]
 
 DEFAULT_LEVEL = 0.25  # of the images' range
+
+
+def check_time(t0: float | None, what: str) -> None:
+    """Refuse what is no time of a parameterization.
+
+    Args:
+        t0: time in (0, 1], or None.
+        what: what it says, for the message.
+
+    Raises:
+        ValueError: for any other.
+    """
+    if t0 is not None and not 0.0 < t0 <= 1.0:
+        raise ValueError(f"{what} must be above 0 and at most 1, got {t0:g}")
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class Similarity:
     independent_noise: bool = False
 
     def __post_init__(self) -> None:
+        check_time(self.t0, "when a run meets its image (t0, --similarity-level)")
         self.start(torch.zeros(1, 1, 1, 1), (-1.0, 1.0))  # which refuses what is out of range
 
     def start(self, images: torch.Tensor, network_range: tuple[float, float]) -> InterpolationStart:

@@ -184,5 +184,5 @@ def test_dropped_classes_are_left_out_of_the_real_label_maps(real, real_set, cop
 
 def test_a_broken_manifest(real, copies, segmenter_file):
     (copies / "manifest.json").write_text("{")
-    with pytest.raises(ValueError, match=r"cannot read .*manifest\.json .*remove the file"):
+    with pytest.raises(ValueError, match=r"manifest\.json cannot be read as a manifest .*remove the file"):
         evaluate(real, copies, copies.parent / "r", segmenter=segmenter_file, progress=False)

@@ -11,6 +11,7 @@ import pytest
 from monai_segdiff.data import Case, read_dataset, write_dataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import evaluate
+from monai_segdiff.evaluation.diversity import _why
 
 from .synthetic_sets import write_synthetic
 
@@ -63,6 +64,23 @@ def test_one_image_of_each_mask_cannot_tell(real, real_set, segmenter_file, tmp_
     report = evaluate(real, synthetic, tmp_path / "r", segmenter=segmenter_file, progress=False)
     assert "several for each mask (--per-mask)" in report.cell("diversity", "one_mask", "synthetic").reason
     assert any("images of one mask: no two synthetic" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "failed", "several", "said"),
+    [
+        ("one_mask", "synthetic", 0, False, "no two synthetic images are of one mask: generate several for each mask"),
+        ("one_mask", "synthetic", 3, False, "generate several for each mask"),
+        ("one_mask", "synthetic", 3, True, "sound synthetic images are of one mask, as 3 failed samples were left out"),
+        ("one_mask", "real", 0, False, "each has its own mask"),
+        ("masks", "synthetic", 3, True, "there are no two sound synthetic images of different masks"),
+        ("masks", "real", 0, False, "there are no two held-out real images of different masks"),
+    ],
+)
+def test_why_there_are_no_pairs_fits_what_was_there(key, name, failed, several, said):
+    why = _why(key, name, failed, several)
+    assert said in why
+    assert ("--per-mask" in why) == ("generate" in said)
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ def test_what_is_kept_depends_neither_on_the_batch_nor_on_a_stop(reference, tmp_
     content = manifest_of(stopped)
     content["samples"] = content["samples"][:-2]
     (stopped / "manifest.json").write_text(json.dumps(content))
+    (stopped / "SHA256SUMS").unlink()
     generate_dataset(load(), masks, stopped, per_mask=3, accept=accept, batch_size=batch_size, progress=False)
     assert manifest_of(stopped)["acceptance"] == manifest_of(whole)["acceptance"]
     assert 12 < manifest_of(whole)["acceptance"]["drawn"] < 24

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import nibabel as nib
@@ -129,10 +130,12 @@ def test_a_generator_that_starts_elsewhere_cannot_edit(load, edits):
     ("options", "named"),
     [
         ({"method": "paint"}, "unknown method 'paint'"),
-        ({"t0": 0.0}, "t0"),
-        ({"t0": 1.5}, "t0"),
-        ({"dilation": 1.0, "softness": 2.0}, "softness <= dilation"),
+        *(({"t0": value}, r"\(t0, --level\) must be above 0 and at most 1") for value in (0.0, 1.5, math.nan)),
+        ({"dilation": 1.0, "softness": 2.0}, r"softness \(--softness\) from 0 to dilation \(--dilation\), got 2 and 1"),
         ({"dilation": -1.0}, "dilation"),
+        ({"dilation": math.inf}, "dilation"),
+        ({"softness": math.nan}, "softness"),
+        *(({"guidance": value}, r"\(--guidance\) must be at least 1") for value in (0.5, math.nan, math.inf)),
     ],
 )
 def test_settings_out_of_range_are_refused(options, named):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch.distributed as dist
 
 from monai_segdiff.files import claim_folder
 from monai_segdiff.generation import generate_dataset
+from monai_segdiff.generation.folder import digest_of_inputs
 from monai_segdiff.generation.processes import Processes
 
 
@@ -41,6 +43,63 @@ def test_a_folder_of_somebody_else_is_not_cleared(tmp_path, load, masks):
     with pytest.raises(ValueError, match=r"holds 'notes\.txt', which was not generated here"):
         generate_dataset(load(), masks[:1], tmp_path, progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-1-notes.txt", "notes.txt"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_for_images_that_lies_elsewhere_is_refused_and_left_alone(tmp_path, load, masks, overwrite):
+    output = tmp_path / "synthetic"
+    generate_dataset(load(), masks[:1], output, progress=False)
+    (output / "imagesTr").rename(tmp_path / "elsewhere")
+    (output / "imagesTr").symlink_to(tmp_path / "elsewhere")
+    before = contents(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"'imagesTr' is no path inside .*synthetic"):
+        generate_dataset(load(), masks, output, overwrite=overwrite, progress=False)
+    assert contents(tmp_path / "elsewhere") == before
+
+
+def test_the_name_of_a_case_is_no_path(tmp_path, load, masks):
+    hostile = replace(masks[0], id="../../outside")
+    with pytest.raises(ValueError, match=r"is no path inside .*labelsTr"):
+        generate_dataset(load(), [hostile], tmp_path / "a" / "synthetic", progress=False)
+    assert not list(tmp_path.rglob("outside*"))
+
+
+def test_a_sample_beyond_those_that_there_are_is_refused(tmp_path, load, masks):
+    output = tmp_path / "synthetic"
+    generate_dataset(load(), masks[:1], output, progress=False)
+    (output / "SHA256SUMS").unlink()
+    manifest = output / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"index": 0', '"index": 7'))
+    with pytest.raises(ValueError, match="holds sample 7, and there are 1 from 0 on: its manifest was changed"):
+        generate_dataset(load(), masks[:1], output, progress=False)
+
+
+def test_masks_of_other_patients_are_other_masks(tmp_path, load, masks):
+    generate_dataset(load(), masks[:1], tmp_path / "s", progress=False)
+    for change in ({"patient": "another"}, {"patient_known": not masks[0].patient_known}):
+        with pytest.raises(ValueError, match="made with another patients:"):
+            generate_dataset(load(), [replace(masks[0], **change)], tmp_path / "s", progress=False)
+
+
+def test_inputs_are_told_apart_by_every_fact_and_byte(tmp_path):
+    files = [tmp_path / name for name in ("a", "b")]
+    for file in files:
+        file.write_text("same")
+    digests = [
+        digest_of_inputs(inputs)
+        for inputs in (
+            [],
+            [{}],
+            [{"mask": "a", "file": files[0]}],
+            [{"mask": "a", "file": files[1]}],
+            [{"mask": "b", "file": files[0]}],
+            [{"mask": "a"}, {"file": files[0]}],
+            [{"mask": "a", "file": None}],
+        )
+    ]
+    assert len(set(digests)) == len(digests)
+    files[0].write_text("other")
+    assert digest_of_inputs([{"mask": "a", "file": files[0]}]) not in digests
 
 
 @pytest.fixture

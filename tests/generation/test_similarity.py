@@ -69,7 +69,7 @@ def test_another_similarity_or_another_image_is_another_run(tmp_path, load, pair
 
 @pytest.mark.parametrize("arguments", [(-0.1,), (1.5,), (0.5, 0.0), (0.5, 1.2)])
 def test_values_out_of_range_are_refused(arguments):
-    with pytest.raises(ValueError, match=r"similarity must lie between 0|t0 must be above 0"):
+    with pytest.raises(ValueError, match=r"similarity must lie between 0|\(t0, --similarity-level\) must be above 0"):
         Similarity(*arguments)
 
 

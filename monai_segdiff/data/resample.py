@@ -15,6 +15,8 @@ from monai_segdiff.data.load import label_ids
 
 __all__ = ["body_mask", "fit_spacing", "remap_labels", "resample_pair"]
 
+_TIE = 1e-4  # between two classes that are as near, the first id is taken, and not what rounding makes of it
+
 
 def remap_labels(label: NDArray[np.generic], classes: Mapping[str, int | Sequence[int]]) -> NDArray[np.uint8]:
     """Label map with ids 1, 2, ... in the order of `classes`; every other id becomes 0.
@@ -98,9 +100,12 @@ def resample_pair(
     target = affine.copy()
     target[:dims, :dims] *= growth
     target[:dims, -1] += affine[:dims, :dims] @ ((shape - 1) / 2 - growth * (new_shape - 1) / 2)
+    # What is cropped off in the end is not made first: of small voxels it can be more than there is memory for.
+    kept = np.array([n if wanted == -1 else min(n, wanted) for n, wanted in zip(new_shape, size, strict=True)])
+    target[:dims, -1] += target[:dims, :dims] @ (new_shape // 2 - kept // 2)
     resample = SpatialResample(mode="bilinear", padding_mode="border", dtype=torch.float32)
     unchanged = np.allclose(growth, 1, atol=1e-3)
-    sigma = (0.0, *(np.maximum(growth - 1, 0) / 2))
+    sigma = (0.0, *np.minimum(np.maximum(growth - 1, 0) / 2, shape))  # beyond its size an image is one mean
 
     def onto_grid(values: MetaTensor) -> MetaTensor:
         if unchanged:
@@ -109,7 +114,7 @@ def resample_pair(
             # Not MONAI's GaussianSmooth: it takes everything outside the image for 0, which is tissue in HU.
             smooth = ndimage.gaussian_filter(np.asarray(values), sigma, mode="nearest", truncate=3.0)
             values = MetaTensor(torch.as_tensor(smooth), affine=values.affine)
-        return resample(values, dst_affine=torch.as_tensor(target), spatial_size=new_shape.tolist())
+        return resample(values, dst_affine=torch.as_tensor(target), spatial_size=kept.tolist())
 
     out = onto_grid(image.to(torch.float32))
     id_type = torch.uint8 if int(label.max()) < 256 else torch.int32
@@ -120,7 +125,7 @@ def resample_pair(
         best = torch.zeros(out.shape, dtype=id_type)
         for value in np.unique(np.asarray(label)):
             indicator = torch.as_tensor(onto_grid((label == value).to(torch.float32)).as_tensor())
-            best[indicator > share] = int(value)
+            best[indicator > share + _TIE] = int(value)
             share = torch.maximum(share, indicator)
         ids = MetaTensor(best, affine=out.affine)
     lowest = float(image.min()) if fill is None else fill

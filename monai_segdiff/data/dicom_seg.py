@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -174,22 +175,27 @@ def _segments(
     geometry = _geometry(file, seg)
     spatial = geometry is not None
     check_grid(file, geometry.spatial_shape if spatial else (seg.Rows, seg.Columns), () if like is None else like.shape)
+    fractional = seg.get("SegmentationType") == "FRACTIONAL"
+    # As stored: of shares as fractions, and of a label map taken apart, highdicom makes several times as much.
+    whole = seg.get("SegmentationType") == "LABELMAP"
+    taken = {"combine_segments": whole, "skip_overlap_checks": True, "rescale_fractional": False}
+    share = math.ceil((threshold - _EPSILON) * int(seg.MaximumFractionalValue)) if fractional else 1
     for number, label in described_segments(seg):
         if label not in wanted:
             continue
         images = [] if spatial else [_image_of(file, seg, like)]
         try:
             if spatial:
-                volume = seg.get_volume(segment_numbers=[number], skip_overlap_checks=True)
-                values, place = volume.array[..., 0], _ras(volume.affine)
+                volume = seg.get_volume(segment_numbers=[number], **taken)
+                values, place = volume.array.reshape(volume.spatial_shape), _ras(volume.affine)
             else:
                 frames = seg.get_pixels_by_source_instance(
-                    images, segment_numbers=[number], assert_missing_frames_are_empty=True
+                    images, segment_numbers=[number], assert_missing_frames_are_empty=True, **taken
                 )
-                values, place = frames[..., 0], None
+                values, place = frames.reshape(frames.shape[:3]), None
         except Exception as error:
             raise ValueError(f"{file} cannot be decoded ({reason(error)}); copy it again") from error
-        mask = values >= threshold - _EPSILON if np.issubdtype(values.dtype, np.floating) else values > 0
+        mask = values == number if whole else values >= max(1, share)
         yield label, mask.transpose(2, 1, 0), place
 
 

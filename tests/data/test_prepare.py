@@ -6,11 +6,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
 from PIL import Image
 
 from monai_segdiff.data import Case, check_dataset, pair_folders, prepare_dataset
 from monai_segdiff.data.nifti import save_nifti
-from monai_segdiff.data.resample import body_mask, fit_spacing, remap_labels
+from monai_segdiff.data.resample import body_mask, fit_spacing, remap_labels, resample_pair
 
 QUIET = {"progress": False}
 
@@ -395,3 +397,20 @@ def test_real_breast_mri_becomes_slices_in_the_range_0_to_1(tmp_path: Path, segd
     assert all(p.min() >= 0 and 0.6 < p.max() <= 1 for p in pixels.values())
     # Scanner units differ by a factor of 1.4 between the two.
     assert np.percentile(pixels["p1"], 90) == pytest.approx(np.percentile(pixels["p3"], 90), rel=0.35)
+
+
+def test_what_is_cropped_off_is_never_made_and_the_rest_is_as_it_would_be() -> None:
+    rng = np.random.default_rng(0)
+    affine = np.diag([1.0, 1.2, 3.0, 1.0])
+    image = MetaTensor(torch.as_tensor(rng.normal(size=(1, 20, 24, 7)).astype(np.float32)), affine=affine)
+    label = MetaTensor(torch.as_tensor(rng.integers(0, 3, (1, 20, 24, 7)).astype(np.uint8)), affine=affine)
+    whole = resample_pair(image, label, (0.7, 0.7, 3.0), (29, 41, -1))
+    part = resample_pair(image, label, (0.7, 0.7, 3.0), (15, 14, -1))
+    inside = (slice(None), slice(7, 22), slice(13, 27))
+    np.testing.assert_allclose(part[0], whole[0][inside], atol=1e-4)
+    assert np.array_equal(part[1], whole[1][inside])
+    np.testing.assert_allclose(part[0].affine[:, 3], whole[0].affine @ torch.tensor([7.0, 13.0, 0.0, 1.0]).double())
+    # Where all were made first, 64 x 64 x 8 voxels of 1 mm would become 34 TB.
+    large = MetaTensor(torch.zeros(1, 64, 64, 8), affine=np.eye(4))
+    assert resample_pair(large, large.to(torch.uint8), (1e-5, 1e-5, 1.0), (16, 16, -1))[0].shape == (1, 16, 16, 8)
+    assert resample_pair(large, large.to(torch.uint8), (1e6, 1e6, 1e6), (4, 4, 4))[0].shape == (1, 4, 4, 4)

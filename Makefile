@@ -4,6 +4,7 @@ VENV        ?= .venv
 LABEL_VENV  ?= .venv-label
 CONVERT_VENV ?= .venv-convert
 DEPLOY_VENV ?= .venv-deploy
+LOWEST_VENV ?= .venv-lowest
 # A CUDA machine installs its own torch: `make demo CONSTRAINTS=/dev/null`.
 CONSTRAINTS ?= constraints-cpu.txt
 # Most of what is installed is never imported, so Python compiles a module when it first is and keeps that, whatever the
@@ -19,7 +20,7 @@ ifneq ($(wildcard ../shared/data),)
 export SEGDIFF_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo test lint types unit fuzz docs build clean test-label test-convert test-deploy
+.PHONY: help demo test lint types unit fuzz docs build clean test-label test-convert test-deploy test-lowest test-processors
 
 help:
 	@echo "make demo   install, then train, generate and evaluate on phantoms; pictures and figures in $(DEMO_DIR)/"
@@ -28,6 +29,8 @@ help:
 	@echo "make test-label  install MONAI Label in $(LABEL_VENV), then test its application"
 	@echo "make test-convert  install monai-generative in $(CONVERT_VENV), then compare converted networks with it"
 	@echo "make test-deploy  install MONAI Deploy in $(DEPLOY_VENV), then test its application"
+	@echo "make test-lowest  install the lowest versions of what we use in $(LOWEST_VENV), then test data and transforms"
+	@echo "make test-processors  test with the instruction sets SSE4, AVX2 and AVX-512, whatever this processor has"
 	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make build  build the wheel and the source distribution into dist/"
 	@echo "make clean  remove the environment and everything built"
@@ -91,6 +94,28 @@ test-deploy: $(DEPLOY_VENV)/.deploy
 fuzz: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.fuzz --inputs 2000 --seed $(FUZZ_SEED)
 
+# torch alone is not its lowest version: on a machine without a GPU there is but the one that the constraint names.
+$(LOWEST_VENV)/.lowest: pyproject.toml $(CONSTRAINTS) tests/lowest_versions.py
+	test -x $(LOWEST_VENV)/bin/python || $(PYTHON) -m venv $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/python tests/lowest_versions.py pyproject.toml > $(LOWEST_VENV)/lowest.txt
+	$(LOWEST_VENV)/bin/python $(INSTALL) -c $(CONSTRAINTS) -c $(LOWEST_VENV)/lowest.txt -e ".[test]"
+	@touch $@
+
+test-lowest: $(LOWEST_VENV)/.lowest
+	OMP_NUM_THREADS=1 $(LOWEST_VENV)/bin/python -m pytest -n 2 tests/data tests/transforms tests/test_files.py tests/test_documents.py
+
+# Every library chooses its code by the processor, so figures differ in their last digits. For each night, not each change.
+SSE4   = ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 OPENBLAS_CORETYPE=Prescott \
+	NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR"
+AVX2   = ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell \
+	NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"
+AVX512 = ATEN_CPU_CAPABILITY=avx512 ONEDNN_MAX_CPU_ISA=AVX512_CORE MKL_ENABLE_INSTRUCTIONS=AVX512 OPENBLAS_CORETYPE=SkylakeX
+
+test-processors: $(VENV)/.dev
+	$(SSE4) OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow"
+	$(AVX2) OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow"
+	! grep -q avx512f /proc/cpuinfo || $(AVX512) OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow"
+
 docs: $(VENV)/.dev
 	$(VENV)/bin/python -m sphinx -W -b html docs docs/_build/html
 
@@ -98,4 +123,4 @@ build: $(VENV)/.dev
 	$(VENV)/bin/python -m build --outdir dist
 
 clean:
-	rm -rf $(VENV) .venv-convert .venv-deploy .venv-label build dist docs/_build .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-convert .venv-deploy .venv-label .venv-lowest build dist docs/_build .coverage* .mypy_cache .ruff_cache .pytest_cache

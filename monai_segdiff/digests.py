@@ -89,7 +89,7 @@ def read_digests(root: str | os.PathLike[str]) -> dict[str, str]:
     """
     file = Path(root) / DIGESTS
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist: {root} has no list of what its files hold")
+        raise FileNotFoundError(f"{file} is not there, or no file; restore it from its source")
     if file.stat().st_size > _MOST_BYTES:
         raise UnreadableFileError(f"{file} is too large for a list of SHA-256; restore it from its source")
     found: dict[str, str] = {}

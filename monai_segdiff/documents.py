@@ -18,7 +18,7 @@ __all__ = ["Table", "first_repeated", "parse_json", "parse_yaml", "read_json", "
 
 _Hashable = TypeVar("_Hashable", bound=Hashable)
 _MOST_BYTES = 256 * 2**20
-_MOST_YAML_BYTES = 2**19  # PyYAML needs about 10 s for a megabyte
+_MOST_YAML_BYTES = 2**18  # PyYAML needs about 10 s for a megabyte, and reads it twice
 _DEEPEST = 100
 
 

@@ -182,6 +182,7 @@ def claim_folder(folder: str | Path) -> Iterator[Path]:
         try:
             yield folder
         except BaseException:
+            remove_leftovers(folder, depth=1)  # of processes that this one had started
             if made:
                 with suppress(OSError):  # unless it holds something by now
                     folder.rmdir()

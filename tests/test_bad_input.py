@@ -67,7 +67,7 @@ def empty(image: Path, label: Path) -> None:
 
 DEFECTS = {
     "unknown label id": (unknown_id, "label", r"unknown ids \[9\]; add them to the classes"),
-    "float labels": (float_labels, "label", r"no whole numbers, e\.g\. 0\.5; resample label maps with nearest"),
+    "float labels": (float_labels, "label", r"no whole numbers, e\.g\. 0\.5: .*; resample label maps with nearest"),
     "another shape": (other_shape, "label", r"shape \(15, 16\) differs from its image's \(16, 16\).*; resample"),
     "another position": (other_affine, "label", r"affine differs from its image's by .* mm.*; resample"),
     "3D where 2D is configured": (volume, "label", "3 dimensions where 2D is configured; convert .* prepare"),
@@ -170,7 +170,7 @@ def images_in(output: Path) -> list[str]:
     ("edit", "dtype", "message"),
     [
         (lambda array: np.where(array == 1, 9, array), np.uint8, "unknown label ids 9 in .*Add the ids to the classes"),
-        (lambda array: array * 0.5, np.float32, "not whole numbers .*mode='nearest'"),
+        (lambda array: array * 0.5, np.float32, "no whole numbers, .*resample label maps with nearest"),
         (
             lambda array: np.stack([array] * 2, -1),
             np.uint8,

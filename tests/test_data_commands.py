@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -27,8 +28,10 @@ def prepare(folder, *more, classes=("left=1", "right=2")):
     return main(["prepare", str(folder / "in"), str(folder / "out"), "--size", "8", "--classes", *classes, *more])
 
 
-def test_warnings_come_as_lines_on_standard_error(volumes, capsys):
-    assert prepare(volumes) == 0
+def test_warnings_come_as_lines_on_standard_error_even_where_pythons_are_switched_off(volumes, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert prepare(volumes) == 0
     out, err = capsys.readouterr()
     assert "split by file" in out
     assert "by patient" not in out

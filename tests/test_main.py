@@ -176,9 +176,7 @@ def test_make_drr_hands_its_options_on(legs, capsys):
     labels = ("--contour-threshold", "0.2", "--bone-threshold", "150", "--min-bone-length", "3")
     assert make_drr(legs, *views, *beam, *labels, "--seed", "4", "--licence", "CC0", "--attribution", "me") == 0
     out = legs / "out"
-    assert (
-        f"2 training, 2 validation, 2 test; split by file; look at {out / 'overview.png'}" in capsys.readouterr().out
-    )
+    assert f"2 training, 2 validation, 2 test; split by file; look at {out / 'overview.png'}" in capsys.readouterr().out
     with Image.open(out / "overview.png") as picture:
         assert picture.size == (2 * 192 + 2, 3 * 192 + 4)
     geometry = read_geometry(out, "leg1")

@@ -130,6 +130,8 @@ def class_pair(text: str) -> tuple[str, str]:
 def warnings_in_words() -> Iterator[None]:
     """Print what this package warns of as `warning: ...`, without the line of code that it comes from."""
     with warnings.catch_warnings():
+        # Said of the data rather than of the code: PYTHONWARNINGS=ignore is not meant for it.
+        warnings.filterwarnings("always", category=UserWarning, module=r"monai_segdiff(\.|$)")
         show = warnings.showwarning
 
         def in_words(message: Any, category: Any, filename: str, *more: Any, **others: Any) -> None:

@@ -22,9 +22,11 @@ def convert(args: argparse.Namespace) -> int:
     import torch
 
     from monai_segdiff.conversion import convert_config
-    from monai_segdiff.files import atomic_file
+    from monai_segdiff.files import atomic_file, remove_leftovers
 
     _check_paths(args)
+    for folder in {Path(path).parent for path in (args.output, args.new_config) if path}:
+        remove_leftovers(folder, depth=0)
     weights = _convert_weights(args) if args.checkpoint else None
     config = convert_config(args.config) if args.config else None
     text = comparison = ""

@@ -32,6 +32,7 @@ DECODERS = f"{INSTALL}, and for JPEG other than JPEG 2000 python -m pip install 
 
 DicomSource: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
+_SUFFIXES = (".dcm", ".dicom", ".ima")
 _INFLATED = 2**27  # bytes that a deflated file may become, whatever its size, and how often its own size beyond them
 _INFLATION = 20
 _PIXELS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
@@ -40,7 +41,7 @@ _UNDEFINED = 0xFFFFFFFF  # length of an element that ends with a mark
 
 def is_dicom(file: Path) -> bool:
     """Whether a file is a DICOM file, by its content or its name."""
-    if file.suffix.lower() in (".dcm", ".dicom", ".ima"):
+    if file.suffix.lower() in _SUFFIXES:
         return True
     with open(file, "rb") as stream:
         return stream.read(132)[128:] == b"DICM"
@@ -56,7 +57,10 @@ def is_study_file(file: Path, root: Path) -> bool:
         root: the folder that is searched.
     """
     hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-    return not hidden and file.name.upper() != "DICOMDIR" and file.is_file() and is_dicom(file)
+    if hidden or file.name.upper() == "DICOMDIR":
+        return False
+    lost = file.is_symlink() and not file.exists()  # a link to a file that is not there, which reading then says
+    return (file.is_file() or (lost and file.suffix.lower() in _SUFFIXES)) and is_dicom(file)
 
 
 def dicom_files(source: DicomSource) -> list[Path]:
@@ -165,6 +169,8 @@ class _Source(io.BufferedReader):
 
 def _read(file: Path, **options: Any) -> Any:
     pydicom = import_pydicom()
+    if file.is_symlink() and not file.exists():
+        raise UnreadableFileError(f"{file} is a link to a file that is not there; restore that")
     with reading(file, "DICOM", "copy it again"):
         try:
             with _Source(file) as source:

@@ -120,6 +120,7 @@ def _write(
     if flat:
         seg.PatientOrientation = images[0].PatientOrientation
     seg.ImageType = ["DERIVED", "PRIMARY"]  # the only ones that a segmentation may have
+    seg.SpecificCharacterSet = "ISO_IR 192"  # highdicom before 0.28 leaves it out
     _undate(seg, about)
     give_uids([seg], about, "segmentation")
     with atomic_file(file) as temporary:

@@ -8,9 +8,10 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -58,7 +59,7 @@ class Outcome:
     remarks: tuple[str, ...] = ()
 
 
-def project_volumes(sources: Sequence[VolumeSource], plan: DRRPlan, workers: int) -> Iterator[Outcome]:
+def project_volumes(sources: Sequence[VolumeSource], plan: DRRPlan, workers: int) -> Generator[Outcome, None, None]:
     """Write the views of volumes.
 
     Args:
@@ -75,21 +76,23 @@ def project_volumes(sources: Sequence[VolumeSource], plan: DRRPlan, workers: int
             yield _project(source, plan)
         return
     killed = []
-    for source, outcome in _in_processes(sources, plan, workers):
-        if outcome is None:
-            killed.append(source)
-        else:
-            yield outcome
+    with closing(_in_processes(sources, plan, workers)) as found:
+        for source, outcome in found:
+            if outcome is None:
+                killed.append(source)
+            else:
+                yield outcome
     # One that is killed takes the others with it: which of them it was shows when each is alone.
     for source in killed:
-        for _, outcome in _in_processes([source], plan, 1):
-            message = f"{source.path}: its process was killed, perhaps as memory ran out; use a machine with more"
-            yield outcome or Outcome(source.name, message)
+        with closing(_in_processes([source], plan, 1)) as found:
+            for _, outcome in found:
+                message = f"{source.path}: its process was killed, perhaps as memory ran out; use a machine with more"
+                yield outcome or Outcome(source.name, message)
 
 
 def _in_processes(
     sources: Sequence[VolumeSource], plan: DRRPlan, workers: int
-) -> Iterator[tuple[VolumeSource, Outcome | None]]:
+) -> Generator[tuple[VolumeSource, Outcome | None], None, None]:
     """Volumes and what became of them, as they finish; None where the process was killed."""
     pool = ProcessPoolExecutor(workers, _context(), _start_worker)
     try:
@@ -99,6 +102,10 @@ def _in_processes(
                 yield futures[future], future.result()
             except BrokenProcessPool:
                 yield futures[future], None
+    except BaseException:  # stopped: nobody waits until the volumes at work are through
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

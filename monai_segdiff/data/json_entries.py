@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from glob import escape
 from pathlib import Path
@@ -88,12 +89,12 @@ def _file(root: Path, path: Any, key: str) -> Path | None:
     if not isinstance(path, str) or not path.isprintable():
         raise ValueError(f"its {key} must be the path of a file, got {str(path)[:80]!r}")
     try:
-        given = (root / path).resolve()
+        given = _absolute(root / path)
         if given.is_file():
             return given
         if "\\" in path:  # as Windows writes it
             path = path.replace("\\", "/")
-            given = (root / path).resolve()
+            given = _absolute(root / path)
         return given if given.is_file() or key != "image" else _with_channel(given)
     except (OSError, RuntimeError) as error:  # a name that is too long, links that go round
         raise ValueError(f"its {key} cannot be looked for: {error}") from error
@@ -109,4 +110,9 @@ def _with_channel(image: Path) -> Path:
             f"{image.name} is in {len(found)} channels ({', '.join(file.name for file in found)}), and one channel is "
             "read: keep one of them there, and move the others away"
         )
-    return found[0].resolve() if found else image
+    return _absolute(found[0]) if found else image
+
+
+def _absolute(path: Path) -> Path:
+    """The path without `..`; links stay, as what they lead to may have another name (a hash, in an archive of data)."""
+    return Path(os.path.abspath(path))

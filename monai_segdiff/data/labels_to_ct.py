@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
-from monai_segdiff.data.load import label_ids
 from monai_segdiff.data.label_grid import GridAxis, grid_around, grid_around_labels, share_in_voxels, spread
+from monai_segdiff.data.load import label_ids
 from monai_segdiff.data.shapes import WaveField, coverage
 from monai_segdiff.data.tissues import Tissue
 

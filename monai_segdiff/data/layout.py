@@ -58,6 +58,8 @@ def read_dataset(
     root = Path(path).expanduser().resolve()
     if not root.is_dir():
         raise FileNotFoundError(f"data set folder {root} does not exist")
+    if os.path.lexists(root / DESCRIPTION) and not (root / DESCRIPTION).is_file():
+        raise ValueError(f"{root / DESCRIPTION} is no file, or a link to one that is not there: restore it")
     guess = True
     if (root / DESCRIPTION).is_file():
         description = read_description(root, classes)

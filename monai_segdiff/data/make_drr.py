@@ -8,6 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -202,12 +203,13 @@ def _project(
     failures = {}
     with tqdm(desc="make-drr", unit="view", total=views * total, disable=not (progress and pending)) as bar:
         bar.update(views * (total - len(pending)))
-        for outcome in project_volumes(pending, plan, workers):
-            bar.update(views)
-            for remark in outcome.remarks:
-                tqdm.write(f"warning: {remark}", file=sys.stderr)
-            if outcome.failure is not None:
-                failures[outcome.name] = outcome.failure
+        with closing(project_volumes(pending, plan, workers)) as outcomes:  # and with it the processes, when stopped
+            for outcome in outcomes:
+                bar.update(views)
+                for remark in outcome.remarks:
+                    tqdm.write(f"warning: {remark}", file=sys.stderr)
+                if outcome.failure is not None:
+                    failures[outcome.name] = outcome.failure
     return failures
 
 

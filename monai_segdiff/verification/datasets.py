@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -32,15 +33,15 @@ def verify_dataset(root: Path, progress: bool = False) -> Verdict:
     unfinished = [file for pattern in _UNFINISHED for file in sorted(root.glob(pattern))]
     for file in unfinished[:1]:
         findings.append(Finding("error", str(file), "is of a run that has not ended", _AGAIN))
-    if not (root / DIGESTS).is_file():
+    if not os.path.lexists(root / DIGESTS):
         if unfinished:
             return Verdict("data set", tuple(findings), 1, recorded=True)
         files = _files_of(root)
         return Verdict("data set", (*findings, *check_dataset(root, progress=progress)), files, recorded=False)
     try:
         recorded = read_digests(root)
-    except ValueError as error:
-        message, _, remedy = str(error).removeprefix(f"{root / DIGESTS}: ").partition("; ")
+    except (ValueError, FileNotFoundError) as error:
+        message, _, remedy = str(error).removeprefix(f"{root / DIGESTS}").lstrip(": ").partition("; ")
         findings.append(Finding("error", str(root / DIGESTS), message, remedy))
         return Verdict("data set", tuple(findings), 1, recorded=True)
     for name in tqdm(sorted(recorded), desc="verify", unit="file", disable=not progress):

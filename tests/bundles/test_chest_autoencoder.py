@@ -284,7 +284,7 @@ def test_the_two_configurations_differ_where_they_must():
     differing = {name.split("#")[0] for name in (first.keys() | second.keys()) - set(same)}
     assert differing == {
         *("stage", "STAGE_training", "levels", "model_card", "image_prob", "prepare_batch", "keys", "to_plain_tensor"),
-        *("encode", "mask_or_image", "train", "validate"),
+        *("encode", "mask_or_image", "train", "validate", "dataset_info"),
     }
     of_data = {name for name in (first.keys() | second.keys()) - set(same) if name.startswith(("train", "validate"))}
     assert of_data == {

@@ -64,6 +64,15 @@ def test_files_are_not_overwritten_unless_asked(old, capsys):
     assert "so that the original stays" in capsys.readouterr().err
 
 
+def test_what_killed_runs_have_left_beside_the_files_goes(old):
+    (old / "configs").mkdir()
+    for folder in (old, old / "configs"):
+        (folder / ".tmp-4711-new.pt").touch()
+    config = ("--config", old / "old.json", "--new-config", old / "configs" / "new.yaml")
+    assert _run(old, *config) == 0
+    assert not list(old.rglob(".tmp*"))
+
+
 def test_nothing_is_written_where_anything_fails(old, capsys):
     config = json.loads((old / "old.json").read_text())
     config["other"] = {"_target_": "generative.networks.nets.Unheard"}

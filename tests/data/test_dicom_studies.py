@@ -233,7 +233,13 @@ def _lost(keyword: str, file: str, folder: Path) -> None:
     dataset.save_as(folder / file)
 
 
+def _link_to_nothing(folder: Path) -> None:
+    (folder / "image/IM0002.dcm").unlink()
+    (folder / "image/IM0002.dcm").symlink_to(folder / "archive")
+
+
 BROKEN = {
+    "a link to nothing": (_link_to_nothing, r"case 0/image/IM0002\.dcm"),
     "labels that do not say what they are": (partial(_lost, "Modality", "seg/seg.dcm"), r"seg\.dcm says no Modality"),
     "a slice that does not say what it is": (
         partial(_lost, "Modality", "image/IM0002.dcm"),

@@ -177,3 +177,31 @@ def test_findings_that_are_no_list_of_names_are_refused(tmp_path: Path, wrong: s
     (tmp_path / "dataset.json").write_text(f'{{"labels": {{"1": "lungs"}}, "training": [{entry}]}}')
     with pytest.raises(ValueError, match=r"dataset\.json: entry 1 of 'training': findings must be a list of names"):
         read_dataset(tmp_path)
+
+
+def test_a_link_has_its_own_name_and_not_that_of_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    for name in ("MD5-01.nii.gz", "MD5-02.nii.gz"):
+        (tmp_path / "archive" / name).touch()
+    for part, name in (("images", "MD5-01.nii.gz"), ("labels", "MD5-02.nii.gz")):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        (tmp_path / "data" / part / "p1_slice003.nii.gz").symlink_to(tmp_path / "archive" / name)
+    entry = {"image": "images/p1_slice003.nii.gz", "label": "../data/labels/p1_slice003.nii.gz"}
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps({"labels": {"1": "a"}, "training": [entry]}))
+    (case,) = read_dataset(tmp_path / "data").splits["training"]
+    assert (case.id, case.patient) == ("p1_slice003", "p1")
+    assert (case.image, case.label) == tuple(
+        tmp_path / "data" / part / "p1_slice003.nii.gz" for part in ("images", "labels")
+    )
+
+
+@pytest.mark.parametrize("kind", ["link to nothing", "folder"])
+def test_a_description_that_is_no_file_is_named_and_not_passed_over(tmp_path: Path, kind: str) -> None:
+    touch(tmp_path, "images/a.png", "labels/a.png")
+    assert read_dataset(tmp_path).splits
+    if kind == "folder":
+        (tmp_path / "dataset.json").mkdir()
+    else:
+        (tmp_path / "dataset.json").symlink_to(tmp_path / "gone.json")
+    with pytest.raises(ValueError, match=r"dataset\.json is no file, or a link to one that is not there"):
+        read_dataset(tmp_path)

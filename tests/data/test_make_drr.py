@@ -7,6 +7,7 @@ import re
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -201,6 +202,32 @@ def test_of_volumes_whose_processes_were_killed_only_the_one_that_does_it_fails(
         make(legs, workers=2)
     assert re.search(r"b\.nii\.gz: its process was killed, perhaps as memory ran out", str(caught.value))
     assert sorted(path.stem for path in (legs.parent / "out" / "geometry").iterdir()) == ["a", "c", "d"]
+
+
+def test_when_stopped_nobody_waits_for_the_volumes_that_are_at_work(legs, monkeypatch):
+    ended = []
+
+    class Pool:
+        def __init__(self, *_):
+            self._processes = {7: SimpleNamespace(terminate=lambda: ended.append("terminated"))}
+
+        def submit(self, project, source, plan):
+            done = Future()
+            done.set_result(drr_workers.Outcome(source.name, None))
+            return done
+
+        def shutdown(self, **_):
+            ended.append("shut down")
+
+    monkeypatch.setattr(drr_workers, "ProcessPoolExecutor", Pool)
+    plan = drr_workers.DRRPlan(legs, {}, 0, 0.1, 200.0, 2.0, None)
+    assert len(list(drr_workers.project_volumes(find_volumes(legs), plan, 2))) == 4
+    assert ended == ["shut down"]
+    outcomes = drr_workers.project_volumes(find_volumes(legs), plan, 2)
+    next(outcomes)
+    with pytest.raises(KeyboardInterrupt):
+        outcomes.throw(KeyboardInterrupt)
+    assert ended == ["shut down", "terminated", "shut down"]
 
 
 def test_other_settings_are_refused_by_name(legs):

@@ -99,6 +99,12 @@ def test_a_damaged_description_is_named(dataset: Path, name: str) -> None:
     assert verify(dataset).damaged
 
 
+def test_a_list_that_is_a_link_to_nothing_is_no_set_without_a_list(dataset: Path) -> None:
+    (dataset / DIGESTS).rename(dataset.parent / "list")
+    (dataset / DIGESTS).symlink_to(dataset.parent / "gone")
+    assert problems(dataset) == [("error", DIGESTS)]
+
+
 def test_a_description_that_names_what_was_not_recorded_is_not_that_of_the_set(dataset: Path) -> None:
     recorded = read_digests(dataset)
     line = next(line for line in (dataset / DIGESTS).read_text().splitlines() if "imagesTr" in line)

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
+import torch
+from monai.bundle import ConfigParser, ReferenceResolver
 
 from monai_segdiff.documents import read_json, read_yaml
 from monai_segdiff.errors import UnreadableFileError, one_line, unwrapped_errors
 
-__all__ = ["configuration_digest", "naming_configuration", "open_inference"]
+__all__ = ["configuration_digest", "made_without_memory", "naming_configuration", "open_inference"]
 
 _KIND = "a bundle's configuration"
 _REMEDY = "copy the bundle's configs anew"
@@ -94,6 +95,20 @@ def naming_configuration(file: Path) -> Iterator[None]:
         if isinstance(error, damaged) or type(error) is RuntimeError or of_monai:
             raise UnreadableFileError(f"{file} cannot be used ({one_line(error)}); {_REMEDY}") from error
         raise
+
+
+def made_without_memory(parser: ConfigParser, name: str) -> Any:
+    """Make a network on torch's meta device, where its weights take no memory.
+
+    Args:
+        parser: a configuration that is used for nothing else afterwards.
+        name: id of the network, or of a function that makes it.
+    """
+    for part in ReferenceResolver.find_refs_in_config(parser[name], name):
+        parser.get_parsed_content(part)
+    with torch.device("meta"):
+        made = parser.get_parsed_content(name)
+        return made if isinstance(made, torch.nn.Module) else made()
 
 
 def configuration_digest(parser: ConfigParser, values: Mapping[str, Any] | None = None) -> str:

@@ -32,7 +32,7 @@ from monai_segdiff.data.tissues import read_tissues
 from monai_segdiff.data.volumes import VolumeSource, find_volumes
 from monai_segdiff.digests import DIGESTS, digests_of, write_digests
 from monai_segdiff.documents import read_json
-from monai_segdiff.files import atomic_file, claim_folder, names_in
+from monai_segdiff.files import atomic_file, claim_folder, inside, names_in
 from monai_segdiff.transforms import ProjectDRR
 
 __all__ = ["make_drr_dataset"]
@@ -232,6 +232,8 @@ def _open(root: Path, settings: Mapping[str, Any]) -> SegmentationDataset | None
     """Make sure that the folder holds nothing but what these settings made; the data set there, if it is complete."""
     if not names_in(root):
         return None
+    for part in ("imagesTr", "labelsTr", "geometry"):
+        inside(root, part)
     dataset = None
     try:
         if (root / "dataset.json").is_file():

@@ -14,7 +14,7 @@ from monai.transforms import ScaleIntensityRange
 from monai.utils import convert_to_tensor
 
 from monai_segdiff.bundle import bundle_path
-from monai_segdiff.configuration import configuration_digest, naming_configuration, open_inference
+from monai_segdiff.configuration import configuration_digest, made_without_memory, naming_configuration, open_inference
 from monai_segdiff.data import load_image
 from monai_segdiff.data.load import as_slice
 from monai_segdiff.errors import UnreadableFileError, unwrapped_errors
@@ -26,6 +26,7 @@ from monai_segdiff.transforms import clamp_to_range
 __all__ = ["TrainedGenerator", "default_weights", "load_generator"]
 
 _IDS = (
+    "network_def",
     "network",
     "inferer",
     "preprocessing",
@@ -205,7 +206,11 @@ def load_generator(
     if missing := [name for name in _IDS if name not in parser]:
         raise UnreadableFileError(f"{configuration} has no id {missing[0]!r}; copy the bundle's configs anew")
     with naming_configuration(configuration):
-        return _from_configuration(root.name, file, digest, parser)
+        state = read_weights(file)
+        values["card"] = parser.get_parsed_content("card")
+        # Sizes may come from a file: they are compared before memory is taken.
+        check_fit(made_without_memory(open_inference(root, overlays, values), "network_def"), state, file)
+        return _from_configuration(root.name, file, state, digest, parser)
 
 
 def _trainings(root: Path) -> list[str]:
@@ -230,14 +235,14 @@ def default_weights(
         return Path(parser.get_parsed_content("weights"))
 
 
-def _from_configuration(name: str, file: Path, digest: str, parser: ConfigParser) -> TrainedGenerator:
+def _from_configuration(
+    name: str, file: Path, state: Mapping[str, torch.Tensor], digest: str, parser: ConfigParser
+) -> TrainedGenerator:
     get = parser.get_parsed_content
-    card, weights = get("card"), read_weights(file)
+    sha256 = weights_hash(state)
+    check_card(file, sha256, get("card"))
     network = get("network")
-    check_fit(network, weights, file)
-    sha256 = weights_hash(weights)
-    check_card(file, sha256, card)
-    network.load_state_dict(weights)
+    network.load_state_dict(state)
     network.eval()
     return TrainedGenerator(
         name=name,

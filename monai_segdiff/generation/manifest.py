@@ -21,6 +21,7 @@ __all__ = ["Manifest"]
 _FORMAT = 1
 _RESULTS = ("samples", "rejected", "acceptance")  # what is found out, beside the header
 _FILE, _HEADER_FILE, _SECONDS_FILE = "manifest.json", "manifest.header.json", "manifest.seconds.json"
+_LONGEST_LINE = 2**20
 _REMEDY = "restore it, start anew (--overwrite), or give another folder"
 
 
@@ -142,7 +143,8 @@ class Manifest:
         """The records of a journal, but for lines that a kill cut short, or that were damaged: these are made anew."""
         seen: dict[str, Path] = {}
         with open(journal, "rb") as lines:
-            for line in lines:
+            # A line that is longer than any record is none, and not worth the memory.
+            while line := lines.readline(_LONGEST_LINE):
                 try:
                     record = parse_json(line.decode())
                 except ValueError:

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigParser, ReferenceResolver
+from monai.bundle import ConfigParser
 from monai.transforms import ScaleIntensityRange
 
-from monai_segdiff.configuration import naming_configuration, open_inference
+from monai_segdiff.configuration import made_without_memory, naming_configuration, open_inference
 from monai_segdiff.diffusion import Parameterization
 from monai_segdiff.networks.card_entries import check_entries, plain
 from monai_segdiff.networks.cards import opened
@@ -126,10 +126,7 @@ class CheckCard:
 
     def _described(self, parser: ConfigParser, name: str) -> Any:
         """What the configuration for inference makes; a network without memory for its weights."""
-        for part in ReferenceResolver.find_refs_in_config(parser[name], name):
-            parser.get_parsed_content(part)
-        with torch.device("meta" if name == self.network_id else "cpu"):
-            made = parser.get_parsed_content(name)
+        made = made_without_memory(parser, name) if name == self.network_id else parser.get_parsed_content(name)
         if name == "classes":
             return {key: ids if isinstance(ids, (list, tuple)) else [ids] for key, ids in made.items()}
         return made

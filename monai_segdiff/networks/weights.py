@@ -6,7 +6,7 @@ import hashlib
 import os
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,23 @@ _MOST_CODE = 256 * 2**20
 REMEDY = "restore it from its source, or train again"
 
 
-def load_weights(network: nn.Module, path: str | os.PathLike[str], card: Mapping[str, Any] | None = None) -> nn.Module:
+def load_weights(
+    network: nn.Module | Callable[[], nn.Module],
+    path: str | os.PathLike[str],
+    card: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Load weights into a network; all of them must fit.
 
     Wrappers for data parallel training and compilation are looked through.
 
     Args:
-        network: the network; it stays as it is where the weights do not fit.
+        network: the network; it stays as it is where the weights do not fit. Or what makes it: then sizes are compared
+            before memory is taken, which matters where they come from a file.
         path: a file that holds a state dict, such as a bundle's ``models/model.pt``.
         card: what :func:`~monai_segdiff.networks.open_card` gave; the weights must be those that it belongs to.
 
     Returns:
-        The same network.
+        The network.
 
     Raises:
         FileNotFoundError: where there is no such file.
@@ -55,11 +60,23 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], card: Mapping
             the message names the file and the first few entries that differ.
     """
     weights = read_weights(path)
-    check_fit(network, weights, path)
+    made = _made(network, weights, path)
     if card is not None:
         check_card(path, weights_hash(weights), card)
-    unwrapped_network(network).load_state_dict(weights)
-    return network
+    unwrapped_network(made).load_state_dict(weights)
+    return made
+
+
+def _made(
+    network: nn.Module | Callable[[], nn.Module], weights: Mapping[str, torch.Tensor], path: str | os.PathLike[str]
+) -> nn.Module:
+    """A network that fits the weights."""
+    if isinstance(network, nn.Module):
+        check_fit(network, weights, path)
+        return network
+    with torch.device("meta"):
+        check_fit(network(), weights, path)
+    return network()
 
 
 def check_fit(network: nn.Module, weights: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> None:
@@ -115,20 +132,22 @@ def check_card(path: str | os.PathLike[str], digest: str, card: Mapping[str, Any
         )
 
 
-def load_autoencoder(autoencoder: nn.Module, file: str | os.PathLike[str], sha256: str | None = None) -> nn.Module:
+def load_autoencoder(
+    autoencoder: nn.Module | Callable[[], nn.Module], file: str | os.PathLike[str], sha256: str | None = None
+) -> nn.Module:
     """Load the weights of the autoencoder in whose latent space a diffusion model works.
 
     Two autoencoders of one architecture have different latents, and no shape shows it: a diffusion model that samples
     those of one gives noise when the other decodes them. So what was trained on the latents keeps the hash.
 
     Args:
-        autoencoder: the autoencoder; it stays as it is where the weights do not fit.
+        autoencoder: the autoencoder, or what makes it; see :func:`load_weights`.
         file: a file that holds its state dict, such as a bundle's ``models/autoencoder.pt``.
         sha256: what :func:`weights_hash` gave for the weights whose latents the diffusion model was trained on; without
             it only the shapes are checked.
 
     Returns:
-        The same autoencoder.
+        The autoencoder.
 
     Raises:
         FileNotFoundError: where there is no such file.
@@ -142,9 +161,9 @@ def load_autoencoder(autoencoder: nn.Module, file: str | os.PathLike[str], sha25
                 f"{os.fspath(file)} holds the autoencoder {found}, but the diffusion model was trained on another "
                 f"autoencoder's latents, those of {sha256}: give that autoencoder, or train the diffusion model again."
             )
-    check_fit(autoencoder, weights, file)
-    unwrapped_network(autoencoder).load_state_dict(weights)
-    return autoencoder
+    made = _made(autoencoder, weights, file)
+    unwrapped_network(made).load_state_dict(weights)
+    return made
 
 
 def weights_hash(weights: str | os.PathLike[str] | Mapping[str, torch.Tensor]) -> str:

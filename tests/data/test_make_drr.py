@@ -169,6 +169,18 @@ def test_a_folder_of_somebody_else_is_not_cleared(legs):
     assert sorted(contents(root)) == [".tmp-1-notes.txt", "notes.txt"]
 
 
+@pytest.mark.parametrize("part", ["imagesTr", "labelsTr", "geometry"])
+def test_nothing_is_written_or_removed_beyond_a_link(legs, part):
+    root = make(legs).root
+    (root / part).rename(legs.parent / "elsewhere")
+    (root / part).symlink_to(legs.parent / "elsewhere")
+    before = contents(legs.parent / "elsewhere")
+    (legs / "b.nii.gz").unlink()
+    with pytest.raises(ValueError, match=f"'{part}' is no path inside .*out"):
+        make(legs)
+    assert contents(legs.parent / "elsewhere") == before
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", "7", '"x"', "[" * 5000])
 def test_a_damaged_list_of_settings_is_named(legs, damage):
     (legs.parent / "out").mkdir()

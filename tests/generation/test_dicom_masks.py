@@ -35,6 +35,13 @@ def test_files_named_by_uid_keep_the_whole_of_it(seg, tmp_path):
     assert names_of(tmp_path / "in") == ["1.2.840.7", "1.2.840.8", "a", "b.seg"]
 
 
+def test_a_very_long_name_is_cut_to_one_that_files_can_have(seg, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(seg, tmp_path / "in" / f"{'x' * 240}.dcm")
+    shutil.copy(seg, tmp_path / "in" / "._y.dcm")
+    assert names_of(tmp_path / "in") == ["x" * 150]
+
+
 def test_files_of_one_name_are_named_by_their_folders(seg, tmp_path):
     for folder in ("x", "y"):
         (tmp_path / "in" / folder).mkdir(parents=True)

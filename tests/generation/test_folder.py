@@ -81,6 +81,17 @@ def test_masks_of_other_patients_are_other_masks(tmp_path, load, masks):
             generate_dataset(load(), [replace(masks[0], **change)], tmp_path / "s", progress=False)
 
 
+def test_whose_samples_are_is_no_more_known_than_whose_their_masks_are(tmp_path, load, masks):
+    unknown = [replace(masks[0], patient_known=False)]
+    told, guessed = (
+        generate_dataset(load(), given, tmp_path / name, progress=False)
+        for name, given in (("told", masks[:1]), ("guessed", unknown))
+    )
+    assert [case.patient_known for dataset in (told, guessed) for case in dataset.splits["training"]] == [True, False]
+    assert "patients_known" not in (told.root / "dataset.json").read_text()
+    assert '"patients_known": false' in (guessed.root / "dataset.json").read_text()
+
+
 def test_inputs_are_told_apart_by_every_fact_and_byte(tmp_path):
     files = [tmp_path / name for name in ("a", "b")]
     for file in files:

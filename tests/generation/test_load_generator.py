@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 from monai.transforms import ScaleIntensityRanged
 
 from monai_segdiff.generation import load_generator
@@ -60,6 +61,57 @@ def test_missing_weights_say_how_to_train(make_bundle, tmp_path):
 def test_impossible_settings_are_told_without_the_layers_around_them(load, overrides, message):
     with pytest.raises(ValueError, match=message):
         load(**overrides)
+
+
+def by_hand(bundle, folder, **changes):
+    """A copy of a trained bundle with a card that somebody has changed."""
+    shutil.copytree(bundle.root, folder, ignore=shutil.ignore_patterns("phantoms*", "eval", "checkpoint*"))
+    card = folder / "models" / "model.yaml"
+    card.write_text(yaml.safe_dump({**yaml.safe_load(card.read_text()), **changes}, sort_keys=False))
+    return folder
+
+
+def test_names_of_classes_are_text_in_a_card_that_is_edited(trained_bundle, tmp_path):
+    names = ["left::kidney", "kidney#1", "@seed", "%x.yaml", "_target_", "$1 / 0"]
+    root = by_hand(
+        trained_bundle,
+        tmp_path / "b",
+        classes={name: index for index, name in enumerate(names, start=1)},
+        parents=dict.fromkeys(names[1:], names[0]),
+    )
+    generator = load_generator(root)
+    assert list(generator.classes) == names
+    assert generator.parents == dict.fromkeys(names[1:], names[0])
+
+
+def test_a_card_that_claims_a_huge_network_is_refused_before_memory_is_taken(trained_bundle, tmp_path):
+    root = by_hand(trained_bundle, tmp_path / "b", channels=[8, 60000], norm_num_groups=4, num_res_blocks=20)
+    with pytest.raises(ValueError, match=r"model\.pt holds the weights of another architecture"):
+        load_generator(root)  # of terabytes
+
+
+def test_weights_under_another_card_are_refused(trained_bundle, tmp_path):
+    root = by_hand(trained_bundle, tmp_path / "b", weights_sha256=["0" * 64])
+    with pytest.raises(ValueError, match=r"model\.pt holds the weights \w+\.\.\., but model\.yaml beside it"):
+        load_generator(root)
+
+
+def test_weights_without_a_card_are_refused(trained_bundle, tmp_path):
+    shutil.copy(trained_bundle.weights, tmp_path / "mine.pt")
+    with pytest.raises(ValueError, match=r"mine\.pt lies there without a card .*: put back mine\.yaml"):
+        load_generator("ct_organ", tmp_path / "mine.pt")
+
+
+def test_a_configuration_that_lost_an_id_is_named(trained_bundle, tmp_path):
+    root = by_hand(trained_bundle, tmp_path / "b")
+    file = root / "configs" / "inference.yaml"
+    whole = file.read_text()
+    file.write_text(whole.replace("\nrescale:", "\nscale_back:"))
+    with pytest.raises(ValueError, match=r"inference\.yaml has no id 'rescale'; copy the bundle's configs anew"):
+        load_generator(root)
+    file.write_text(whole.replace("\nencoder:", "\nencodings:"))
+    with pytest.raises(ValueError, match=r"inference\.yaml cannot be used \(.*encoder"):
+        load_generator(root)
 
 
 def test_weights_lie_where_the_bundle_says(trained_bundle, tmp_path):

@@ -76,6 +76,15 @@ def test_another_architecture_is_refused_and_nothing_is_changed(
     assert weights_hash(network.state_dict()) == before
 
 
+def test_a_network_is_made_where_its_sizes_are_those_of_the_weights(tmp_path: Path) -> None:
+    path, trained = tmp_path / "model.pt", unet()
+    torch.save(trained.state_dict(), path)
+    network = load_weights(unet, path)
+    assert weights_hash(network.state_dict()) == weights_hash(trained.state_dict())
+    with pytest.raises(ValueError, match=r"another architecture .*unet\.\S+ \([^)]*\) instead of \([^)]*2000000"):
+        load_weights(lambda: unet(channels=(8, 2000000)), path)  # of terabytes
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no weights at .*model\.pt"):
         load_weights(unet(), tmp_path / "model.pt")

@@ -84,8 +84,8 @@ def fit_labels(labels: MetaTensor, image_size: Sequence[int], spacing: Sequence[
         The label maps, with the way back.
 
     Raises:
-        ValueError: if labeled voxels lie outside of the bundle's field of view, `spacing` has another length, or asks
-            for a grid that no memory holds.
+        ValueError: if labeled voxels lie outside of the bundle's field of view, `spacing` has another length, or there
+            are more slices than memory for their images.
     """
     size = list(image_size)
     if spacing is not None and len(spacing) != len(size):
@@ -100,7 +100,11 @@ def fit_labels(labels: MetaTensor, image_size: Sequence[int], spacing: Sequence[
         target = fit_spacing(shape, voxel, grid, (0, 1))
     else:
         target = [*spacing, voxel[2]] if sliced else list(spacing)
-    _check_size(shape, voxel, target, grid)
+    if sliced and math.prod(size) * shape[2] > _MOST_VOXELS:
+        raise ValueError(
+            f"the segmentation has {shape[2]} slices, of which the bundle would make as many images of "
+            f"{' x '.join(map(str, size))} pixels: cut it to its labels"
+        )
     _, fitted = resample_pair(oriented.to(torch.float32), oriented, target, grid)
     affine = np.asarray(fitted.affine, dtype=np.float64)
     ids = np.asarray(fitted)[0]
@@ -118,19 +122,6 @@ def fit_labels(labels: MetaTensor, image_size: Sequence[int], spacing: Sequence[
         grid_shape=ids.shape,
         grid_affine=affine,
     )
-
-
-def _check_size(shape: Sequence[int], voxel: Sequence[float], target: Sequence[float], grid: Sequence[int]) -> None:
-    """Refuse voxels so small, or slices so many, that the label map would not fit into memory on its way."""
-    between = [max(1, round(n * old / new)) for n, old, new in zip(shape, voxel, target, strict=True)]
-    fitted = [made if wanted < 0 else wanted for made, wanted in zip(between, grid, strict=True)]
-    for sizes in (between, fitted):
-        if math.prod(sizes) > _MOST_VOXELS:
-            raise ValueError(
-                f"the segmentation, {' x '.join(map(str, shape))} voxels of "
-                f"{' x '.join(f'{size:.3g}' for size in voxel)} mm, would become {' x '.join(map(str, sizes))} voxels: "
-                "leave spacing out, or give the voxel size of the bundle's training images"
-            )
 
 
 def _ras_grid(shape: Sequence[int], affine: NDArray[np.float64]) -> tuple[tuple[int, ...], NDArray[np.float64]]:

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from monai_segdiff.files import atomic_file, claim_folder, names_in
+from monai_segdiff.files import atomic_file, claim_folder, inside, names_in
 
 __all__ = ["make_label_app"]
 
@@ -37,6 +37,6 @@ def make_label_app(path: str | os.PathLike[str]) -> Path:
     with claim_folder(root):
         # What tells the folder comes first: a run that was killed in between is gone on with.
         for source in sorted(_TEMPLATE.rglob("*.py"), key=lambda file: (file.name != main.name, file)):
-            with atomic_file(root / source.relative_to(_TEMPLATE)) as temporary:
+            with atomic_file(inside(root, source.relative_to(_TEMPLATE))) as temporary:
                 shutil.copyfile(source, temporary)
     return root

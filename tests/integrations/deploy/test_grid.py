@@ -98,8 +98,13 @@ def test_a_voxel_size_for_another_number_of_axes_is_refused() -> None:
         fit_labels(label_map(LPS), (8, 8), (1.0, 1.0, 1.0))
 
 
-def test_voxels_that_would_fill_the_memory_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"40 x 32 x 6 voxels of 0\.8 x 0\.8 x 2\.5 mm, would become 32000 x 25600 x 6"
-    ):
-        fit_labels(label_map(LPS), (64, 64), spacing=(1e-3, 1e-3))
+def test_slices_whose_images_would_fill_the_memory_are_refused() -> None:
+    """A small file may hold two slices, and all the empty ones between them."""
+    labels = MetaTensor(torch.ones((1, 2, 2, 70_000), dtype=torch.uint8), affine=torch.eye(4))
+    with pytest.raises(ValueError, match="70000 slices, of which the bundle would make as many images of 64 x 64"):
+        fit_labels(labels, (64, 64))
+
+
+def test_very_small_voxels_take_no_memory() -> None:
+    with pytest.raises(ValueError, match="lie outside of the bundle's field of view"):
+        fit_labels(label_map(LPS), (64, 64), spacing=(1e-6, 1e-6))

@@ -58,3 +58,13 @@ def test_a_run_that_was_killed_while_it_made_the_folder_is_gone_on_with(
 def test_a_folder_that_another_run_makes_is_left_alone(tmp_path: Path) -> None:
     with claim_folder(tmp_path), pytest.raises(FileExistsError, match="another run is writing"):
         make_label_app(tmp_path)
+
+
+def test_nothing_is_written_beyond_a_link(tmp_path: Path) -> None:
+    root = make_label_app(tmp_path / "app")
+    shutil.rmtree(root / "compat")
+    (tmp_path / "elsewhere").mkdir()
+    (root / "compat").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="no path inside"):
+        make_label_app(root)
+    assert not list((tmp_path / "elsewhere").iterdir())

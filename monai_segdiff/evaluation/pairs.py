@@ -214,8 +214,8 @@ def batches(reader: PairReader, cases: Sequence[Case], size: int) -> Iterator[li
 def _need(file: Path | None, what: str, case: Case) -> Path:
     if file is None:
         raise FileNotFoundError(
-            f"case {case.id!r} XX
-            "every case; add it, or remove the case from the dataset.json that lists it"
+            f"case {case.id!r} has no {what} beside {case.image or case.label}: the evaluation needs image and label "
+            "map of every case; add it, or remove the case from the dataset.json that lists it"
         )
     return file
 

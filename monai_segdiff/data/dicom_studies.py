@@ -36,7 +36,6 @@ _HEADER = (
     "ReferencedFrameOfReferenceSequence",
 )
 _LABELS = ("SEG", "RTSTRUCT")
-_LONGEST = 150  # letters of a name; what is made of it gets more, and file systems take 255
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,7 @@ def _studies_in(folder: Path, headers: Mapping[Path, Any], first_of: dict[str, s
         )
     for file in objects:
         drawn.setdefault(_series_of(file, headers, series), []).append(file)
-    base = safe_name(folder.name, "study")[:_LONGEST]
+    base = safe_name(folder.name, "study")
     patients = {_patient(headers[files[0]]) for files in series.values()} - {""}
     alone = patients.pop() if len(patients) == 1 else ""  # whose the folder's other series are, too
     found = []

@@ -29,7 +29,6 @@ __all__ = ["holds_dicom_masks", "open_dicom_masks"]
 
 _SUFFIX = re.compile(r"\.(dcm|dicom|ima)$", re.IGNORECASE)  # others are part of a name, as of a UID's
 _OTHERS = (".nii.gz", ".nii", ".png")
-_LONGEST = 150  # letters of a name; what is made of it gets more, and file systems take 255
 
 
 def holds_dicom_masks(path: str | os.PathLike[str]) -> bool:
@@ -126,7 +125,7 @@ def _collect(
     patients: dict[str, str] = {}
     for file in tqdm(segs, desc="reading segmentations", unit="file", disable=not progress):
         folders = file.relative_to(root).parent.parts if stems[file] in repeated else ()
-        name = safe_name("_".join((*folders, stems[file])), "mask")[:_LONGEST]
+        name = safe_name("_".join((*folders, stems[file])), "mask")
         patient = patients.setdefault(segs[file] or name, name)
         label, _ = read_dicom_seg(file, classes, **options)
         for mask, array, affine in _masks(name, label, len(generator.image_size)):

@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 
 from monai_segdiff.errors import UnreadableFileError, one_line
 from monai_segdiff.files import atomic_file
 from monai_segdiff.handlers.checkpoint_content import COUNTERS, SETTINGS, check_content, read_checkpoint
-from monai_segdiff.handlers.interruption import Interruption
+from monai_segdiff.handlers.interruption import Interruption, leave
 from monai_segdiff.handlers.run_end import at_end, claim_for_run
 from monai_segdiff.networks.card_entries import plain
 from monai_segdiff.networks.weights import unwrapped_network
@@ -82,7 +80,10 @@ class ResumeCheckpoint:
         if reserved := {COUNTERS, SETTINGS, "scaler"} & set(objects):
             raise ValueError(f"the names {sorted(reserved)} are reserved: call these objects otherwise")
         self.directory = Path(directory)
-        self.objects = {name: _unwrapped(value) for name, value in objects.items()}
+        self.objects = {  # without parallel wrappers, so that the file fits a network that has none
+            name: unwrapped_network(value) if isinstance(value, torch.nn.Module) else value
+            for name, value in objects.items()
+        }
         self.settings = plain(settings or {})
         self.interval = interval
         self.keep = keep
@@ -174,22 +175,10 @@ class ResumeCheckpoint:
         """Say where the training is, and end the process."""
         if not self._stopped_by:
             return
-        if idist.get_rank() == 0:
-            state, files = engine.state, self.files()
-            where = f"its state is in {files[-1]}" if files else "nothing was saved yet"
-            print(
-                f"interrupted in epoch {state.epoch} of {state.max_epochs}, iteration {state.iteration}: {where}; run "
-                "the same command again to go on",
-                file=sys.stderr,
-                flush=True,
-            )
-        for part in self.closing:
-            part.close()
-        if dist.is_available() and dist.is_initialized():
-            dist.destroy_process_group()
-        engine.logger.addFilter(_says_no_exit)
-        at_end(engine, lambda: engine.logger.removeFilter(_says_no_exit))  # all engines share the logger
-        raise SystemExit(128 + self._stopped_by)
+        state, files = engine.state, self.files()
+        where = f"its state is in {files[-1]}" if files else "nothing was saved yet"
+        line = f"interrupted in epoch {state.epoch} of {state.max_epochs}, iteration {state.iteration}: {where}"
+        leave(engine, self._stopped_by, f"{line}; run the same command again to go on", self.closing)
 
     def resume(self, engine: Engine) -> None:
         """Load the newest checkpoint, if there is one.
@@ -253,16 +242,6 @@ def _can_start_within(engine: Engine) -> bool:
     """Whether the sampler can leave out the first items of an epoch."""
     loader = engine.data_loader
     return hasattr(getattr(loader, "sampler", None), "first_item") and bool(loader.batch_size)
-
-
-def _says_no_exit(record: logging.LogRecord) -> bool:
-    """Ignite reports the end of the process as an error, below the line that the user should see."""
-    return "terminating due to exception" not in record.getMessage()
-
-
-def _unwrapped(value: Any) -> Any:
-    """The network inside a parallel wrapper, so that its file fits a network without one."""
-    return unwrapped_network(value) if isinstance(value, torch.nn.Module) else value
 
 
 def _check_writable(directory: Path) -> None:

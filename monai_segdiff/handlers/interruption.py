@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Iterable
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import ignite.distributed as idist
+import torch.distributed as dist
+from ignite.engine import Engine
 
 from monai_segdiff import ends
+from monai_segdiff.handlers.run_end import at_end
 
-__all__ = ["Interruption"]
+__all__ = ["Interruption", "leave"]
 
 _DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 _PATIENCE = 2.0  # seconds: who starts processes may pass on a signal that the terminal has sent them, too
@@ -68,6 +74,34 @@ class Interruption:
         elif time.monotonic() - self._at > _PATIENCE:
             _say("stopped at once")
             os._exit(128 + number)
+
+
+def leave(engine: Engine, number: int, line: str, closing: Iterable[Any]) -> NoReturn:
+    """End the process after the run of an engine was stopped by a signal.
+
+    Args:
+        engine: the engine, as it terminates.
+        number: the signal.
+        line: the last one that a user sees; rank 0 says it.
+        closing: objects to close.
+
+    Raises:
+        SystemExit: with 128 plus the signal's number, as shells have it.
+    """
+    if idist.get_rank() == 0:
+        print(line, file=sys.stderr, flush=True)
+    for part in closing:
+        part.close()
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+    engine.logger.addFilter(_says_no_exit)
+    at_end(engine, lambda: engine.logger.removeFilter(_says_no_exit))  # all engines share the logger
+    raise SystemExit(128 + number)
+
+
+def _says_no_exit(record: logging.LogRecord) -> bool:
+    """Ignite reports the end of the process as an error, below the line that the user should see."""
+    return "terminating due to exception" not in record.getMessage()
 
 
 def _say(text: str) -> None:

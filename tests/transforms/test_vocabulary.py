@@ -45,6 +45,7 @@ def test_removed_classes_go_to_the_nearest_class_around_that_is_kept(keep: tuple
         ({"liver": [2, 0]}, None, "0 is the background"),
         ({"liver": -1}, None, "at least 1"),
         ({"liver": []}, None, "at least 1"),
+        ({"liver": 2**31 - 1}, None, "above 16777215"),
         ({"liver": 1.5}, None, "whole numbers"),
         ({"liver": "1"}, None, "whole numbers"),
         ({"background": 1}, None, "background"),

@@ -32,6 +32,13 @@ DECODERS = f"{INSTALL}, and for JPEG other than JPEG 2000 python -m pip install 
 
 DicomSource: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
+# Objects of these classes are of one modality; radiographs are of many.
+_MODALITIES = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT",
+    "1.2.840.10008.5.1.4.1.1.4": "MR",
+    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
+    "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
+}
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _INFLATED = 2**27  # bytes that a deflated file may become, whatever its size, and how often its own size beyond them
 _INFLATION = 20
@@ -106,11 +113,19 @@ def read_headers(files: Iterable[Path], keywords: Sequence[str] | None = None) -
         header = _read(file, stop_before_pixels=True, specific_tags=wanted)
         for keyword in wanted or ():
             _decode(file, header, keyword)
-        if "Modality" in (wanted or ()) and not header.get("Modality"):
-            # Passed over, a damaged slice would be a gap, or an object that nothing was drawn on.
-            raise ValueError(f"{file} says no Modality, as everything in a study does; copy it again, or move it away")
+        if "Modality" in (wanted or ()):
+            _check_modality(file, header)
         headers[file] = header
     return headers
+
+
+def _check_modality(file: Path, header: Any) -> None:
+    """Refuse what does not say what it is: passed over, a damaged slice would be a gap in its series."""
+    found, kind = header.get("Modality"), str(header.get("SOPClassUID") or "")
+    if not found:
+        raise ValueError(f"{file} says no Modality, as everything in a study does; copy it again, or move it away")
+    if _MODALITIES.get(kind, found) != found:
+        raise ValueError(f"{file} is of the Modality {found!r}, but {_MODALITIES[kind]} by its class; copy it again")
 
 
 def read_dataset_of(file: Path) -> Any:

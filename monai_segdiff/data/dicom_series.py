@@ -25,6 +25,7 @@ __all__ = ["MODALITIES", "is_dicom", "read_ct_series", "read_dicom_series"]
 MODALITIES = ("CT", "MR", "CR", "DX")
 _HEADER = (
     "Modality",
+    "SOPClassUID",
     "ImageType",
     "SOPInstanceUID",
     "SeriesInstanceUID",

@@ -28,6 +28,7 @@ __all__ = ["DicomStudies", "DicomStudy", "find_studies", "holds_studies", "uprig
 
 _HEADER = (
     "Modality",
+    "SOPClassUID",
     "PatientID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",

@@ -42,6 +42,7 @@ class DRRPlan:
     bone_threshold: float
     min_bone_length: float
     tissues: Mapping[int, Tissue] | None
+    table: str = ""  # where the tissues stand
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,10 @@ def _read(source: VolumeSource, plan: DRRPlan) -> MetaTensor:
     volume = read_volume(source)
     if plan.tissues is None:
         return volume
-    ct = labels_to_ct(volume.as_tensor(), volume.affine, plan.tissues, seed=_seed(plan, source))
+    try:
+        ct = labels_to_ct(volume.as_tensor(), volume.affine, plan.tissues, seed=_seed(plan, source))
+    except ValueError as error:
+        raise ValueError(f"{source.path}: {error} ({plan.table})") from error
     ct.meta["filename_or_obj"] = str(source.path)
     return ct
 

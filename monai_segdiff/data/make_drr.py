@@ -115,7 +115,7 @@ def make_drr_dataset(
     given = dict(projection or {})
     root = Path(output).expanduser().resolve()
     table = None if tissues is None else read_tissues(tissues)
-    plan = DRRPlan(root, given, seed, contour_threshold, bone_threshold, min_bone_length, table)
+    plan = DRRPlan(root, given, seed, contour_threshold, bone_threshold, min_bone_length, table, str(tissues))
     settings = {
         "projection": {key: value for key, value in given.items() if key not in _HOW_ONLY},
         "contour_threshold": contour_threshold,

@@ -98,7 +98,7 @@ def open_source(
         given = _Given(_from_list(source), classes or {}, {})
     if not given.cases:
         raise ValueError("the source holds no case with a label map; check the path")
-    vocabulary = _vocabulary(given.classes, body)
+    vocabulary = _vocabulary(given.classes, body, source)
     cases = distinct_cases(given.cases)
     if patients is not None:
         cases = with_patients(cases, patients)
@@ -180,10 +180,13 @@ def _from_folder(source: str | Path, classes: Mapping[str, int | Sequence[int]] 
     return _Given(cases, dataset.classes, dataset.parents, dataset.findings, tuple(remarks))
 
 
-def _vocabulary(classes: Mapping[str, int | Sequence[int]], body: bool) -> dict[str, int | list[int]]:
+def _vocabulary(classes: Mapping[str, int | Sequence[int]], body: bool, source: object) -> dict[str, int | list[int]]:
     if not classes:
+        where = source if isinstance(source, str | Path) else "the source"
+        if isinstance(source, str | Path) and (Path(source) / "dataset.json").is_file():
+            where = Path(source) / "dataset.json"
         raise ValueError(
-            "the source does not say what its label ids mean; give classes (--classes), such as liver=1 kidneys=2,3"
+            f"{where} does not say what the label ids mean; give classes (--classes), such as liver=1 kidneys=2,3"
         )
     vocabulary = check_classes(classes)
     if body and (named := next((name for name in vocabulary if name.casefold() == BODY), None)):

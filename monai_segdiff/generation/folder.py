@@ -200,7 +200,8 @@ def _opened(root: Path, overwrite: bool) -> Iterator[None]:
     """The folder, which no other run writes to meanwhile, once it is known that it may be written."""
     held = sorted(names_in(root), key=lambda name: name.startswith("."))
     if held and not Manifest.owns(root):
-        raise ValueError(f"{root} holds {held[0]!r}, which was not generated here: give an empty folder")
+        shown = "manifest.json" if "manifest.json" in held else held[0]
+        raise ValueError(f"{root} holds {shown!r}, which was not generated here: give an empty folder")
     folders = [inside(root, part) for part in (IMAGES, LABELS, SOURCES, PICTURES, REGIONS, ANATOMIES, DICOM)]
     with claim_folder(root):
         if overwrite:  # what was written here, and nothing that somebody else has put beside it

@@ -79,13 +79,13 @@ def _parts(root: Path, path: Path) -> tuple[str, ...]:
 
 
 def _file_findings(file: Path, digest: str) -> Iterator[Finding]:
-    if not file.is_file():
-        yield Finding("error", str(file), f"is missing, {DIGESTS} lists it", _RESTORE)
-        return
     try:
+        if not file.is_file():
+            yield Finding("error", str(file), f"is missing, {DIGESTS} lists it", _RESTORE)
+            return
         found = digest_of(file)
     except OSError as error:
-        yield Finding("error", str(file), f"cannot be read ({error.strerror})", _RESTORE)
+        yield Finding("error", str(file), f"cannot be read ({error.strerror}), {DIGESTS} lists it", _RESTORE)
         return
     if found != digest:
         yield Finding("error", str(file), f"is not what {DIGESTS} says: it was changed or damaged", _RESTORE)

@@ -76,6 +76,13 @@ def test_what_is_missing_and_what_is_too_much_is_named(dataset: Path) -> None:
     assert verify(dataset).whole
 
 
+def test_a_list_with_a_name_that_no_file_can_have_is_damaged(dataset: Path) -> None:
+    with open(dataset / DIGESTS, "a") as file:
+        file.write(f"{'0' * 64}  {'x' * 5000}\n")
+    (finding,) = verify(dataset).findings
+    assert DIGESTS in finding.message
+
+
 def test_what_a_killed_run_left_is_named_once(dataset: Path) -> None:
     leftover = dataset / ".tmp-1a2b3c4d-series" / "image"
     leftover.mkdir(parents=True)

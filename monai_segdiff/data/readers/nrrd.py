@@ -65,6 +65,9 @@ def read_nrrd(path: Path) -> Voxels:
         if path.suffix.lower() != ".nhdr":
             raise ValueError(f"its voxels are in {elsewhere!r}; save both in one .nrrd file")
         body = voxels_beside(path, str(elsewhere))
+    for key in ("line skip", "lineskip", "byte skip", "byteskip"):
+        if not -1 <= int(header.get(key, 0)) <= len(body):
+            raise ValueError(f"its header gives {key} {header[key]}, and {len(body)} bytes follow")
     sizes = [int(n) for n in header["sizes"]]
     if not sizes or min(sizes) < 1:
         raise ValueError(f"its header gives the size {shape_text(sizes)}")

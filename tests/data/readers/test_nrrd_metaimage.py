@@ -95,6 +95,17 @@ def test_damage_is_named_with_the_file(tmp_path: Path, encoding: str, damage: st
         load_image(file)
 
 
+@pytest.mark.parametrize("line", [b"line skip: 999999999\n", b"byte skip: 999999999\n", b"line skip: -5\n"])
+def test_what_nrrd_skips_is_there(tmp_path: Path, line: bytes) -> None:
+    file = tmp_path / "a.nrrd"
+    nrrd.write(str(file), VALUES)
+    content = file.read_bytes()
+    at = content.index(b"\n\n") + 1
+    file.write_bytes(content[:at] + line + content[at:])
+    with pytest.raises(ValueError, match=r"a\.nrrd cannot be read as an image \(its header gives .* skip"):
+        load_image(file)
+
+
 def write_mha(file: Path, values: np.ndarray, compress: bool = False) -> Path:
     itk = pytest.importorskip("itk", reason="reading MetaImage is optional: python -m pip install itk-io")
     image = itk.image_from_array(np.ascontiguousarray(values.T))

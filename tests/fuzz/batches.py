@@ -29,6 +29,7 @@ from .scenarios import SCENARIOS, Scenario
 
 __all__ = ["Row", "fuzz", "table"]
 
+_IMPORTS = 300.0  # seconds that the first command may take, which imports what it needs
 _MUTATIONS: Mapping[str, Callable[[Draw, bytes], tuple[str, bytes]]] = {
     "nifti": image_mutations.mutate_nifti,
     "png": image_mutations.mutate_png,
@@ -134,7 +135,7 @@ def _try_undamaged(samples: Path, folder: Path, formats: tuple[str, ...]) -> Non
             continue
         file = _files(scenario, samples)[0]
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            outcome = run(scenario, samples, Path(place), file, (samples / file).read_bytes())
+            outcome = run(scenario, samples, Path(place), file, (samples / file).read_bytes(), _IMPORTS)
         if outcome.code != 0:
             raise RuntimeError(f"{scenario.command} fails on sound inputs ({outcome.code}): {outcome.told[-800:]}")
 
@@ -181,6 +182,7 @@ def _in_a_process(work: Callable[[], None], results: Path) -> str:
             for stream in (1, 2):
                 os.dup2(nowhere, stream)
             held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            torch.set_num_threads(1)  # makes torch's pool anew, before threads do it side by side
             resource.setrlimit(resource.RLIMIT_AS, (held + MOST_MEMORY, held + MOST_MEMORY))
             work()
             status = 0

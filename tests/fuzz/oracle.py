@@ -64,7 +64,9 @@ class Outcome:
     told: str = ""
 
 
-def run(scenario: Scenario, samples: Path, place: Path, file: str, content: bytes) -> Outcome:
+def run(
+    scenario: Scenario, samples: Path, place: Path, file: str, content: bytes, most_seconds: float = MOST_SECONDS
+) -> Outcome:
     """Run a command on inputs of which one file is another.
 
     Args:
@@ -73,6 +75,7 @@ def run(scenario: Scenario, samples: Path, place: Path, file: str, content: byte
         place: an empty folder, in which everything happens.
         file: the mutated file, relative to the inputs.
         content: what it holds.
+        most_seconds: when it is stopped.
     """
     inputs, output = place / "deep" / "in", place / "deep" / "out"
     for name in scenario.inputs:
@@ -90,13 +93,13 @@ def run(scenario: Scenario, samples: Path, place: Path, file: str, content: byte
         owned.append(mutated.parent)
     before, memory = _listing(place, owned), _most_memory()
     with _surroundings(place, canary):
-        outcome, raised = _call(scenario.argv(inputs, output))
+        outcome, raised = _call(scenario.argv(inputs, output), most_seconds)
     told = outcome.told
     text = f"{told}\n{raised!r}"
     found = {
         "code": canary.exists(),
         "outside": _listing(place, [*owned, canary]) != before,
-        "hang": outcome.seconds > MOST_SECONDS or isinstance(raised, _TooLong),
+        "hang": outcome.seconds > most_seconds or isinstance(raised, _TooLong),
         "memory": _most_memory() - memory > MOST_MEMORY or isinstance(raised, MemoryError) or "enough memory" in text,
         "exit": outcome.code not in (0, 1, 2),
         "traceback": "Traceback" in told or not (raised is None or isinstance(raised, (*_EXPECTED, _TooLong))),
@@ -108,7 +111,7 @@ def run(scenario: Scenario, samples: Path, place: Path, file: str, content: byte
     return outcome
 
 
-def _call(argv: list[str]) -> tuple[Outcome, BaseException | None]:
+def _call(argv: list[str], most_seconds: float) -> tuple[Outcome, BaseException | None]:
     """Run a command in this process; what the verb raised is seen before the command line makes a message of it."""
     raised: list[BaseException] = []
     parser = command_line._parser()
@@ -133,7 +136,7 @@ def _call(argv: list[str]) -> tuple[Outcome, BaseException | None]:
         warnings.simplefilter("ignore")
         original, command_line._parser = command_line._parser, lambda: _Parser(parse)  # type: ignore[assignment,return-value]
         signal.signal(signal.SIGALRM, _time_is_over)
-        signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, most_seconds)
         try:
             code = command_line.main(argv)
         except SystemExit as error:

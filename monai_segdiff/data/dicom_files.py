@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,13 +33,7 @@ DECODERS = f"{INSTALL}, and for JPEG other than JPEG 2000 python -m pip install 
 
 DicomSource: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-# Objects of these classes are of one modality; radiographs are of many.
-_MODALITIES = {
-    "1.2.840.10008.5.1.4.1.1.2": "CT",
-    "1.2.840.10008.5.1.4.1.1.4": "MR",
-    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
-    "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
-}
+_CODE = re.compile("[A-Z0-9 _]{1,16}")  # value representation CS
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _INFLATED = 2**27  # bytes that a deflated file may become, whatever its size, and how often its own size beyond them
 _INFLATION = 20
@@ -121,11 +116,11 @@ def read_headers(files: Iterable[Path], keywords: Sequence[str] | None = None) -
 
 def _check_modality(file: Path, header: Any) -> None:
     """Refuse what does not say what it is: passed over, a damaged slice would be a gap in its series."""
-    found, kind = header.get("Modality"), str(header.get("SOPClassUID") or "")
-    if not found:
+    modality = header.get("Modality")
+    if not modality:
         raise ValueError(f"{file} says no Modality, as everything in a study does; copy it again, or move it away")
-    if _MODALITIES.get(kind, found) != found:
-        raise ValueError(f"{file} is of the Modality {found!r}, but {_MODALITIES[kind]} by its class; copy it again")
+    if not _CODE.fullmatch(str(modality)):
+        raise ValueError(f"{file} gives the Modality {str(modality)[:20]!r}, which is no code; copy it again")
 
 
 def read_dataset_of(file: Path) -> Any:

@@ -25,7 +25,6 @@ __all__ = ["MODALITIES", "is_dicom", "read_ct_series", "read_dicom_series"]
 MODALITIES = ("CT", "MR", "CR", "DX")
 _HEADER = (
     "Modality",
-    "SOPClassUID",
     "ImageType",
     "SOPInstanceUID",
     "SeriesInstanceUID",

@@ -28,7 +28,6 @@ __all__ = ["DicomStudies", "DicomStudy", "find_studies", "holds_studies", "uprig
 
 _HEADER = (
     "Modality",
-    "SOPClassUID",
     "PatientID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",

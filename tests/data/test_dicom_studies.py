@@ -238,14 +238,13 @@ def _link_to_nothing(folder: Path) -> None:
     (folder / "image/IM0002.dcm").symlink_to(folder / "archive")
 
 
-def _other_modality(folder: Path) -> None:
-    dataset = pydicom.dcmread(folder / "image/IM0002.dcm")
-    dataset.Modality = "OT"
-    dataset.save_as(folder / "image/IM0002.dcm")
+def _no_modality(folder: Path) -> None:
+    file = folder / "image/IM0002.dcm"
+    file.write_bytes(file.read_bytes().replace(b"CS\x02\x00CT", b"CS\x02\x00cT"))
 
 
 BROKEN = {
-    "a slice of another modality": (_other_modality, r"IM0002\.dcm is of the Modality 'OT', but CT by its class"),
+    "a slice of no modality": (_no_modality, r"IM0002\.dcm gives the Modality 'cT', which is no code"),
     "a link to nothing": (_link_to_nothing, r"case 0/image/IM0002\.dcm"),
     "labels that do not say what they are": (partial(_lost, "Modality", "seg/seg.dcm"), r"seg\.dcm says no Modality"),
     "a slice that does not say what it is": (

@@ -20,6 +20,7 @@ _Hashable = TypeVar("_Hashable", bound=Hashable)
 _MOST_BYTES = 256 * 2**20
 _MOST_YAML_BYTES = 2**18  # PyYAML needs about 10 s for a megabyte, and reads it twice
 _DEEPEST = 100
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 def read_text(file: str | Path, kind: str, most_bytes: int = _MOST_BYTES) -> str:
@@ -99,26 +100,26 @@ def read_yaml(file: str | Path, kind: str = "YAML", *, remedy: str = "restore it
 
     Raises:
         FileNotFoundError: if there is no such file.
-        UnreadableFileError: if it is no YAML, or asks for more than it holds.
+        UnreadableFileError: if it is no YAML, names a key twice, or asks for more than it holds.
     """
     text = read_text(file, kind, _MOST_YAML_BYTES)
     with reading(file, kind, remedy):
         return parse_yaml(text)
 
 
-def parse_yaml(text: str, *, load: Callable[[str], Any] = yaml.safe_load) -> Any:
+def parse_yaml(text: str, *, load: Callable[[str], Any] | None = None) -> Any:
     """Parse YAML as :func:`read_yaml` does.
 
     Args:
         text: one document.
-        load: how, once it is known to be bounded; ``yaml.compose`` for its nodes.
+        load: how, once it is known to be bounded, instead of as plain values; ``yaml.compose`` for its nodes.
 
     Raises:
         ValueError: for what it refuses.
         yaml.YAMLError: for what is no YAML.
     """
     _check_yaml(text)
-    return load(text)
+    return (load or _plain_values)(text)
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,34 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         raise ValueError(f"the key {first_repeated(name for name, _ in pairs)!r} occurs twice in one object")
     return content
+
+
+def _plain_values(text: str) -> Any:
+    """What ``yaml.safe_load`` gives, for a document that names no key twice; PyYAML takes the last."""
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        seen, open_nodes = set[int](), [root]
+        while open_nodes:
+            node = open_nodes.pop()
+            if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+                continue
+            seen.add(id(node))
+            if isinstance(node, yaml.MappingNode):
+                _check_keys(node)
+                open_nodes += [part for pair in node.value for part in pair]
+            else:
+                open_nodes += node.value
+        return None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    scalars = (key for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+    repeated = first_repeated((key.tag, key.value) for key in scalars if key.tag != _MERGE)
+    if repeated is not None:
+        raise ValueError(f"the key {repeated[1]!r} occurs twice in one mapping")
 
 
 def _no_constant(name: str) -> Any:

@@ -72,6 +72,7 @@ def bomb(levels: int) -> str:
         (bomb(9), "its aliases multiply its content"),
         ("a: &a [1, *a]", r"the alias \*a stands within what it is for"),
         ("- a\n--- b", "expected a single document"),
+        ("a: 1\nb: {c: [{d: 1, e: 2, d: 3}]}", "the key 'd' occurs twice in one mapping"),
     ],
 )
 def test_yaml_that_makes_objects_or_grows_is_refused(tmp_path: Path, content: str, reason: str) -> None:
@@ -81,6 +82,9 @@ def test_yaml_that_makes_objects_or_grows_is_refused(tmp_path: Path, content: st
 
 def test_aliases_of_moderate_size_are_what_they_stand_for() -> None:
     assert parse_yaml("a: &a {k: 1}\nb: *a\nc: {<<: *a, l: 2}") == {"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 1, "l": 2}}
+    assert parse_yaml("a: &a {k: 1}\nb: &b {<<: *a, k: 2}\nc: {<<: *b, <<: *a, k: 3}")["c"] == {"k": 3}
+    assert parse_yaml("1: a\n'1': b") == {1: "a", "1": "b"}
+    assert parse_yaml("") is None
     assert isinstance(parse_yaml("a: 1", load=yaml.compose), yaml.MappingNode)
 
 

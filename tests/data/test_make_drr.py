@@ -328,7 +328,9 @@ def test_label_maps_become_volumes_first(tmp_path, make_leg):
     table.write_text("id,name,kind\n7,tibia,bone\n")
     with pytest.raises(FileExistsError, match=r"other settings \(tissues\)"):
         make_drr_dataset(tmp_path / "maps", tmp_path / "out", PROJECTION, tissues=table, progress=False)
-    with pytest.raises(ValueError, match=r"2 of 2 volumes failed(.|\n)*maps/a\.nii: .*3; add them to it .*tissues\.csv"):
+    with pytest.raises(
+        ValueError, match=r"2 of 2 volumes failed(.|\n)*maps/a\.nii: .*3; add them to it .*tissues\.csv"
+    ):
         make_drr_dataset(tmp_path / "maps", tmp_path / "lacking", PROJECTION, tissues=table, progress=False)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from monai_segdiff.data.dicom_series import MODALITIES
+from monai_segdiff.documents import read_json
 from monai_segdiff.generation import TrainedGenerator, load_generator
 from monai_segdiff.generation.generator import default_weights
 
@@ -52,9 +52,12 @@ def bundle_modality(bundle: Path, wanted: str | None) -> str:
     if wanted is not None:
         return wanted
     file = bundle / _METADATA
+    content = read_json(
+        file, "a bundle's metadata", remedy="copy the bundle's configs anew, or set the option modality"
+    )
     try:
-        modality = json.loads(file.read_text(encoding="utf-8"))["network_data_format"]["outputs"]["pred"]["modality"]
-    except (ValueError, KeyError, TypeError):
+        modality = content["network_data_format"]["outputs"]["pred"]["modality"]
+    except (LookupError, TypeError):
         modality = None
     if modality not in MODALITIES:
         raise ValueError(

@@ -106,6 +106,7 @@ def works(inputs: Path) -> dict[str, Work]:
     bundle = inputs / "bundle"
     generated = ("--bundle", bundle, "--output", "OUT/out", "--batch-size", "1")
     edited = ("--images", inputs / "prepared", "--edited", inputs / "edited")
+    new_config = ("--new-config", "OUT/out/new.yaml")
     return {
         "prepare": Work("prepare", of("prepare", inputs / "scans", "OUT/out", "--size", "16"), "out"),
         "make_drr": Work(
@@ -121,7 +122,7 @@ def works(inputs: Path) -> dict[str, Work]:
         "evaluate": Work("evaluate, which trains a segmenter", evaluation, None),
         "convert": Work(
             "convert",
-            of("convert", inputs / "old.pt", "OUT/out/new.pt", "--overwrite"),
+            of("convert", inputs / "old.pt", "OUT/out/new.pt", *("--config", inputs / "old.json"), *new_config),
             "out/new.pt",
         ),
     }
@@ -157,7 +158,17 @@ def make_inputs(root: Path) -> None:
     for file in (file for file in test if file is not None):
         voxels = nib.load(file)
         _save(root / "edited" / file.name, np.roll(np.asarray(voxels.dataobj), 2, axis=1), voxels.affine)
-    network = AutoencoderKL(2, 1, 1, (1, 1), (8, 8), (False, True), norm_num_groups=4)
+    options = {
+        "spatial_dims": 2,
+        "in_channels": 1,
+        "out_channels": 1,
+        "num_res_blocks": [1, 1],
+        "attention_levels": [False, True],
+        "norm_num_groups": 4,
+    }
+    network = AutoencoderKL(**options, channels=(8, 8))
+    definition = {"_target_": "generative.networks.nets.AutoencoderKL", **options, "num_channels": [8, 8]}
+    (root / "old.json").write_text(json.dumps({"network": definition}))
     old = {".attn.out_proj.": ".proj_attn.", ".attn.to_": ".to_", ".postconv.": ".conv."}
     state = network.state_dict()
     for new, name in old.items():

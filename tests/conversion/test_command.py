@@ -64,6 +64,21 @@ def test_files_are_not_overwritten_unless_asked(old, capsys):
     assert "so that the original stays" in capsys.readouterr().err
 
 
+def test_a_run_that_ended_between_its_two_files_is_made_again(old, capsys):
+    assert _run(old, *_config(old)) == 0
+    text = (old / "new.yaml").read_text()
+    (old / "new.yaml").unlink()
+    assert _run(old, *_config(old)) == 0
+    assert (old / "new.yaml").read_text() == text
+    for other in (b"notes", None):
+        (old / "new.yaml").unlink(missing_ok=True)
+        (old / "new.pt").write_bytes(other) if other else torch.save({"a": torch.zeros(1)}, old / "new.pt")
+        before = (old / "new.pt").read_bytes()
+        assert _run(old, *_config(old)) == 2
+        assert "new.pt exists" in capsys.readouterr().err
+        assert (old / "new.pt").read_bytes() == before
+
+
 def test_what_killed_runs_have_left_beside_the_files_goes(old):
     (old / "configs").mkdir()
     for folder in (old, old / "configs"):

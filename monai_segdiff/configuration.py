@@ -13,7 +13,7 @@ import torch
 from monai.bundle import ConfigParser, ReferenceResolver
 
 from monai_segdiff.documents import read_json, read_yaml
-from monai_segdiff.errors import UnreadableFileError, one_line, unwrapped_errors
+from monai_segdiff.errors import UnreadableFileError, one_line, raised_here, unwrapped_errors
 
 __all__ = ["configuration_digest", "made_without_memory", "naming_configuration", "open_inference"]
 
@@ -77,11 +77,12 @@ def open_inference(bundle: Path, overlays: Sequence[str] = (), values: Mapping[s
 
 
 @contextmanager
-def naming_configuration(file: Path) -> Iterator[None]:
-    """Name a configuration where something is wrong that no value explains; a ``ValueError`` speaks for itself.
+def naming_configuration(file: Path, card: Path | None = None) -> Iterator[None]:
+    """Name a configuration where something is wrong that no message of this package explains.
 
     Args:
         file: the configuration that is evaluated in the block.
+        card: what it reads its sizes from.
 
     Raises:
         UnreadableFileError: from what Python and MONAI raise of a configuration that is damaged.
@@ -92,8 +93,10 @@ def naming_configuration(file: Path) -> Iterator[None]:
     except Exception as error:
         of_monai = any(words in str(error) for words in ("referring item", "circular references", "Cannot locate"))
         damaged = (LookupError, NameError, SyntaxError, AttributeError, TypeError, ArithmeticError, AssertionError)
-        if isinstance(error, damaged) or type(error) is RuntimeError or of_monai:
-            raise UnreadableFileError(f"{file} cannot be used ({one_line(error)}); {_REMEDY}") from error
+        foreign = isinstance(error, ValueError) and not raised_here(error)
+        if isinstance(error, damaged) or type(error) is RuntimeError or of_monai or foreign:
+            read, remedy = (f" with {card}", ", or restore the card") if card and not of_monai else ("", "")
+            raise UnreadableFileError(f"{file}{read} cannot be used ({one_line(error)}); {_REMEDY}{remedy}") from error
         raise
 
 

@@ -11,11 +11,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from monai_segdiff.errors import one_line, root_cause
+from monai_segdiff.errors import one_line, raised_here, root_cause
 
 __all__ = ["TRACEBACK", "Ending"]
 
@@ -24,7 +23,6 @@ TRACEBACK = "SEGDIFF_TRACEBACK"
 
 _EXPECTED = (ValueError, OSError, ArithmeticError, ImportError)  # ImportError: an extra is not installed
 _FAILED, _UNREAD = 2, 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
-_PACKAGE = str(Path(__file__).parent) + os.sep
 _MEMORY_SIGNS = ("DefaultCPUAllocator", "CUDA out of memory", "not enough memory")
 _WORKER_SIGNS = ("DataLoader worker (pid", "terminated abruptly")
 
@@ -87,7 +85,7 @@ class Ending:
             )
         if isinstance(error, BrokenProcessPool) or _holds(text, _WORKER_SIGNS):
             return f"a process that {self.name} had started was killed, perhaps as memory ran out: start fewer of them"
-        if isinstance(error, _EXPECTED) and _raised_here(error) and text:
+        if isinstance(error, _EXPECTED) and raised_here(error) and text:
             return text
         if isinstance(error, OSError | ImportError) and not isinstance(error, ConnectionError):
             return one_line(error)
@@ -115,14 +113,6 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _raised_here(error: BaseException) -> bool:
-    """Whether this package raised it, in words of its own, rather than a library in the middle of something."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE)
 
 
 def _holds(text: str, signs: tuple[str, ...]) -> bool:

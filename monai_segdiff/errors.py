@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
-__all__ = ["UnreadableFileError", "one_line", "reading", "require", "root_cause", "show_cause_last", "unwrapped_errors"]
+__all__ = [
+    "UnreadableFileError",
+    "one_line",
+    "raised_here",
+    "reading",
+    "require",
+    "root_cause",
+    "show_cause_last",
+    "unwrapped_errors",
+]
+
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 class UnreadableFileError(ValueError):
@@ -47,6 +60,14 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, (KeyError, IndexError, AttributeError, TypeError, AssertionError)) or not text:
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def raised_here(error: BaseException) -> bool:
+    """Whether this package raised it, in words of its own, rather than a library in the middle of something."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE)
 
 
 def require(condition: object, message: str) -> None:

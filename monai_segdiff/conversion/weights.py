@@ -107,6 +107,8 @@ def convert_weights(weights: Mapping[str, torch.Tensor], network: str | None = N
         )
     _check_names(weights, found)
     blocks = {match[1] for key in weights if (match := _ATTENTION.match(key))}
+    if lacking := [name for block in sorted(blocks) if (name := f"{block}.to_v.weight") not in weights]:
+        raise ValueError(f"the weights lack {lacking[0]}, which goes with {lacking[0].replace('to_v', 'proj_attn')}.")
     new: dict[str, torch.Tensor] = {}
     renamed: dict[str, str] = {}
     dropped: list[str] = []

@@ -44,8 +44,14 @@ def image_files(folder: Path) -> list[Path]:
     """Files of a folder whose names are those of images, sorted; none if there is no such folder.
 
     Hidden ones are left out, and with them what macOS puts beside files that it copies (`._scan.nii.gz`).
+
+    Raises:
+        ValueError: if a folder is named like an image.
     """
-    return [entry for entry in _visible(folder) if _is_image(entry)]
+    found = [entry for entry in _visible(folder) if _has_image_name(entry)]
+    if wrong := next((entry for entry in found if entry.is_dir()), None):
+        raise ValueError(f"{wrong} is a folder that is named like an image: rename it, or put the file in its place")
+    return found
 
 
 def unread(folder: Path) -> str:
@@ -53,7 +59,7 @@ def unread(folder: Path) -> str:
 
     Hidden files count as none.
     """
-    names = [entry.name for entry in _visible(folder) if not _is_image(entry)]
+    names = [entry.name for entry in _visible(folder) if not _has_image_name(entry)]
     if not names:
         return ""
     shown = ", ".join([*names[:_SHOWN], *(["..."] if len(names) > _SHOWN else [])])
@@ -116,5 +122,5 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX")))
 
 
-def _is_image(entry: Path) -> bool:
-    return entry.name.lower().endswith(READABLE) and not entry.is_dir()
+def _has_image_name(entry: Path) -> bool:
+    return entry.name.lower().endswith(READABLE)

@@ -32,7 +32,8 @@ def distinct_cases(cases: Sequence[Case]) -> list[Case]:
     files = ", ".join(str(case.label or case.image) for case in repeated[:_SHOWN])
     raise ValueError(
         f"{len(repeated)} cases have names that occur more than once, such as {repeated[0].id!r} ({files}): give each "
-        "a file name of its own, told apart by more than case and signs, and list none twice"
+        "a file name of its own, told apart by more than case and signs, and list none twice in "
+        "dataset.json"
     )
 
 

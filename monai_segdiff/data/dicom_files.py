@@ -61,8 +61,9 @@ def is_study_file(file: Path, root: Path) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
     if hidden or file.name.upper() == "DICOMDIR":
         return False
-    lost = file.is_symlink() and not file.exists()  # a link to a file that is not there, which reading then says
-    return (file.is_file() or (lost and file.suffix.lower() in _SUFFIXES)) and is_dicom(file)
+    if file.suffix.lower() in _SUFFIXES:
+        return not file.is_dir()  # what is no file, such as a link to nothing, is named by whoever reads it
+    return file.is_file() and is_dicom(file)
 
 
 def dicom_files(source: DicomSource) -> list[Path]:
@@ -181,6 +182,8 @@ def _read(file: Path, **options: Any) -> Any:
     pydicom = import_pydicom()
     if file.is_symlink() and not file.exists():
         raise UnreadableFileError(f"{file} is a link to a file that is not there; restore that")
+    if file.exists() and not file.is_file():
+        raise UnreadableFileError(f"{file} is no file but a folder, a pipe or a device; restore it, or move it away")
     with reading(file, "DICOM", "copy it again"):
         try:
             with _Source(file) as source:

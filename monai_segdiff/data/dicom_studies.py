@@ -36,6 +36,7 @@ _HEADER = (
     "ReferencedFrameOfReferenceSequence",
 )
 _LABELS = ("SEG", "RTSTRUCT")
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class DicomStudy:
         labels: the SEG objects, or the one RTSTRUCT.
         patient: name of the first study of the same patient; of the folder, where the files do not say whose it is.
         patient_known: whether they say so.
+        others: images beside them that are of other series.
     """
 
     name: str
@@ -57,6 +59,7 @@ class DicomStudy:
     labels: tuple[Path, ...]
     patient: str
     patient_known: bool = True
+    others: tuple[Path, ...] = ()
 
 
 class DicomStudies:
@@ -148,15 +151,22 @@ class DicomStudies:
     def read(self, name: str) -> tuple[MetaTensor, MetaTensor]:
         """Image and label map of a study."""
         study = self.studies[name]
-        image = read_dicom_series(study.images)
         options: dict[str, Any] = {
             "names": self.names,
             "precedence": self.precedence,
             "drop_others": self.drop_others,
         }
-        if _modality(study.labels[0]) == "SEG":
-            return image, read_dicom_seg(study.labels, self.classes, like=image, **options)[0]
-        return image, read_rtstruct(study.labels, image, self.classes, **options)[0]
+        try:
+            image = read_dicom_series(study.images)
+            if _modality(study.labels[0]) == "SEG":
+                return image, read_dicom_seg(study.labels, self.classes, like=image, **options)[0]
+            return image, read_rtstruct(study.labels, image, self.classes, **options)[0]
+        except ValueError as error:
+            if not study.others:
+                raise
+            named = ", ".join(file.name for file in study.others[:_SHOWN])
+            more = ", ..." if len(study.others) > _SHOWN else ""
+            raise ValueError(f"{error} (not of its series, though beside it: {named}{more})") from error
 
 
 def holds_studies(source: str | Path) -> bool:
@@ -241,7 +251,8 @@ def _studies_in(folder: Path, headers: Mapping[Path, Any], first_of: dict[str, s
         name = base if len(drawn) == 1 else f"{base}_{number}"
         identity = _patient(headers[series[uid][0]]) or alone
         patient = first_of.setdefault(identity, name) if identity else base
-        found.append(DicomStudy(name, folder, tuple(series[uid]), tuple(labels), patient, bool(identity)))
+        others = tuple(file for other, files in series.items() if other not in drawn for file in files)
+        found.append(DicomStudy(name, folder, tuple(series[uid]), tuple(labels), patient, bool(identity), others))
     return found
 
 

@@ -20,6 +20,7 @@ from monai_segdiff.data.load import as_slice
 from monai_segdiff.errors import UnreadableFileError, unwrapped_errors
 from monai_segdiff.inferers import RegressionInferer, SamplingInferer, XRealInferer
 from monai_segdiff.networks import weights_hash
+from monai_segdiff.networks.cards import card_of
 from monai_segdiff.networks.weights import check_card, check_fit, read_weights
 from monai_segdiff.transforms import clamp_to_range
 
@@ -205,8 +206,8 @@ def load_generator(
     configuration = root / "configs" / "inference.yaml"
     if missing := [name for name in _IDS if name not in parser]:
         raise UnreadableFileError(f"{configuration} has no id {missing[0]!r}; copy the bundle's configs anew")
-    with naming_configuration(configuration):
-        state = read_weights(file)
+    state = read_weights(file)
+    with naming_configuration(configuration, card_of(file)):
         values["card"] = parser.get_parsed_content("card")
         # Sizes may come from a file: they are compared before memory is taken.
         check_fit(made_without_memory(open_inference(root, overlays, values), "network_def"), state, file)

@@ -52,7 +52,8 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
                 f"{held or 'none has any'}"
             )
     if (twice := first_repeated(case.id for case in cases)) is not None:
-        raise ValueError(f"{root} has several masks named {twice!r}: names must differ, rename one of them")
+        where = root / "dataset.json" if is_dataset(root) else root
+        raise ValueError(f"{where} has several masks named {twice!r}: names must differ, rename one of them")
     if other := next((case.label for case in cases if case.label and file_extension(case.label) not in WRITABLE), None):
         raise ValueError(
             f"{other} is a label map in a format that images are not written in: convert it to NIfTI (.nii.gz) or PNG, "

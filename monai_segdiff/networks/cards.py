@@ -16,7 +16,7 @@ from monai_segdiff.files import atomic_file
 from monai_segdiff.networks.card_entries import ENTRIES, check_entries, parameterization_of, plain
 from monai_segdiff.networks.weights import HASHES, weights_hash
 
-__all__ = ["open_card", "opened", "read_card", "save_weights"]
+__all__ = ["card_of", "open_card", "opened", "read_card", "save_weights"]
 
 _KIND = "the card of a network's weights"
 _REMEDY = "restore it, or run the training again, which writes it"
@@ -38,7 +38,7 @@ def open_card(weights: str | os.PathLike[str], untrained: Mapping[str, Any], **w
         ValueError: if there are weights without a card, or the card is damaged, or says other things than the
             configuration uses or than are asked for; names the file and the entry.
     """
-    file = _card_of(weights)
+    file = card_of(weights)
     if not file.is_file():
         if Path(weights).is_file():
             raise ValueError(
@@ -88,7 +88,7 @@ def read_card(weights: str | os.PathLike[str], **expected: Any) -> dict[str, Any
         FileNotFoundError: when weights or card are missing.
         ValueError: when the card is damaged, or an entry is another than expected; names the file and the entry.
     """
-    file, card = Path(weights), _card_of(weights)
+    file, card = Path(weights), card_of(weights)
     for needed in (file, card):
         if not needed.is_file():
             raise FileNotFoundError(
@@ -133,7 +133,8 @@ def save_weights(
         _write(file, content, [new])
 
 
-def _card_of(weights: str | os.PathLike[str]) -> Path:
+def card_of(weights: str | os.PathLike[str]) -> Path:
+    """Where the card of a file of weights lies, whether it is there or not."""
     return Path(weights).with_suffix(".yaml")
 
 
@@ -157,7 +158,7 @@ def _without_hashes(content: Mapping[str, Any]) -> dict[str, Any]:
 def _hashes_there(file: Path, content: Mapping[str, Any]) -> list[str]:
     """The weights that may be in the file, where the card beside it says the same as the new one."""
     try:
-        there = _read(_card_of(file), known={*ENTRIES, *content})
+        there = _read(card_of(file), known={*ENTRIES, *content})
         if _without_hashes(there) != content:
             return []
         return there[HASHES] if HASHES in there else [weights_hash(file)]
@@ -166,7 +167,7 @@ def _hashes_there(file: Path, content: Mapping[str, Any]) -> list[str]:
 
 
 def _write(weights: Path, content: Mapping[str, Any], hashes: Iterable[str]) -> None:
-    with atomic_file(_card_of(weights)) as temporary:
+    with atomic_file(card_of(weights)) as temporary:
         text = yaml.safe_dump(
             {HASHES: list(dict.fromkeys(hashes)), **content}, sort_keys=False, default_flow_style=None
         )

@@ -79,6 +79,15 @@ def test_a_run_that_ended_between_its_two_files_is_made_again(old, capsys):
         assert (old / "new.pt").read_bytes() == before
 
 
+def test_weights_of_half_an_attention_are_named(old, capsys):
+    content = torch.load(old / "old.pt", weights_only=True)
+    name = next(key for key in content["model"] if key.endswith("to_v.weight"))
+    del content["model"][name]
+    torch.save(content, old / "old.pt")
+    assert _run(old) == 2
+    assert f"{old / 'old.pt'}: the weights lack {name}, which goes with" in capsys.readouterr().err
+
+
 def test_what_killed_runs_have_left_beside_the_files_goes(old):
     (old / "configs").mkdir()
     for folder in (old, old / "configs"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -238,6 +239,18 @@ def _link_to_nothing(folder: Path) -> None:
     (folder / "image/IM0002.dcm").symlink_to(folder / "archive")
 
 
+def _no_file(folder: Path) -> None:
+    (folder / "image/IM0002.dcm").unlink()
+    os.mkfifo(folder / "image/IM0002.dcm")
+
+
+def _of_another_series(folder: Path) -> None:
+    file = folder / "image/IM0002.dcm"
+    dataset = pydicom.dcmread(file)
+    dataset.SeriesInstanceUID += ".1"
+    dataset.save_as(file)
+
+
 def _no_modality(folder: Path) -> None:
     file = folder / "image/IM0002.dcm"
     file.write_bytes(file.read_bytes().replace(b"CS\x02\x00CT", b"CS\x02\x00cT"))
@@ -246,6 +259,8 @@ def _no_modality(folder: Path) -> None:
 BROKEN = {
     "a slice of no modality": (_no_modality, r"IM0002\.dcm gives the Modality 'cT', which is no code"),
     "a link to nothing": (_link_to_nothing, r"case 0/image/IM0002\.dcm"),
+    "a pipe": (_no_file, r"case 0/image/IM0002\.dcm is no file but a folder, a pipe or a device"),
+    "a slice of another series": (_of_another_series, r"are 6 mm apart.*beside it: IM0002\.dcm\)"),
     "labels that do not say what they are": (partial(_lost, "Modality", "seg/seg.dcm"), r"seg\.dcm says no Modality"),
     "a slice that does not say what it is": (
         partial(_lost, "Modality", "image/IM0002.dcm"),

@@ -118,6 +118,13 @@ def test_errors_name_the_file_and_the_remedy(tmp_path: Path) -> None:
         read_dataset(tmp_path)
 
 
+def test_a_folder_that_is_named_like_an_image_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "labels/a.png", "labels/b.png")
+    (tmp_path / "images" / "b.png").mkdir()
+    with pytest.raises(ValueError, match=r"images/b\.png is a folder that is named like an image: rename it"):
+        read_dataset(tmp_path)
+
+
 def test_asking_for_an_absent_split_says_what_there_is(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "labels/a.png")
     with pytest.raises(ValueError, match=r"'validation'; it holds training \(1\)"):

@@ -90,6 +90,12 @@ def test_a_card_that_claims_a_huge_network_is_refused_before_memory_is_taken(tra
         load_generator(root)  # of terabytes
 
 
+def test_a_card_that_no_network_can_be_made_of_is_named(trained_bundle, tmp_path):
+    root = by_hand(trained_bundle, tmp_path / "b", attention_levels=[False] * 7)
+    with pytest.raises(ValueError, match=r"model\.yaml cannot be used \(.*attention_levels"):
+        load_generator(root)
+
+
 def test_weights_under_another_card_are_refused(trained_bundle, tmp_path):
     root = by_hand(trained_bundle, tmp_path / "b", weights_sha256=["0" * 64])
     with pytest.raises(ValueError, match=r"model\.pt holds the weights \w+\.\.\., but model\.yaml beside it"):

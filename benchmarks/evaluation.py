@@ -21,8 +21,8 @@ from benchmarks.publish import publish
 from monai_segdiff.data import Case, SegmentationDataset, make_ct_phantoms, write_dataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import PairReader, TrainedSegmenter, evaluate, save_segmenter, train_segmenter
-from monai_segdiff.evaluation.extras import pixels
-from monai_segdiff.evaluation.measure import Batch
+from monai_segdiff.evaluation.measure.extras import pixels
+from monai_segdiff.evaluation.measure.measure import Batch
 from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
 from monai_segdiff.metrics import Estimate, memorized_share, nearest_distances
 

@@ -24,11 +24,11 @@ from benchmarks.knee_atlas import make_atlas
 from benchmarks.quality import COLUMNS, PAIRED_COLUMNS, Judge, spread_over_patients
 from benchmarks.samplers import DIFFERENCE_COLUMNS, PAIRED_DIFFERENCE_COLUMNS, Way, run_model
 from monai_segdiff import copy_bundle
-from monai_segdiff.comparison import compare_variants
 from monai_segdiff.data import Case, SegmentationDataset, make_knee_phantoms
 from monai_segdiff.evaluation import PairReader, Report, TrainedSegmenter, save_segmenter, train_segmenter
 from monai_segdiff.files import atomic_file
-from monai_segdiff.generation import TrainedGenerator, collect_masks, load_generator, load_variants
+from monai_segdiff.generation import TrainedGenerator, collect_masks, load_generator
+from monai_segdiff.workflows import compare_variants, load_variants
 
 STAGES = ("data", "train", "table", "samplers")
 NETWORKS = {

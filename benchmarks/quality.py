@@ -14,14 +14,13 @@ from scipy.stats import binomtest
 
 from benchmarks.common import Cell, Column
 from monai_segdiff.data import Case, SegmentationDataset
-from monai_segdiff.evaluation.measure import Extra, Features, Measurements, measure
-from monai_segdiff.evaluation.others import draw_other_masks
+from monai_segdiff.evaluation.measure.measure import Extra, Features, Measurements, measure
+from monai_segdiff.evaluation.measure.other_masks import draw_other_masks
 from monai_segdiff.evaluation.pairs import PairReader
-from monai_segdiff.evaluation.pictures import upright
-from monai_segdiff.evaluation.training import train_segmenter
+from monai_segdiff.evaluation.readers.train_segmenter import train_segmenter
+from monai_segdiff.evaluation.report.pictures import upright
 from monai_segdiff.files import atomic_file
 from monai_segdiff.generation import TrainedGenerator, generate_dataset
-from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid
 from monai_segdiff.metrics import (
     Estimate,
     FailedSampleDetector,
@@ -31,6 +30,7 @@ from monai_segdiff.metrics import (
     kid_difference,
     paired_errors,
 )
+from monai_segdiff.pictures.tiles import color_labels, gray_levels, picture_grid
 
 __all__ = ["COLUMNS", "PAIRED_COLUMNS", "Judge", "Sampled", "sample", "spread_over_patients"]
 

@@ -14,7 +14,7 @@ from benchmarks.common import Column, Results, Table, arguments, chosen_device, 
 from benchmarks.monai_sampling import MonaiSampling, check_chain
 from benchmarks.quality import COLUMNS, Judge, sample, spread_over_patients
 from monai_segdiff.data import Case, read_dataset
-from monai_segdiff.evaluation.measure import Measurements
+from monai_segdiff.evaluation.measure.measure import Measurements
 from monai_segdiff.generation import TrainedGenerator, collect_masks, load_generator
 
 DIFFERENCE_COLUMNS = {

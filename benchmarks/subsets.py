@@ -8,7 +8,7 @@ from itertools import combinations
 
 import torch
 
-from monai_segdiff.evaluation.measure import Batch
+from monai_segdiff.evaluation.measure.measure import Batch
 from monai_segdiff.metrics import dice_per_class, foreground_dice
 from monai_segdiff.transforms.vocabulary import ClassVocabulary
 

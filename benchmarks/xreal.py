@@ -19,7 +19,7 @@ from benchmarks.xreal_pathology import CLASSIFIER, EDITS, NONE, Edits, classifie
 from benchmarks.xreal_trainings import LONGER, RIVALS, XREAL, facts_of_all, train_all, train_longer
 from monai_segdiff.data import Case, SegmentationDataset, make_chest_phantoms
 from monai_segdiff.evaluation import train_finding_classifier
-from monai_segdiff.evaluation.measure import Measurements
+from monai_segdiff.evaluation.measure.measure import Measurements
 from monai_segdiff.generation import TrainedGenerator, load_generator
 from monai_segdiff.metrics import bootstrap_mean, paired_errors
 

@@ -13,8 +13,8 @@ from benchmarks.common import Cell, Column
 from benchmarks.quality import COLUMNS, Judge, Sampled, sample
 from monai_segdiff.data import Case, SegmentationDataset, load_image
 from monai_segdiff.evaluation import FindingClassifier
-from monai_segdiff.evaluation.finding_training import finding_flags
-from monai_segdiff.evaluation.measure import Measurements
+from monai_segdiff.evaluation.measure.measure import Measurements
+from monai_segdiff.evaluation.readers.train_finding_classifier import finding_flags
 from monai_segdiff.generation import Pathology, TrainedGenerator
 from monai_segdiff.metrics import bootstrap_mean, exact_rate
 

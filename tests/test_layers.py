@@ -18,9 +18,10 @@ LAYERS = [
     ["transforms"],
     ["inferers"],
     ["metrics", "data", "losses"],
+    ["pictures"],
     ["engines", "handlers"],
     ["generation", "evaluation"],
-    ["comparison", "demo", "filtering", "integrations", "verification"],
+    ["workflows", "integrations", "verification"],
     ["commands"],
     ["__main__"],
 ]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import monai_segdiff.demo
 import monai_segdiff.evaluation
+import monai_segdiff.workflows.demo
 from monai_segdiff.__main__ import _parser, main
 from monai_segdiff.data import read_dataset, read_geometry
 from monai_segdiff.data.nifti import save_nifti
@@ -302,7 +302,7 @@ def test_evaluate_and_demo_hand_their_options_on(tmp_path, capsys, monkeypatch):
         return SimpleNamespace(summary=lambda: "all is well")
 
     monkeypatch.setattr(monai_segdiff.evaluation, "evaluate", evaluate)
-    monkeypatch.setattr(monai_segdiff.demo, "run_demo", lambda *a, **k: calls.append((a, k)))
+    monkeypatch.setattr(monai_segdiff.workflows.demo, "run_demo", lambda *a, **k: calls.append((a, k)))
     required = ["--real", "a", "--synthetic", "b", "--output", str(tmp_path)]
     assert main(["evaluate", *required, "--no-real-images", "--max-images", "9", "--seed", "2"]) == 0
     out = capsys.readouterr().out
@@ -319,7 +319,7 @@ def test_an_interrupt_says_that_the_work_can_go_on(monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(monai_segdiff.demo, "run_demo", interrupt)
+    monkeypatch.setattr(monai_segdiff.workflows.demo, "run_demo", interrupt)
     assert main(["demo"]) == 130
     assert "run the same command again to go on" in capsys.readouterr().err
 
@@ -328,7 +328,7 @@ def test_an_extra_that_is_not_installed_is_named(monkeypatch, capsys):
     def fail(*_, **__):
         raise ImportError("this needs that: pip install 'monai-segdiff[that]'")
 
-    monkeypatch.setattr(monai_segdiff.demo, "run_demo", fail)
+    monkeypatch.setattr(monai_segdiff.workflows.demo, "run_demo", fail)
     assert main(["demo"]) == 2
     assert "error: this needs that: pip install 'monai-segdiff[that]'" in capsys.readouterr().err
 
@@ -338,7 +338,7 @@ def test_a_defect_of_the_program_is_one_line_too_and_not_hidden(monkeypatch, cap
         raise RuntimeError("a bug")
 
     monkeypatch.delenv("SEGDIFF_TRACEBACK", raising=False)
-    monkeypatch.setattr(monai_segdiff.demo, "run_demo", fail)
+    monkeypatch.setattr(monai_segdiff.workflows.demo, "run_demo", fail)
     assert main(["demo"]) == 2
     assert error_of(capsys) == (
         "error: demo failed unexpectedly (RuntimeError: a bug); SEGDIFF_TRACEBACK=1 in the environment shows where"

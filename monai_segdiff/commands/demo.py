@@ -13,7 +13,7 @@ __all__ = ["add_demo"]
 
 def demo(args: argparse.Namespace) -> int:
     """Train, generate and evaluate on phantoms."""
-    from monai_segdiff.demo import run_demo
+    from monai_segdiff.workflows.demo import run_demo
 
     overrides = {} if args.max_images is None else {"max_images": args.max_images}
     run_demo(Path(args.output), number=args.samples, seed=args.seed, overrides=overrides)

@@ -14,7 +14,6 @@ __all__ = ["add_generate", "add_sampling", "sampling_overrides"]
 
 def generate(args: argparse.Namespace) -> int:
     """Make images for label maps, with a trained bundle."""
-    from monai_segdiff.filtering import accept_by_dice
     from monai_segdiff.generation import (
         DicomOutput,
         Similarity,
@@ -24,6 +23,7 @@ def generate(args: argparse.Namespace) -> int:
         load_generator,
         open_dicom_masks,
     )
+    from monai_segdiff.workflows.accept_by_dice import accept_by_dice
 
     if args.masks is None and args.like is None:
         raise ValueError("nothing to generate for: give --masks, or --like with a data set or one of its images")
@@ -126,7 +126,7 @@ def _pathology(args: argparse.Namespace) -> Any:
 
 
 def _print_acceptance(output: str) -> None:
-    from monai_segdiff.data.records import read_manifest
+    from monai_segdiff.data.description.records import read_manifest
 
     content = read_manifest(output)
     found = content["acceptance"]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from monai_segdiff.data.check import check_dataset
 from monai_segdiff.data.content_digest import content_digest
-from monai_segdiff.data.dicom_files import dicom_files, is_dicom
-from monai_segdiff.data.dicom_rtstruct import read_rtstruct
-from monai_segdiff.data.dicom_seg import read_dicom_seg
-from monai_segdiff.data.dicom_series import read_dicom_series
-from monai_segdiff.data.dicom_synthetic import SyntheticInfo
-from monai_segdiff.data.dicom_write import write_dicom_series
-from monai_segdiff.data.dicom_write_seg import write_dicom_pair, write_dicom_seg
-from monai_segdiff.data.drr_views import DRR_CLASSES, DRR_PARENTS, DRR_RANGE, read_geometry, write_views
-from monai_segdiff.data.findings import Finding
-from monai_segdiff.data.findings_table import read_findings
+from monai_segdiff.data.dicom.files import dicom_files, is_dicom
+from monai_segdiff.data.dicom.rtstruct import read_rtstruct
+from monai_segdiff.data.dicom.seg import read_dicom_seg
+from monai_segdiff.data.dicom.series import read_dicom_series
+from monai_segdiff.data.dicom.synthetic import SyntheticInfo
+from monai_segdiff.data.dicom.write_seg import write_dicom_pair, write_dicom_seg
+from monai_segdiff.data.dicom.write_series import write_dicom_series
+from monai_segdiff.data.issues import Finding
 from monai_segdiff.data.label_files import (
     CheckSpatialSizeD,
     CheckSpatialSized,
@@ -25,7 +23,6 @@ from monai_segdiff.data.label_files import (
     SaveLiked,
     SaveLikeDict,
 )
-from monai_segdiff.data.labels_to_ct import labels_to_ct
 from monai_segdiff.data.layout import (
     Case,
     SegmentationDataset,
@@ -36,27 +33,30 @@ from monai_segdiff.data.layout import (
     write_dataset,
 )
 from monai_segdiff.data.load import load_image, load_label_map
-from monai_segdiff.data.make_drr import make_drr_dataset
 from monai_segdiff.data.opening import measure_sigma_data, open_dataset
-from monai_segdiff.data.pairing import pair_folders
-from monai_segdiff.data.phantoms import make_breast_phantoms, make_ct_phantoms
-from monai_segdiff.data.phantoms_breast import (
+from monai_segdiff.data.phantoms.breast import (
     BREAST_PHANTOM_CLASSES,
     BREAST_PHANTOM_PARENTS,
     BREAST_PHANTOM_RANGE,
     BreastPhantom,
 )
-from monai_segdiff.data.phantoms_chest import CHEST_PHANTOM_CLASSES, CHEST_PHANTOM_RANGE, ChestPhantom
-from monai_segdiff.data.phantoms_chest_findings import CHEST_PHANTOM_FINDINGS, ChestFinding
-from monai_segdiff.data.phantoms_chest_sets import make_chest_phantoms
-from monai_segdiff.data.phantoms_ct import CT_PHANTOM_CLASSES, CT_PHANTOM_RANGE, CTPhantom
-from monai_segdiff.data.phantoms_knee import KNEE_PHANTOM_CLASSES, KneePhantom
-from monai_segdiff.data.phantoms_knee_sets import make_knee_phantoms, make_knee_volumes
-from monai_segdiff.data.prepare import prepare_dataset
+from monai_segdiff.data.phantoms.chest import CHEST_PHANTOM_CLASSES, CHEST_PHANTOM_RANGE, ChestPhantom
+from monai_segdiff.data.phantoms.chest_findings import CHEST_PHANTOM_FINDINGS, ChestFinding
+from monai_segdiff.data.phantoms.ct import CT_PHANTOM_CLASSES, CT_PHANTOM_RANGE, CTPhantom
+from monai_segdiff.data.phantoms.datasets import make_breast_phantoms, make_ct_phantoms
+from monai_segdiff.data.phantoms.datasets_chest import make_chest_phantoms
+from monai_segdiff.data.phantoms.datasets_knee import make_knee_phantoms, make_knee_volumes
+from monai_segdiff.data.phantoms.knee import KNEE_PHANTOM_CLASSES, KneePhantom
+from monai_segdiff.data.preparation.findings_table import read_findings
+from monai_segdiff.data.preparation.pairing import pair_folders
+from monai_segdiff.data.preparation.prepare import prepare_dataset
+from monai_segdiff.data.radiographs.labels_to_ct import labels_to_ct
+from monai_segdiff.data.radiographs.make_drr import make_drr_dataset
+from monai_segdiff.data.radiographs.tissues import TISSUE_KINDS, Tissue, read_tissues, tissue_file
+from monai_segdiff.data.radiographs.views import DRR_CLASSES, DRR_PARENTS, DRR_RANGE, read_geometry, write_views
+from monai_segdiff.data.radiographs.volumes import VolumeSource, find_volumes, read_volume
 from monai_segdiff.data.seeded import EpochSampler, SeededCacheDataset
 from monai_segdiff.data.splits import split_cases
-from monai_segdiff.data.tissues import TISSUE_KINDS, Tissue, read_tissues, tissue_file
-from monai_segdiff.data.volumes import VolumeSource, find_volumes, read_volume
 from monai_segdiff.data.writers import write_like
 
 __all__ = [

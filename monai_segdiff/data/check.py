@@ -10,13 +10,13 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from monai_segdiff.data.case_names import distinct_cases
-from monai_segdiff.data.class_counts import absent_classes
-from monai_segdiff.data.dataset_json import DESCRIPTION
-from monai_segdiff.data.findings import Finding, case_findings
+from monai_segdiff.data.description.dataset_json import DESCRIPTION
+from monai_segdiff.data.issues import Finding, case_findings
 from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset, unread_files
 from monai_segdiff.data.load import READABLE
-from monai_segdiff.data.palettes import Palettes, Seen
 from monai_segdiff.data.patients import alike, contradictions, unknown_patients
+from monai_segdiff.data.preparation.class_counts import absent_classes
+from monai_segdiff.data.readers.palettes import Palettes, Seen
 from monai_segdiff.data.splits import BY_IMAGE, WITHIN_PATIENT
 
 __all__ = ["check_dataset"]

@@ -15,8 +15,8 @@ from monai_segdiff.data.case_files import (
     unread,
 )
 from monai_segdiff.data.cases import Case, SegmentationDataset
-from monai_segdiff.data.class_check import check_classes
-from monai_segdiff.data.dataset_json import DESCRIPTION, SPLITS, read_description, write_dataset
+from monai_segdiff.data.description.classes import check_classes
+from monai_segdiff.data.description.dataset_json import DESCRIPTION, SPLITS, read_description, write_dataset
 from monai_segdiff.data.patients import guess_patients
 
 __all__ = [

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from monai_segdiff.evaluation.evaluate import evaluate
-from monai_segdiff.evaluation.finding_classifier import (
+from monai_segdiff.evaluation.methods.compare import compare_methods
+from monai_segdiff.evaluation.methods.view_consistency import ViewConsistency, mass_profiles, view_consistency
+from monai_segdiff.evaluation.pairs import PairReader
+from monai_segdiff.evaluation.readers.finding_classifier import (
     FindingClassifier,
     load_finding_classifier,
     save_finding_classifier,
 )
-from monai_segdiff.evaluation.finding_training import train_finding_classifier
-from monai_segdiff.evaluation.methods import compare_methods
-from monai_segdiff.evaluation.pairs import PairReader
-from monai_segdiff.evaluation.report import Report
-from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter, load_segmenter, save_segmenter
-from monai_segdiff.evaluation.training import train_segmenter
-from monai_segdiff.evaluation.view_consistency import ViewConsistency, mass_profiles, view_consistency
+from monai_segdiff.evaluation.readers.segmenter import Segmenter, TrainedSegmenter, load_segmenter, save_segmenter
+from monai_segdiff.evaluation.readers.train_finding_classifier import train_finding_classifier
+from monai_segdiff.evaluation.readers.train_segmenter import train_segmenter
+from monai_segdiff.evaluation.report.report import Report
 
 __all__ = [
     "FindingClassifier",

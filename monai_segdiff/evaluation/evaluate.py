@@ -7,23 +7,23 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from monai_segdiff.evaluation.diversity import diversity_section
-from monai_segdiff.evaluation.extras import hausdorff_extra, length_unit, pixels, pooled_shape, radiomic_extra
-from monai_segdiff.evaluation.findings import FINDINGS_HEADLINE, FindingReader, open_finding_reader
-from monai_segdiff.evaluation.inputs import Inputs, evenly, read_inputs
-from monai_segdiff.evaluation.measure import Embedded, Extra, Features, Measurements, embed, measure
-from monai_segdiff.evaluation.memorization import memorization_section
-from monai_segdiff.evaluation.origins import HELD_OUT, mask_origins
-from monai_segdiff.evaluation.others import OtherMasks, draw_other_masks
-from monai_segdiff.evaluation.page import write_page, write_picture
-from monai_segdiff.evaluation.pictures import failed_picture, samples_picture
-from monai_segdiff.evaluation.programs import load_program
-from monai_segdiff.evaluation.realism import realism_section
-from monai_segdiff.evaluation.report import Headline, Report
-from monai_segdiff.evaluation.sections import failed_section, faithfulness_section
-from monai_segdiff.evaluation.segmenter import Segmenter, TrainedSegmenter
-from monai_segdiff.evaluation.training import open_segmenter
-from monai_segdiff.evaluation.utility import utility_section
+from monai_segdiff.evaluation.measure.extras import hausdorff_extra, length_unit, pixels, pooled_shape, radiomic_extra
+from monai_segdiff.evaluation.measure.inputs import Inputs, evenly, read_inputs
+from monai_segdiff.evaluation.measure.measure import Embedded, Extra, Features, Measurements, embed, measure
+from monai_segdiff.evaluation.measure.other_masks import OtherMasks, draw_other_masks
+from monai_segdiff.evaluation.readers.programs import load_program
+from monai_segdiff.evaluation.readers.segmenter import Segmenter, TrainedSegmenter
+from monai_segdiff.evaluation.readers.train_segmenter import open_segmenter
+from monai_segdiff.evaluation.report.page import write_page, write_picture
+from monai_segdiff.evaluation.report.pictures import failed_picture, samples_picture
+from monai_segdiff.evaluation.report.report import Headline, Report
+from monai_segdiff.evaluation.sections.diversity import diversity_section
+from monai_segdiff.evaluation.sections.faithfulness import failed_section, faithfulness_section
+from monai_segdiff.evaluation.sections.findings import FINDINGS_HEADLINE, FindingReader, open_finding_reader
+from monai_segdiff.evaluation.sections.memorization import memorization_section
+from monai_segdiff.evaluation.sections.origins import HELD_OUT, mask_origins
+from monai_segdiff.evaluation.sections.realism import realism_section
+from monai_segdiff.evaluation.sections.utility import utility_section
 from monai_segdiff.files import claim_folder, remove_leftovers
 
 __all__ = ["evaluate"]

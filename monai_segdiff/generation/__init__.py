@@ -13,7 +13,6 @@ from monai_segdiff.generation.manifest import Manifest
 from monai_segdiff.generation.masks import collect_masks, collect_pairs
 from monai_segdiff.generation.pathology import Pathology
 from monai_segdiff.generation.similarity import Similarity
-from monai_segdiff.generation.variants import generate_variants, load_variants
 
 __all__ = [
     "Acceptance",
@@ -31,9 +30,7 @@ __all__ = [
     "edit_dataset",
     "edit_images",
     "generate_dataset",
-    "generate_variants",
     "holds_dicom_masks",
     "load_generator",
-    "load_variants",
     "open_dicom_masks",
 ]

@@ -16,8 +16,8 @@ import torch
 
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import SyntheticInfo, load_label_map, write_dicom_pair
-from monai_segdiff.data.dicom_series import MODALITIES
-from monai_segdiff.data.dicom_write_seg import check_class_names
+from monai_segdiff.data.dicom.series import MODALITIES
+from monai_segdiff.data.dicom.write_seg import check_class_names
 from monai_segdiff.documents import read_json
 from monai_segdiff.errors import reading
 from monai_segdiff.generation.generator import TrainedGenerator

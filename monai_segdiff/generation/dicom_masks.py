@@ -17,10 +17,10 @@ from monai.transforms import Orientation
 from tqdm.auto import tqdm
 
 from monai_segdiff.data import Case, dicom_files, is_dicom, read_dicom_seg
-from monai_segdiff.data.dicom_files import is_study_file, read_headers
-from monai_segdiff.data.dicom_labels import segment_names
-from monai_segdiff.data.dicom_seg import segment_labels
-from monai_segdiff.data.dicom_studies import upright
+from monai_segdiff.data.dicom.files import is_study_file, read_headers
+from monai_segdiff.data.dicom.labels import segment_names
+from monai_segdiff.data.dicom.seg import segment_labels
+from monai_segdiff.data.dicom.studies import upright
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.files import safe_name
 from monai_segdiff.generation.generator import TrainedGenerator

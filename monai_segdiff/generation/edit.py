@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
-from monai_segdiff.data.findings import case_findings
+from monai_segdiff.data.issues import case_findings
 from monai_segdiff.data.writers import check_range
 from monai_segdiff.files import atomic_file, inside
 from monai_segdiff.generation.edit_picture import edit_picture

@@ -7,7 +7,7 @@ from PIL import Image
 
 from monai_segdiff.data import load_label_map
 from monai_segdiff.generation.edits import Edit
-from monai_segdiff.handlers.picture import color_labels, gray_levels, picture_grid, upright
+from monai_segdiff.pictures.tiles import color_labels, gray_levels, picture_grid, upright
 
 __all__ = ["edit_picture"]
 

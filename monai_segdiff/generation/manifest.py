@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.data.records import check_record, files_of, read_manifest, read_seconds
+from monai_segdiff.data.description.records import check_record, files_of, read_manifest, read_seconds
 from monai_segdiff.digests import DIGESTS, digest_of, digests_of, read_digests, write_digests
 from monai_segdiff.documents import parse_json, read_json
 from monai_segdiff.errors import reading

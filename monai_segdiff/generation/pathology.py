@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from monai_segdiff.data import Case, case_name, load_label_map, write_like
-from monai_segdiff.data.findings import case_findings
+from monai_segdiff.data.issues import case_findings
 from monai_segdiff.data.load import as_slice
 from monai_segdiff.generation.folder import digest_of_inputs
 from monai_segdiff.generation.generator import TrainedGenerator

@@ -7,12 +7,12 @@ from monai_segdiff.handlers.ema import ExponentialMovingAverage
 from monai_segdiff.handlers.export import ExportWeights, LoadWeights
 from monai_segdiff.handlers.finite_loss import StopOnNonFiniteLoss
 from monai_segdiff.handlers.gradient_clipping import GradientClipping
-from monai_segdiff.handlers.overview import dataset_overview
-from monai_segdiff.handlers.picture import class_color, color_labels, picture_grid
 from monai_segdiff.handlers.preview import SamplePreview
 from monai_segdiff.handlers.progress import ImagesProgressBar
 from monai_segdiff.handlers.reconstruction_preview import ReconstructionPreview
 from monai_segdiff.handlers.reproducible import ReproducibleRun
+from monai_segdiff.pictures.dataset_overview import dataset_overview
+from monai_segdiff.pictures.tiles import class_color, color_labels, picture_grid
 
 __all__ = [
     "CheckCard",

@@ -16,8 +16,8 @@ from monai.data.utils import list_data_collate
 from PIL import Image
 
 from monai_segdiff.files import atomic_file
-from monai_segdiff.handlers.picture import picture_grid
 from monai_segdiff.handlers.run_end import claim_for_run
+from monai_segdiff.pictures.tiles import picture_grid
 
 __all__ = ["EpochPicture"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from monai_segdiff.handlers.epoch_picture import EpochPicture
-from monai_segdiff.handlers.picture import color_labels, gray_levels, middle_slice, upright
+from monai_segdiff.pictures.tiles import color_labels, gray_levels, middle_slice, upright
 
 __all__ = ["SamplePreview"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from monai_segdiff.handlers.epoch_picture import EpochPicture
-from monai_segdiff.handlers.picture import gray_levels, upright
+from monai_segdiff.pictures.tiles import gray_levels, upright
 
 __all__ = ["ReconstructionPreview"]
 

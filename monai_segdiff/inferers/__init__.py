@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from monai_segdiff.inferers.autocast import AutocastInferer, fast_autocast_dtype
 from monai_segdiff.inferers.constraints import BlendConstraint
-from monai_segdiff.inferers.generator import MaskToImage
 from monai_segdiff.inferers.guidance import ClassGuidance, ContrastGuidance, Guidance, MaskGuidance
 from monai_segdiff.inferers.inversion import Trajectory
 from monai_segdiff.inferers.latent import LatentSamplingInferer
+from monai_segdiff.inferers.mask_to_image import MaskToImage
 from monai_segdiff.inferers.regression import RegressionInferer
 from monai_segdiff.inferers.run import Constraint, RunContext, Start
 from monai_segdiff.inferers.sampling import SamplingInferer

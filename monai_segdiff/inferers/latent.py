@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 
 from monai_segdiff.diffusion import Parameterization
-from monai_segdiff.inferers.calling import Network
 from monai_segdiff.inferers.guidance import Guidance
+from monai_segdiff.inferers.network_call import Network
 from monai_segdiff.inferers.run import Constraint, Start
 from monai_segdiff.inferers.sampling import SamplingInferer
 from monai_segdiff.inferers.starts import InputStart

@@ -10,7 +10,7 @@ from monai.inferers import Inferer
 from monai.utils import convert_to_tensor
 
 from monai_segdiff.inferers.autocast import autocast_dtype
-from monai_segdiff.inferers.calling import Network, evaluating, local_module, network_device
+from monai_segdiff.inferers.network_call import Network, evaluating, local_module, network_device
 
 __all__ = ["RegressionInferer"]
 

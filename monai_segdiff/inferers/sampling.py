@@ -12,7 +12,10 @@ from tqdm import tqdm
 
 from monai_segdiff.diffusion import SAMPLERS, Parameterization, invert
 from monai_segdiff.inferers.autocast import autocast_dtype
-from monai_segdiff.inferers.calling import (
+from monai_segdiff.inferers.descent import Descent
+from monai_segdiff.inferers.guidance import Guidance, GuidedDenoiser
+from monai_segdiff.inferers.inversion import Trajectory
+from monai_segdiff.inferers.network_call import (
     Network,
     channels_last_weights,
     evaluating,
@@ -22,9 +25,6 @@ from monai_segdiff.inferers.calling import (
     plain_condition,
     sample_indices,
 )
-from monai_segdiff.inferers.descent import Descent
-from monai_segdiff.inferers.guidance import Guidance, GuidedDenoiser
-from monai_segdiff.inferers.inversion import Trajectory
 from monai_segdiff.inferers.run import Constraint, RunContext, Start
 from monai_segdiff.inferers.similarity import InterpolationStart
 from monai_segdiff.inferers.starts import ImageStart, InputStart, NoiseStart, image_of

@@ -9,10 +9,10 @@ import torch
 from monai.inferers import Inferer
 
 from monai_segdiff.diffusion import Parameterization, mix_seed
-from monai_segdiff.inferers.calling import Network, evaluating, local_module, network_device, sample_indices
 from monai_segdiff.inferers.constraints import BlendConstraint
 from monai_segdiff.inferers.guidance import MaskGuidance
 from monai_segdiff.inferers.latent import LatentSamplingInferer
+from monai_segdiff.inferers.network_call import Network, evaluating, local_module, network_device, sample_indices
 from monai_segdiff.inferers.xreal_inputs import (
     Findings,
     edit_prompts,

@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks import bundles, incomplete, rivals
 from benchmarks.bundles import TrainingFacts
 from benchmarks.subsets import GivenDice, Subset, subsets
-from monai_segdiff.evaluation.measure import Batch
+from monai_segdiff.evaluation.measure.measure import Batch
 from monai_segdiff.inferers import SamplingInferer
 
 CLASSES = ("breast", "fgt", "vessel")

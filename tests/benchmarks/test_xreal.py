@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.xreal import lung_dice
 from benchmarks.xreal_pathology import changes, peaks_inside
-from monai_segdiff.evaluation.measure import Measurements
+from monai_segdiff.evaluation.measure.measure import Measurements
 
 
 def test_changes_are_told_apart_by_the_region() -> None:

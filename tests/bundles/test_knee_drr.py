@@ -15,8 +15,9 @@ from monai_segdiff.data import load_image, read_dataset
 from monai_segdiff.diffusion import EDM, ScoreVE
 from monai_segdiff.engines import RegressionPrepareBatch, SegDiffusionPrepareBatch
 from monai_segdiff.evaluation import evaluate
-from monai_segdiff.generation import collect_masks, generate_dataset, load_generator, load_variants
+from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
 from monai_segdiff.inferers import InputStart, NoiseStart, RegressionInferer
+from monai_segdiff.workflows import load_variants
 
 FOLDERS = {
     ("ctm", "contour_bone"): "models",

@@ -13,7 +13,11 @@ import monai_segdiff
 from .pages import ROOT
 
 API = ROOT / "docs" / "api"
-SUBPACKAGES = [module.name for module in pkgutil.iter_modules(monai_segdiff.__path__) if module.ispkg]
+SUBPACKAGES = [
+    module.name
+    for module in pkgutil.iter_modules(monai_segdiff.__path__)
+    if module.ispkg and hasattr(importlib.import_module(f"monai_segdiff.{module.name}"), "__all__")
+]
 DIRECTIVE = re.compile(r"^\.\. auto(?:class|function|data):: (monai_segdiff(?:\.\w+)*)\.(\w+)$", re.MULTILINE)
 
 

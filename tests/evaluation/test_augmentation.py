@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_segdiff.evaluation.augmentation import AugmentedBatch, augment
+from monai_segdiff.evaluation.readers.augmentation import AugmentedBatch, augment
 
 
 def half(shape: tuple[int, ...], n: int = 16) -> torch.Tensor:

@@ -11,7 +11,7 @@ import pytest
 from monai_segdiff.data import Case, read_dataset, write_dataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import evaluate
-from monai_segdiff.evaluation.diversity import _why
+from monai_segdiff.evaluation.sections.diversity import _why
 
 from .synthetic_sets import write_synthetic
 

@@ -10,8 +10,8 @@ import torch
 
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import PairReader, load_finding_classifier, train_finding_classifier
-from monai_segdiff.evaluation.finding_classifier import FindingClassifier, save_finding_classifier
-from monai_segdiff.evaluation.finding_training import finding_flags
+from monai_segdiff.evaluation.readers.finding_classifier import FindingClassifier, save_finding_classifier
+from monai_segdiff.evaluation.readers.train_finding_classifier import finding_flags
 
 from .squares import FINDINGS, in_turn, write_squares
 
@@ -81,7 +81,7 @@ def test_the_same_every_time_and_kept_under_what_was_trained_on(dataset, reader,
     def fail(*args, **kwargs):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("monai_segdiff.evaluation.finding_training.fit", fail)
+    monkeypatch.setattr("monai_segdiff.evaluation.readers.train_finding_classifier.fit", fail)
     again = train(cases, "a")
     assert torch.equal(again.thresholds, one.thresholds)
     assert torch.equal(again.offset, one.offset)
@@ -104,7 +104,8 @@ def test_only_what_can_be_told_apart_is_learned(dataset, reader, tmp_path):
 def test_patients_set_aside_are_not_trained_on(dataset, reader, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "monai_segdiff.evaluation.finding_training.fit", lambda network, cases, *args: seen.extend(cases)
+        "monai_segdiff.evaluation.readers.train_finding_classifier.fit",
+        lambda network, cases, *args: seen.extend(cases),
     )
     cases = [replace(case, patient=f"q{i // 2}") for i, case in enumerate(dataset.splits["training"])]
     train_finding_classifier(cases, reader, FINDINGS, 16, cache_dir=tmp_path, progress=False)

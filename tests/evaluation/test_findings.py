@@ -14,10 +14,10 @@ import torch
 from monai_segdiff.data import Case, SegmentationDataset, load_image, make_chest_phantoms, read_dataset, write_dataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import PairReader, Segmenter, evaluate, train_finding_classifier
-from monai_segdiff.evaluation.finding_changes import FindingChanges
-from monai_segdiff.evaluation.findings import open_finding_reader
-from monai_segdiff.evaluation.inputs import read_inputs
-from monai_segdiff.evaluation.measure import measure
+from monai_segdiff.evaluation.measure.inputs import read_inputs
+from monai_segdiff.evaluation.measure.measure import measure
+from monai_segdiff.evaluation.sections.finding_changes import FindingChanges
+from monai_segdiff.evaluation.sections.findings import open_finding_reader
 
 from .squares import FINDINGS, SIZE, in_turn, picture, shown, squares, write_squares
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from monai_segdiff.data import Case, SegmentationDataset
-from monai_segdiff.evaluation.inputs import Inputs
+from monai_segdiff.evaluation.measure.inputs import Inputs
 from monai_segdiff.evaluation.pairs import PairReader
 
 

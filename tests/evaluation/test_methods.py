@@ -18,7 +18,7 @@ from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_da
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import compare_methods, train_segmenter
 from monai_segdiff.evaluation.pairs import PairReader
-from monai_segdiff.evaluation.segmenter import MergedSegmenter
+from monai_segdiff.evaluation.readers.segmenter import MergedSegmenter
 
 SIZE, PATIENTS, VIEWS = 32, 8, 6
 CLASSES = {"contour": 1, "bone": 2}

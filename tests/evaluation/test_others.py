@@ -11,9 +11,9 @@ import torch
 
 from monai_segdiff.data import Case, SegmentationDataset, make_ct_phantoms
 from monai_segdiff.evaluation import PairReader, Segmenter, train_segmenter
-from monai_segdiff.evaluation.measure import Measurements, measure
-from monai_segdiff.evaluation.others import draw_other_masks
-from monai_segdiff.evaluation.sections import ceiling_of, failed_section
+from monai_segdiff.evaluation.measure.measure import Measurements, measure
+from monai_segdiff.evaluation.measure.other_masks import draw_other_masks
+from monai_segdiff.evaluation.sections.faithfulness import ceiling_of, failed_section
 from monai_segdiff.metrics import MOST_OTHERS, FailedSampleDetector
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from monai_segdiff.data import Case, load_image
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import PairReader, pairs
-from monai_segdiff.evaluation.others import draw_other_masks
+from monai_segdiff.evaluation.measure.other_masks import draw_other_masks
 
 
 @pytest.fixture

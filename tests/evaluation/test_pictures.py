@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_segdiff.handlers.picture import upright
+from monai_segdiff.pictures.tiles import upright
 
 
 def affine(*columns: tuple[int, int, int]) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_segdiff.evaluation.programs import load_program
+from monai_segdiff.evaluation.readers.programs import load_program
 
 
 class Pool(torch.nn.Module):

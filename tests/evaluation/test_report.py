@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from monai_segdiff.evaluation.page import render_page
-from monai_segdiff.evaluation.report import Column, Picture, Report, Row, Section, format_cell
+from monai_segdiff.evaluation.report.page import render_page
+from monai_segdiff.evaluation.report.report import Column, Picture, Report, Row, Section, format_cell
 from monai_segdiff.metrics import Estimate
 
 PICTURE = Picture("caption <b>", np.zeros((4, 4, 3), np.uint8), ("mask",), {"liver": (10, 20, 30)})

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from monai_segdiff.evaluation import PairReader, TrainedSegmenter, load_segmenter, save_segmenter, train_segmenter
-from monai_segdiff.evaluation.fitting import default_images
 from monai_segdiff.evaluation.pairs import batches
+from monai_segdiff.evaluation.readers.fitting import default_images
 from monai_segdiff.metrics import dice_per_class
 
 
@@ -58,7 +58,7 @@ def test_cache_is_used_for_the_same_data_and_settings_only(real_set, reader, tmp
     def fail(*args):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("monai_segdiff.evaluation.training._train", fail)
+    monkeypatch.setattr("monai_segdiff.evaluation.readers.train_segmenter._train", fail)
     again = train_segmenter(cases[:8], reader, 32, cache_dir=tmp_path, progress=False)
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])

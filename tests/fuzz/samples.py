@@ -17,7 +17,7 @@ from PIL import Image
 from monai_segdiff import copy_bundle
 from monai_segdiff.__main__ import main
 from monai_segdiff.data import write_dicom_seg, write_dicom_series
-from monai_segdiff.evaluation.segmenter import TrainedSegmenter, save_segmenter
+from monai_segdiff.evaluation.readers.segmenter import TrainedSegmenter, save_segmenter
 from monai_segdiff.networks import save_weights
 
 from ..conversion.cases import CASES, monai_network, old_weights

@@ -27,7 +27,7 @@ highdicom = pytest.importorskip("highdicom")
 KILLED = """
 import os, signal, sys
 from monai_segdiff.__main__ import main
-from monai_segdiff.data import dicom_write_seg
+from monai_segdiff.data.dicom import write_seg as dicom_write_seg
 write, calls = dicom_write_seg.write_dicom_seg, []
 def kill(*args, **kwargs):
     calls.append(args)

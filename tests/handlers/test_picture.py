@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from monai_segdiff.handlers import class_color, color_labels, picture_grid
-from monai_segdiff.handlers.picture import gray_levels, middle_slice
+from monai_segdiff.pictures.tiles import gray_levels, middle_slice
 
 
 def test_background_is_black_and_classes_are_told_apart() -> None:

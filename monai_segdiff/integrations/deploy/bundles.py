@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.data.dicom_series import MODALITIES
+from monai_segdiff.data.dicom.series import MODALITIES
 from monai_segdiff.documents import read_json
 from monai_segdiff.generation import TrainedGenerator, load_generator
 from monai_segdiff.generation.generator import default_weights

@@ -14,9 +14,9 @@ from monai.data import MetaTensor
 from monai.transforms import Orientation
 from numpy.typing import NDArray
 
-from monai_segdiff.data.label_grid import GridAxis, spread
 from monai_segdiff.data.load import spacing_of
-from monai_segdiff.data.resample import fit_spacing, resample_pair
+from monai_segdiff.data.preparation.resample import fit_spacing, resample_pair
+from monai_segdiff.data.regrid import GridAxis, spread
 
 __all__ = ["FittedLabels", "fit_labels"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from monai_segdiff.data.dicom_series import MODALITIES
+from monai_segdiff.data.dicom.series import MODALITIES
 from monai_segdiff.documents import parse_yaml, read_text
 from monai_segdiff.errors import UnreadableFileError, one_line
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from monai_segdiff.data import read_dicom_seg
-from monai_segdiff.data.dicom_seg import segment_labels
+from monai_segdiff.data.dicom.seg import segment_labels
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.generation import TrainedGenerator
 from monai_segdiff.integrations.deploy.grid import FittedLabels, fit_labels

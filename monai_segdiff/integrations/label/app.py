@@ -15,17 +15,17 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
 
 from monai_segdiff._version import __version__
-from monai_segdiff.integrations.label.batch import GeneratePairs
-from monai_segdiff.integrations.label.datastore import StudyDatastore
-from monai_segdiff.integrations.label.dicom import as_nifti, dicom_folder
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.guard import protect_server
-from monai_segdiff.integrations.label.infer import GenerateImage
-from monai_segdiff.integrations.label.pairs import PairGenerator
-from monai_segdiff.integrations.label.segmenter import TrainSegmenter
-from monai_segdiff.integrations.label.studies import find_case
-from monai_segdiff.integrations.label.tuning import TuneGenerator, can_be_tuned
-from monai_segdiff.integrations.label.uploads import current_folder
+from monai_segdiff.integrations.label.firewall.guard import protect_server
+from monai_segdiff.integrations.label.firewall.uploads import current_folder
+from monai_segdiff.integrations.label.store.datastore import StudyDatastore
+from monai_segdiff.integrations.label.store.dicom import as_nifti, dicom_folder
+from monai_segdiff.integrations.label.store.studies import find_case
+from monai_segdiff.integrations.label.tasks.batch import GeneratePairs
+from monai_segdiff.integrations.label.tasks.infer import GenerateImage
+from monai_segdiff.integrations.label.tasks.pairs import PairGenerator
+from monai_segdiff.integrations.label.tasks.segmenter import TrainSegmenter
+from monai_segdiff.integrations.label.tasks.tuning import TuneGenerator, can_be_tuned
 
 __all__ = ["SegDiffApp"]
 

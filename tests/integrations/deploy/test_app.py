@@ -199,7 +199,7 @@ def test_results_are_not_overwritten(app: Application, liver: list[Path], tmp_pa
 
 WAITING = """
 import sys
-import monai_segdiff.data.dicom_write_seg as writer
+import monai_segdiff.data.dicom.write_seg as writer
 def wait(*args, **kw):
     print("writing", flush=True)
     sys.stdin.readline()

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 
 from monai_segdiff.data import load_image
-from monai_segdiff.data.dicom_write_seg import write_dicom_pair
+from monai_segdiff.data.dicom.write_seg import write_dicom_pair
 
 AFFINE = np.diag([4.0, 4.0, 5.0, 1.0])
 

@@ -17,10 +17,10 @@ import pytest
 import requests
 from filelock import FileLock
 
-from monai_segdiff.integrations.label.batch import GeneratePairs, pair_id, pair_seed
-from monai_segdiff.integrations.label.datastore import StudyDatastore
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.pairs import PairGenerator
+from monai_segdiff.integrations.label.store.datastore import StudyDatastore
+from monai_segdiff.integrations.label.tasks.batch import GeneratePairs, pair_id, pair_seed
+from monai_segdiff.integrations.label.tasks.pairs import PairGenerator
 
 from .server import children_of, pixels, runs, wait_until
 

@@ -19,9 +19,9 @@ import pytest
 from filelock import FileLock
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
-from monai_segdiff.integrations.label.datastore import StudyDatastore, is_synthetic, record_of
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.studies import real_cases, synthetic_cases
+from monai_segdiff.integrations.label.store.datastore import StudyDatastore, is_synthetic, record_of
+from monai_segdiff.integrations.label.store.studies import real_cases, synthetic_cases
 
 from .server import PATIENCE, wait_until
 
@@ -120,7 +120,7 @@ def test_two_processes_lose_nothing_of_each_other(studies: Path, files: tuple[Pa
 def test_whoever_waits_for_a_process_that_hangs_says_so(
     studies: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monai_segdiff.integrations.label.datastore_lock._TOLD_EVERY", 0.1)
+    monkeypatch.setattr("monai_segdiff.integrations.label.store.datastore_lock._TOLD_EVERY", 0.1)
     found: list[StudyDatastore] = []
     waiting = threading.Thread(target=lambda: found.append(StudyDatastore(str(studies))))
     with FileLock(str(studies / ".pairs.lock")):

@@ -14,9 +14,9 @@ import pytest
 import requests
 
 from monai_segdiff.data import load_image, read_dataset
-from monai_segdiff.integrations.label.dicom import as_nifti, dicom_folder, series_case
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.studies import find_case, real_cases, synthetic_cases
+from monai_segdiff.integrations.label.store.dicom import as_nifti, dicom_folder, series_case
+from monai_segdiff.integrations.label.store.studies import find_case, real_cases, synthetic_cases
 
 from .dicom_archive import AFFINE, change
 from .server import pixels

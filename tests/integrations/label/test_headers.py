@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.headers import check_file, check_size
+from monai_segdiff.integrations.label.firewall.headers import check_file, check_size
 
 LABELS = np.zeros((6, 4), np.uint8)
 

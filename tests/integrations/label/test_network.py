@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.network import check_origin, listen_on_loopback, one_process
+from monai_segdiff.integrations.label.firewall.network import check_origin, listen_on_loopback, one_process
 
 ALLOWED = ["https://viewer.example"]
 
@@ -48,7 +48,7 @@ def test_a_name_that_a_page_makes_stand_for_this_machine_is_none_of_its_names() 
 
 def test_where_the_server_listens_must_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["main.py", "start_server", "--app", "app"])
-    monkeypatch.setattr("monai_segdiff.integrations.label.network._servers", list)
+    monkeypatch.setattr("monai_segdiff.integrations.label.firewall.network._servers", list)
     with pytest.raises(RuntimeError, match="give --host"):
         listen_on_loopback()
     for given in ("--host", "-i", "--host=10.0.0.1"):
@@ -69,13 +69,13 @@ class Config:
 def test_every_network_is_no_default(monkeypatch: pytest.MonkeyPatch, host: str, becomes: str, local: bool) -> None:
     config = Config(host)
     monkeypatch.setattr("sys.argv", ["main.py", "start_server"])
-    monkeypatch.setattr("monai_segdiff.integrations.label.network._servers", lambda: [config])
+    monkeypatch.setattr("monai_segdiff.integrations.label.firewall.network._servers", lambda: [config])
     assert listen_on_loopback() is local
     assert config.host == becomes
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     one_process()
-    monkeypatch.setattr("monai_segdiff.integrations.label.network._servers", lambda: [Config("127.0.0.1", 2)])
+    monkeypatch.setattr("monai_segdiff.integrations.label.firewall.network._servers", lambda: [Config("127.0.0.1", 2)])
     with pytest.raises(RuntimeError, match="WEB_CONCURRENCY"):
         one_process()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.task_process import end_with, in_task, one_at_a_time
+from monai_segdiff.integrations.label.tasks.task_process import end_with, in_task, one_at_a_time
 
 
 @pytest.mark.slow

@@ -20,25 +20,25 @@ import requests
 import yaml
 from monai.bundle import ConfigParser
 
-from monai_segdiff.integrations.label.batch import GeneratePairs
-from monai_segdiff.integrations.label.datastore import StudyDatastore
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.pairs import PairGenerator
 from monai_segdiff.integrations.label.parameters import TrainingParameters
-from monai_segdiff.integrations.label.seen import note_seen, seen_by, warn_of_seen
-from monai_segdiff.integrations.label.segmenter import TrainSegmenter
-from monai_segdiff.integrations.label.studies import real_cases
-from monai_segdiff.integrations.label.training_data import split_studies
-from monai_segdiff.integrations.label.tuning import TuneGenerator
+from monai_segdiff.integrations.label.store.datastore import StudyDatastore
+from monai_segdiff.integrations.label.store.studies import real_cases
+from monai_segdiff.integrations.label.store.training_data import split_studies
+from monai_segdiff.integrations.label.store.training_patients import note_seen, seen_by, warn_of_seen
+from monai_segdiff.integrations.label.tasks.batch import GeneratePairs
+from monai_segdiff.integrations.label.tasks.pairs import PairGenerator
+from monai_segdiff.integrations.label.tasks.segmenter import TrainSegmenter
+from monai_segdiff.integrations.label.tasks.tuning import TuneGenerator
 
 from .server import children_of, pixels, runs, wait_until
 
 TUNE = """
 import sys
 from pathlib import Path
-from monai_segdiff.integrations.label.datastore import StudyDatastore
-from monai_segdiff.integrations.label.pairs import PairGenerator
-from monai_segdiff.integrations.label.tuning import TuneGenerator
+from monai_segdiff.integrations.label.store.datastore import StudyDatastore
+from monai_segdiff.integrations.label.tasks.pairs import PairGenerator
+from monai_segdiff.integrations.label.tasks.tuning import TuneGenerator
 bundle, work, studies = sys.argv[1:]
 TuneGenerator(PairGenerator(bundle, Path(work)))({"images": 2500}, StudyDatastore(studies))
 """

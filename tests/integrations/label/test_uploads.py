@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from monai_segdiff.integrations.label.uploads import current_folder, redirect_uploads, request_folder
+from monai_segdiff.integrations.label.firewall.uploads import current_folder, redirect_uploads, request_folder
 
 
 def test_a_request_has_a_folder_while_it_is_answered() -> None:

@@ -1,0 +1,1 @@
+"""What `dataset.json` and the records beside it say."""

@@ -1,0 +1,160 @@
+"""What can be wrong with one image, its label map, and what is said to be found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+
+from monai_segdiff.data.layout import Case
+from monai_segdiff.data.load import label_ids, load_image, load_label_map, spacing_of
+from monai_segdiff.data.readers.palettes import Seen
+
+__all__ = ["AFFINE_TOLERANCE", "Finding", "case_findings"]
+
+AFFINE_TOLERANCE = 0.02  # of a voxel, at the corner that is furthest off
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a data set.
+
+    Args:
+        severity: "error" (training or generation would fail or be wrong) or "warning".
+        file: the file or folder.
+        message: what is wrong.
+        remedy: what to do.
+    """
+
+    severity: str
+    file: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.file}: {self.message}; {self.remedy}"
+
+
+def case_findings(
+    case: Case,
+    known_ids: Collection[int] | None = None,
+    spatial_dims: int | None = None,
+    names: Sequence[str] = (),
+    seen: Seen | None = None,
+) -> Iterator[Finding]:
+    """Look at the files of one case.
+
+    Args:
+        case: the case; a file that it does not have is not looked at.
+        known_ids: label ids that may occur beside 0, or None to allow all.
+        spatial_dims: 2 or 3 where files must have so many axes, or None.
+        names: the data set's vocabulary of what is found in an image.
+        seen: is told what the label map holds, where one is given.
+
+    Yields:
+        Findings, errors of reading and geometry before those of content.
+    """
+    files = {"image": case.image, "label": case.label, "region": case.region}
+    loaded: dict[str, MetaTensor] = {}
+    for key, file in files.items():
+        if file is None:
+            continue
+        try:
+            loaded[key] = load_image(file) if key == "image" else load_label_map(file)
+        except FileNotFoundError:
+            remedy = "restore it, or remove the case from dataset.json"
+            yield Finding("error", str(file), f"{key} file is missing", remedy)
+        except (ValueError, OSError, ImportError) as error:
+            message, _, remedy = str(error).removeprefix(str(file)).strip(": ").partition("; ")
+            yield Finding("error", str(file), message, remedy or "restore it, or remove the case")
+    for key in ("label", "region"):
+        if {"image", key} <= loaded.keys():
+            yield from _geometry_findings(files["image"], loaded["image"], files[key], loaded[key])
+    for key, volume in loaded.items():
+        axes = volume.ndim - 1
+        if spatial_dims is not None and axes != spatial_dims:
+            remedy = "convert the data set with the prepare command" if axes > spatial_dims else "configure 2D"
+            yield Finding(
+                "error", str(files[key]), f"has {axes} dimensions where {spatial_dims}D is configured", remedy
+            )
+    if "image" in loaded:
+        yield from _image_findings(str(case.image), np.asarray(loaded["image"]))
+    if "label" in loaded:
+        ids = label_ids(np.asarray(loaded["label"]))
+        if seen is not None:
+            seen.ids.update(ids.tolist())
+            seen.palette = loaded["label"].meta.get("palette", {})
+        yield from _label_findings(str(case.label), ids, known_ids)
+    unknown = [name for name in case.findings or () if name not in names]
+    if unknown:
+        remedy = f'add it to "findings" in dataset.json (now {", ".join(names) or "none"}), or correct its name'
+        yield Finding("error", str(case.image or case.label), f"is said to show unknown findings {unknown}", remedy)
+    if "region" in loaded:
+        yield from _region_findings(case, np.asarray(loaded["region"]), names)
+
+
+def _geometry_findings(
+    image_file: Path | None, image: MetaTensor, file: Path | None, label: MetaTensor
+) -> Iterator[Finding]:
+    shapes = tuple(image.shape[1:]), tuple(label.shape[1:])
+    remedy = "resample the label map to the image"
+    if shapes[0] != shapes[1]:
+        message = f"shape {shapes[1]} differs from its image's {shapes[0]} ({image_file})"
+        yield Finding("error", str(file), message, remedy)
+        return
+    offset = _largest_offset(image, label)
+    voxel = float(spacing_of(np.asarray(image.affine), image.ndim - 1).min())
+    if not offset <= AFFINE_TOLERANCE * voxel:
+        message = (
+            f"affine differs from its image's by up to {offset:.3g} mm, {offset / voxel:.3g} voxels ({image_file})"
+        )
+        yield Finding("error", str(file), message, f"{remedy}, or copy the image's header if they do overlap")
+
+
+def _largest_offset(image: MetaTensor, label: MetaTensor) -> float:
+    """How far apart two affines put one corner of the grid, at most, in mm."""
+    corners = np.array(list(product(*((0, n - 1) for n in (*image.shape[1:], 1)[:3]), [1]))).T
+    there = [np.asarray(volume.affine, dtype=np.float64) @ corners for volume in (image, label)]
+    return float(np.linalg.norm((there[0] - there[1])[:3], axis=0).max())
+
+
+def _image_findings(file: str, image: NDArray[np.generic]) -> Iterator[Finding]:
+    bad = int(image.size - np.isfinite(image).sum())
+    if bad:
+        yield Finding("error", file, f"image holds {bad} NaN or infinite values", "repair it or remove the case")
+    elif image.min() == image.max():
+        yield Finding(
+            "error", file, f"image is constant ({float(image.min()):g})", "export it again or remove the case"
+        )
+
+
+def _label_findings(file: str, ids: NDArray[np.int64], known_ids: Collection[int] | None) -> Iterator[Finding]:
+    unknown = [int(i) for i in ids if i != 0 and known_ids is not None and i not in known_ids]
+    if unknown:
+        known = ", ".join(str(i) for i in sorted(known_ids or ())[:20]) + (", ..." if len(known_ids or ()) > 20 else "")
+        remedy = f"add them to the classes (now {known}), or make them background (prepare --drop-other-labels)"
+        yield Finding("error", file, f"label map holds unknown ids {unknown}", remedy)
+    if not ids.any():
+        yield Finding("warning", file, "label map is empty", "remove the case if its image does show a class")
+
+
+def _region_findings(case: Case, region: NDArray[np.generic], names: Sequence[str]) -> Iterator[Finding]:
+    """A region map is one of ids 1 + k of the vocabulary, and shows nothing but what the case is said to hold."""
+    file = str(case.region)
+    ids = [int(i) for i in label_ids(region) if i != 0]
+    unknown = [i for i in ids if not 1 <= i <= len(names)]
+    if unknown:
+        listed = ", ".join(f"{i} {name}" for i, name in enumerate(names, start=1)) or "none"
+        yield Finding("error", file, f"region map holds unknown ids {unknown}", f"the findings are {listed}")
+    shown = [names[i - 1] for i in ids if i not in unknown]
+    unsaid = [name for name in shown if case.findings is not None and name not in case.findings]
+    if unsaid:
+        message = f"region map shows {unsaid}, which are not among the case's findings {list(case.findings or ())}"
+        yield Finding("error", file, message, "add them to the case's findings, or take them out of the region map")
+    if not ids:
+        yield Finding("warning", file, "region map is empty", "leave the region out where no place is known")

@@ -1,0 +1,1 @@
+"""Phantoms: random anatomy from a seed, and data sets of it."""

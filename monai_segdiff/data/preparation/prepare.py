@@ -1,0 +1,221 @@
+"""Volumes or pictures turned into a data set to train on: one size, one vocabulary, one split."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_segdiff.data.build import build_once
+from monai_segdiff.data.description.classes import BODY, check_parents
+from monai_segdiff.data.layout import SPLITS, Case, SegmentationDataset
+from monai_segdiff.data.patients import unknown_patients
+from monai_segdiff.data.preparation.case import Plan
+from monai_segdiff.data.preparation.class_counts import ClassCounts
+from monai_segdiff.data.preparation.options import (
+    check_slicing,
+    checked_body_threshold,
+    checked_range,
+    checked_share,
+    per_axis,
+)
+from monai_segdiff.data.preparation.samples import write_pieces
+from monai_segdiff.data.preparation.source import open_source
+from monai_segdiff.data.splits import check_split, split_cases
+
+__all__ = ["prepare_dataset"]
+
+_MIN_FOREGROUND = 0.01
+_AXIAL = 2
+_GAP_MM = 10.0  # between held-out and training slices of one patient
+
+
+def prepare_dataset(
+    source: str | Path | Sequence[Case | Mapping[str, Any]],
+    output: str | Path,
+    classes: Mapping[str, int | Sequence[int]] | None = None,
+    *,
+    patients: str | Path | None = None,
+    spatial_dims: int = 2,
+    size: int | Sequence[int] = 128,
+    spacing: float | Sequence[float] | None = None,
+    axis: int | None = None,
+    intensity_range: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] | None = None,
+    n4: bool = False,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    within_patient: bool = False,
+    seed: int = 0,
+    min_foreground: float | None = None,
+    drop_other_labels: bool = False,
+    body_threshold: float | None = None,
+    parents: Mapping[str, str] | None = None,
+    findings: Sequence[str] | None = None,
+    findings_table: str | Path | None = None,
+    segments: Mapping[str, str | Sequence[str]] | None = None,
+    precedence: Sequence[str] = (),
+    name: str | None = None,
+    modality: str = "",
+    licence: str = "",
+    attribution: str = "",
+    progress: bool = True,
+) -> SegmentationDataset:
+    """Write a data set of 2D slices or of volumes of one size.
+
+    Volumes are turned to RAS and resampled; pictures are flipped so that they lie like an RAS slice. What is written is
+    NIfTI with its affine: images float32, label maps uint8 with ids 1, 2, ... in the order of `classes`, region maps of
+    findings beside them where the source has them. The findings of a volume are those of its slices only as far as its
+    region map tells. The folder appears complete or not at all; a second call with the same arguments and source files
+    returns what is there.
+
+    Args:
+        source: data set folder (see `read_dataset`; its own split is not kept), or cases: `Case`, or mappings with
+            `image`, `label`, optionally `patient`, `id`, `findings` (names) and `region` (path); or a folder of DICOM
+            studies, a sub-folder each, with an image series and its segmentations (SEG) or structure set (RTSTRUCT).
+        output: folder to create.
+        classes: class name to source label id or ids; by default those of the source folder.
+        patients: CSV file that says whose each case is, see `pair_folders`; by default as the source says. Where
+            nothing does, each file counts as another patient's, with a warning, and the split is "by file".
+        spatial_dims: 2 for slices of volumes, or pictures; 3 for volumes.
+        size: voxels per axis of the result, one number or one per axis.
+        spacing: voxel size in mm of the result, one number or one per axis; the grid then pads or crops around the
+            center. By default the field of view is fitted into `size`, with square voxels in the slice plane.
+        axis: axis along which volumes are sliced in 2D: 0 sagittal, 1 coronal, 2 axial (the default).
+        intensity_range: intensities that matter, written into the data set; by default the 0.5th and 99.5th
+            percentile of the prepared images.
+        percentiles: scale every source image so that these two percentiles of its own intensities, each 0..100, become
+            0 and 1, and clip: for MR, whose intensities have no unit. The intensity range is then (0, 1).
+        n4: whether to correct the bias field of every source image first, see `correct_bias_field`; needs ITK.
+        fractions: shares of training, validation and test.
+        within_patient: whether a single patient may be split, see `split_cases`.
+        seed: determines the split.
+        min_foreground: share of labeled pixels (the added body not counted) below which a slice of a volume is left
+            out; by default 0.01.
+        drop_other_labels: whether source ids that no class names become background rather than an error.
+        body_threshold: if given, a first class "body" is added: everything inside the skin that no other class claims,
+            found as the largest region above this intensity (e.g. -300 HU), in the unit of the source.
+        parents: class name to the name of the class that encloses it; by default as the source says,
+            and an added body encloses all others.
+        findings: the vocabulary of what may be found in an image, whose order gives the ids of region maps; by default
+            as the source says.
+        findings_table: CSV file that says what is found in each case, see `read_findings`: in the words of the CheXpert
+            labeler, a finding with 1 is named; where there is none, a case with one that is uncertain (-1) is unknown
+            as a whole; `No Finding` or a 0 means that nothing is found; a line of blanks means unknown. It needs
+            `findings`, whose names are its columns.
+        segments: class name to the names of the DICOM segments or regions that it consists of; by default each is a
+            class of its own name.
+        precedence: classes in their order; where DICOM segments overlap, the class named first is kept. Overlaps that
+            this does not decide are an error.
+        name: the data set's name.
+        modality: e.g. "CT".
+        licence: terms of use of the source.
+        attribution: whom to credit for the source.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The data set.
+
+    Warns:
+        UserWarning: of what is unknown or lost: whose the cases are, classes that are in no label map or got lost on
+            the way, cases that are left out.
+
+    Raises:
+        ValueError: if a file is unsound (named, with the remedy), an argument is out of range or has no effect, or no
+            split is possible.
+        FileNotFoundError: if a file is missing.
+        ImportError: if `n4` is asked for and ITK is not installed.
+        FileExistsError: if the output folder holds something else.
+        OSError: if it cannot be written.
+    """
+    sizes, spacings = per_axis(size, spacing, spatial_dims)
+    intensity_range = checked_range(intensity_range, percentiles)
+    check_slicing(axis, min_foreground, spatial_dims)
+    share = checked_share(_MIN_FOREGROUND if min_foreground is None else min_foreground)
+    body = checked_body_threshold(body_threshold) is not None
+    given = open_source(
+        source,
+        classes,
+        patients=patients,
+        body=body,
+        findings=findings,
+        findings_table=findings_table,
+        segments=segments,
+        precedence=precedence,
+        drop_others=drop_other_labels,
+        progress=progress,
+    )
+    check_slicing(axis, min_foreground, spatial_dims, given.cases)
+    check_split(given.cases, fractions, seed, within_patient=within_patient)
+    names = ([BODY] if body else []) + list(given.classes)
+    settled = (
+        dict(parents) if parents is not None else (dict.fromkeys(given.classes, BODY) if body else {}) | given.parents
+    )
+    check_parents(settled, names)
+    plan = Plan(
+        classes=given.classes,
+        spatial_dims=spatial_dims,
+        size=sizes,
+        spacing=spacings,
+        axis=_AXIAL if axis is None else axis,
+        fill=None if intensity_range is None else float(intensity_range[0]),
+        min_foreground=share,
+        drop_other_labels=drop_other_labels,
+        body_threshold=body_threshold,
+        percentiles=percentiles,
+        n4=n4,
+        findings=given.findings,
+    )
+    unknown = unknown_patients(given.cases)
+    settings = {
+        # What is off stays unnamed, so that data sets made before it existed are found again.
+        **{key: value for key, value in asdict(plan).items() if value or key not in ("percentiles", "n4", "findings")},
+        "source": given.digest,
+        "intensity_range": intensity_range,
+        "fractions": fractions,
+        "within_patient": within_patient,
+        "parents": parents,
+        "seed": seed,
+        **({"patients_known": False} if unknown else {}),
+    }
+    remarks = [*given.remarks, *([unknown] if unknown and any(fractions[1:]) else [])]
+
+    def check_first(case: Case, sliced: bool) -> None:
+        check_slicing(axis, min_foreground, spatial_dims, [case], sliced)
+
+    def build(folder: Path) -> SegmentationDataset:
+        counts = ClassCounts(given.classes, body)
+        written, samples, thickness = write_pieces(given, plan, folder, counts, check_first, progress)
+        gap = max(1, math.ceil(_GAP_MM / thickness))
+        splits, kind = split_cases(written, fractions, seed, within_patient=within_patient, gap=gap)
+        low, high = intensity_range or np.percentile(samples, (0.5, 99.5)).round(3)
+        remarks.extend(counts.remarks(splits))
+        remarks.extend(
+            f"nobody is left for {split} (--fractions), as there are {len({case.patient for case in written})} patients"
+            for split, share in zip(SPLITS, fractions, strict=True)
+            if share > 0 and split not in splits
+        )
+        return SegmentationDataset(
+            root=folder,
+            name=name or given.name,
+            classes={key: index for index, key in enumerate(names, start=1)},
+            splits=splits,
+            intensity_range=(float(low), float(high)),
+            spatial_dims=spatial_dims,
+            split_kind=kind,
+            modality=modality,
+            licence=licence,
+            attribution=attribution,
+            settings=settings,
+            parents=settled,
+            findings=given.findings,
+        )
+
+    dataset = build_once(output, settings, build)
+    for remark in remarks:
+        warnings.warn(remark, stacklevel=2)
+    return dataset

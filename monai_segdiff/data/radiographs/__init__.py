@@ -1,0 +1,1 @@
+"""Radiographs from CT volumes and from label maps."""

@@ -1,0 +1,213 @@
+"""What an evaluation compares: both data sets, checked against each other before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from monai_segdiff.data import Case, SegmentationDataset, load_image, read_dataset
+from monai_segdiff.data.description.records import read_manifest
+from monai_segdiff.evaluation.pairs import Ablation, PairReader
+
+__all__ = ["Inputs", "evenly", "read_inputs"]
+
+_T = TypeVar("_T")
+_RANGE_IMAGES = 64  # real images that an unknown intensity range is measured on
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Cases to compare and how to read them.
+
+    Args:
+        real: the real data set.
+        synthetic: the synthetic data set.
+        training: real training cases, for the segmenter.
+        held_out: real cases of `validation` and `test`, which synthetic ones are held to.
+        generated: synthetic cases.
+        real_reader: reads the real cases.
+        synthetic_reader: reads the synthetic ones.
+    """
+
+    real: SegmentationDataset
+    synthetic: SegmentationDataset
+    training: list[Case]
+    held_out: list[Case]
+    generated: list[Case]
+    real_reader: PairReader
+    synthetic_reader: PairReader
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in index order."""
+        return list(self.real.classes)
+
+    @property
+    def within_one_patient(self) -> bool:
+        """Whether all real images come from one patient."""
+        patients = {case.patient for case in self.training}
+        same = len(patients) == 1 and patients == {case.patient for case in self.held_out}
+        return self.real.split_kind == "within one patient" or same
+
+    def split(self) -> tuple[str, bool]:
+        """How training and held-out cases are separated, and whether that limits what figures say."""
+        patients, held = {case.patient for case in self.training}, {case.patient for case in self.held_out}
+        if self.within_one_patient:
+            return (
+                "Split within one patient: held-out images come from the patient that generator and segmenter were "
+                "trained on. The figures say nothing about other patients.",
+                True,
+            )
+        shared = sorted(patients & held)
+        if shared:
+            return (
+                f"Split through patients: {len(shared)} of them, such as {shared[0]!r}, are both in training and held "
+                "out. Figures are better than they would be on new patients.",
+                True,
+            )
+        if not self.training:
+            return f"No training cases: all {len(held)} patients count as held out.", False
+        if not all(case.patient_known for case in [*self.training, *self.held_out]):
+            return (
+                f"Split by file: {len(patients)} for training, {len(held)} held out. Nothing says whose each is: where "
+                "one patient's are on both sides, figures are better than they would be on new patients.",
+                True,
+            )
+        return f"Split by patient: {len(patients)} for training, {len(held)} held out.", False
+
+    def describe(self) -> dict[str, str]:
+        """What is compared, by name."""
+        low, high = self.real_reader.intensity_range
+        size = "×".join(map(str, self.real_reader(self.held_out[0]).image.shape[1:]))
+        total = sum(map(len, self.synthetic.splits.values()))
+        used = f"{len(self.generated)} " if len(self.generated) == total else f"{len(self.generated)} of {total} "
+        source = {"Source of the real images": self.real.attribution} if self.real.attribution else {}
+        if self.real_reader.ablation is not None:
+            gone = [name for name in self.real_reader.ablation.classes if name not in self.classes]
+            source["Classes left out"] = f"{', '.join(gone)}, as when the images were generated"
+        if accepted := read_manifest(self.synthetic.root).get("accept"):
+            source["Selection"] = (
+                f"a segmenter accepted these images at a Dice of {accepted['threshold']:g} or more; their Dice is high "
+                "by selection"
+            )
+        return {
+            "Synthetic": f"{self.synthetic.name} ({used}images)",
+            "Real": f"{self.real.name} ({len(self.training)} training images, {len(self.held_out)} held out)",
+            "Classes": ", ".join(self.classes),
+            "Images": f"{size}, intensities {low:g} to {high:g} mapped to −1 to 1",
+            **source,
+        }
+
+
+def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None = None) -> Inputs:
+    """Read both data sets and check that they can be compared.
+
+    Args:
+        real: folder of the real data set.
+        synthetic: folder of the synthetic one.
+        max_images: use at most so many synthetic images, evenly spaced.
+
+    Raises:
+        FileNotFoundError: if a folder or file is missing.
+        ValueError: if there is nothing held out, or classes or image sizes differ.
+    """
+    real_set, synthetic_set, ablation = _read_sets(Path(real), Path(synthetic))
+    training = real_set.splits.get("training", [])
+    # A test case may come without annotation; it can be neither read nor compared.
+    held_out = [c for split in ("validation", "test") for c in real_set.splits.get(split, []) if c.label is not None]
+    if not held_out:
+        raise ValueError(
+            f"real data set {real_set.root} has no held-out cases with label maps: split it with the prepare command, "
+            "or put held-out patients into imagesVal/labelsVal or imagesTs/labelsTs"
+        )
+    generated = evenly([case for cases in synthetic_set.splits.values() for case in cases], max_images)
+    if real_set.intensity_range is None:
+        real_set.intensity_range = _measured_range(training or held_out)
+    inputs = Inputs(
+        real_set,
+        synthetic_set,
+        training,
+        held_out,
+        generated,
+        PairReader(real_set.classes, real_set.intensity_range, real_set.spatial_dims, ablation),
+        PairReader(
+            synthetic_set.classes,
+            synthetic_set.intensity_range or real_set.intensity_range,
+            synthetic_set.spatial_dims or real_set.spatial_dims,
+        ),
+    )
+    _check_size(inputs)
+    return inputs
+
+
+def evenly(cases: Sequence[_T], number: int | None) -> list[_T]:
+    """At most `number` cases, evenly spaced.
+
+    Raises:
+        ValueError: if the number is below 1.
+    """
+    if number is not None and number < 1:
+        raise ValueError(f"the number of images must be at least 1, got {number}")
+    if number is None or len(cases) <= number:
+        return list(cases)
+    return [cases[i * len(cases) // number] for i in range(number)]
+
+
+def _read_sets(real: Path, synthetic: Path) -> tuple[SegmentationDataset, SegmentationDataset, Ablation | None]:
+    """Both data sets, and what was taken out of the real one's label maps before images were generated for them."""
+    real_set, synthetic_set = read_dataset(real), read_dataset(synthetic)
+    real_set.classes = real_set.classes or synthetic_set.classes
+    if not real_set.classes:
+        raise ValueError(
+            f"neither {real} nor {synthetic} says what its labels mean: "
+            'add dataset.json with "labels": {"1": "liver", ...}'
+        )
+    synthetic_set.classes = synthetic_set.classes or real_set.classes
+    ablation = _ablation(real_set, synthetic_set)
+    if ablation is not None:
+        real_set.classes = {name: ids for name, ids in real_set.classes.items() if name in synthetic_set.classes}
+    if synthetic_set.classes != real_set.classes:
+        raise ValueError(
+            f"{synthetic} has classes {synthetic_set.classes}, {real} has {real_set.classes}: evaluate against the "
+            "data set that the generator was trained on, or give both the same labels in dataset.json"
+        )
+    return real_set, synthetic_set, ablation
+
+
+def _ablation(real: SegmentationDataset, synthetic: SegmentationDataset) -> Ablation | None:
+    """What the manifest says was dropped, if with it the real data set has the classes of the synthetic one."""
+    dropped = read_manifest(synthetic.root).get("dropped_classes")
+    if not dropped or {*synthetic.classes, *dropped["names"]} != set(real.classes):
+        return None
+    return Ablation(dict(real.classes), dict(real.parents), str(dropped["fill"]))
+
+
+def _measured_range(cases: Sequence[Case]) -> tuple[float, float]:
+    """Median over some images of their 0.5th and 99.5th percentiles."""
+    limits = [
+        np.nanpercentile(load_image(case.image).numpy(), (0.5, 99.5))
+        for case in evenly(cases, _RANGE_IMAGES)
+        if case.image is not None
+    ]
+    low, high = np.median(limits, axis=0).tolist() if limits else (0.0, 0.0)
+    if not low < high:
+        raise ValueError(
+            f"the real images, such as {cases[0].image}, are constant: check the files, "
+            'or add "intensity_range" to dataset.json'
+        )
+    return low, high
+
+
+def _check_size(inputs: Inputs) -> None:
+    real, synthetic = inputs.held_out[0], inputs.generated[0]
+    shapes = (inputs.real_reader(real).image.shape[1:], inputs.synthetic_reader(synthetic).image.shape[1:])
+    if shapes[0] != shapes[1]:
+        sizes = ["x".join(map(str, shape)) for shape in shapes]
+        raise ValueError(
+            f"real image {real.image} has size {sizes[0]}, synthetic image {synthetic.image} {sizes[1]}: evaluate "
+            "against the data set that the generator was trained on, or bring both to one size with the prepare command"
+        )

@@ -1,0 +1,1 @@
+"""The networks that read images: segmenter and classifier of findings."""

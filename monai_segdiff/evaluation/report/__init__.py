@@ -1,0 +1,1 @@
+"""The report, and the forms that it is written in."""

@@ -1,0 +1,1 @@
+"""The subjects of the report, a module each."""

@@ -1,0 +1,106 @@
+"""Realism: distances between generated and real images as populations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from monai_segdiff.evaluation.measure.measure import Embedded
+from monai_segdiff.evaluation.report.report import Cell, Column, Row, Section
+from monai_segdiff.evaluation.sections.faithfulness import size_warnings
+from monai_segdiff.metrics import RADIOMIC_FEATURES, Estimate, frechet_distance, kid
+
+__all__ = ["realism_section"]
+
+
+def realism_section(
+    real: Embedded, training: Embedded | None, synthetic: Embedded, features: str, seed: int
+) -> Section:
+    """FID and KID between synthetic and held-out real images, beside that between training and held-out real ones.
+
+    Where all have the extra "radiomics", the Fréchet distance of radiomic features, too.
+    """
+    spaces = {"fid": ("FID", frechet_distance), "kid": ("KID", kid)}
+    if "radiomics" in real.extras:
+        spaces["frd"] = ("FRD", frechet_distance)
+    rows = []
+    for key, (label, distance) in spaces.items():
+        cells: dict[str, Cell] = {}
+        for column, other in (("synthetic", synthetic), ("training", training)):
+            if key == "frd":
+                cells[column] = _radiomic_distance(real, other, seed)
+            else:
+                cells[column] = _distance(distance, real, other, features, seed)
+        rows.append(Row(key, label, cells))
+    warnings = size_warnings(real, synthetic, "Realism")
+    dims = {"fid": None if synthetic.features is None else synthetic.features.shape[1]}
+    dims["frd"] = len(RADIOMIC_FEATURES)
+    smaller = min(len(real), len(synthetic))
+    for row in rows:
+        value, dim = row.cells["synthetic"], dims.get(row.key)
+        if dim is not None and smaller <= 2 * dim and isinstance(value, Estimate) and value.value is not None:
+            warnings.append(
+                f"{row.label} is biased upwards where images are few: {smaller} images for {dim} features. Compare it "
+                f"only with {row.label}s of the same N; KID has no such bias."
+            )
+    left_out = int((~synthetic.finite).sum())
+    if left_out:
+        warnings.append(
+            f"Synthetic images left out of {' and '.join(row.label for row in rows)} because they are not finite: "
+            f"{left_out}."
+        )
+    reasons = {c.reason for row in rows for c in row.cells.values() if isinstance(c, Estimate) and c.reason}
+    against = f"{len(synthetic)} synthetic against {len(real)} held-out real images"
+    if training is not None:
+        against += f"; {len(training)} real training images against the same"
+    named = "" if dims["fid"] is None else f" ({dims['fid']} features)"
+    notes = [f"Features: {features}{named}.", f"N: {against}."]
+    if "frd" in spaces:
+        notes.append(
+            f"FRD: Fréchet distance of {len(RADIOMIC_FEATURES)} radiomic features (first order, and gray-level "
+            "co-occurrence by scikit-image), each in standard deviations of the held-out real images. It follows the "
+            "idea of arXiv 2412.01496, which uses PyRadiomics; figures cannot be compared with published ones."
+        )
+    return Section(
+        key="realism",
+        title="Realism",
+        text="Distances between the synthetic and the real held-out images in a feature space; smaller is better. The "
+        "right column shows the same distance for the real training images: what no generator needs to beat.",
+        columns={
+            "synthetic": Column("synthetic [95% interval]", "distance"),
+            "training": Column("real training images", "distance"),
+        },
+        rows=rows,
+        notes=notes,
+        warnings=warnings + [f"Not computable: {reason}." for reason in sorted(reasons)],
+    )
+
+
+def _distance(distance, real: Embedded, other: Embedded | None, features: str, seed: int) -> Estimate:  # type: ignore[no-untyped-def]
+    if other is None:
+        return Estimate.missing("there are no real training images to compare with")
+    if real.features is None or other.features is None:
+        return Estimate.missing(f"no feature space ({features})")
+    if bool((real.features == real.features[0]).all()):
+        return Estimate.missing(
+            "all held-out real images have the same features: check that they are no constant images"
+        )
+    kept = other.finite
+    units = [unit for unit, keep in zip(other.patients, kept.tolist(), strict=True) if keep]
+    estimate: Estimate = distance(real.features, other.features[kept], real.patients, units, seed=seed)
+    return estimate
+
+
+def _radiomic_distance(real: Embedded, other: Embedded | None, seed: int) -> Estimate:
+    """FRD: `_distance` in the space of radiomic features that vary among real images, in their standard deviations."""
+    if other is None:
+        return _distance(frechet_distance, real, None, "", seed)
+    found = real.extras["radiomics"]
+    mean, deviation = found.mean(0), found.std(0)
+    varied = deviation > 1e-9
+    if not varied.any():
+        return Estimate.missing("radiomic features do not vary among the held-out real images")
+    scaled, other_scaled = (
+        replace(e, features=(e.extras["radiomics"][:, varied] - mean[varied]) / deviation[varied])
+        for e in (real, other)
+    )
+    return _distance(frechet_distance, scaled, other_scaled, "radiomics", seed)

@@ -1,0 +1,1 @@
+"""What is checked before MONAI Label sees a request."""

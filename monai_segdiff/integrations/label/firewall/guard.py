@@ -1,0 +1,200 @@
+"""What stands between the network and MONAI Label: limits, names, parameters, and answers that say what was wrong."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from monailabel.config import settings
+from monailabel.datastore.dicom import DICOMWebDatastore
+from monailabel.interfaces.exception import (
+    ImageNotFoundException,
+    LabelNotFoundException,
+    MONAILabelError,
+    MONAILabelException,
+)
+from starlette._utils import get_route_path
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from monai_segdiff.integrations.label.errors import RequestError, check_name
+from monai_segdiff.integrations.label.firewall.content import check_text
+from monai_segdiff.integrations.label.firewall.messages import (
+    FORMS,
+    MEGABYTE,
+    Message,
+    Receive,
+    Send,
+    check_form,
+    read_body,
+    read_headers,
+    read_query,
+    replay,
+    with_json,
+)
+from monai_segdiff.integrations.label.firewall.network import check_origin, listen_on_loopback, one_process
+from monai_segdiff.integrations.label.firewall.routes import Route, Router
+from monai_segdiff.integrations.label.firewall.uploads import redirect_uploads, request_folder
+from monai_segdiff.integrations.label.parameters import known_keys
+
+__all__ = ["Guard", "protect_server"]
+
+_LARGEST_MB = 256.0
+_NAMES = ("image", "id", "label", "tag", "session_id", "model")  # parts of a query that become names of files
+_CLIENT_ERRORS = {MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR}
+
+
+def protect_server(application: Any) -> None:
+    """Put the guard in front of MONAI Label's server, and keep the server to this machine unless told otherwise.
+
+    Called while the server starts, before it listens. Where MONAI Label's server is not loaded, nothing is done.
+
+    Args:
+        application: the application that is served.
+
+    Raises:
+        RuntimeError: if several processes are to serve, or it is not known where the server will listen.
+    """
+    one_process()
+    local = listen_on_loopback()
+    module = sys.modules.get("monailabel.app")
+    server = getattr(module, "app", None)
+    if server is None or getattr(server.state, "guarded", False):
+        return
+    server.state.guarded = True
+    redirect_uploads()
+    named = [*settings.MONAI_LABEL_CORS_ORIGINS, *application.conf.get("origins", "").split(",")]
+    origins = [str(origin).strip().rstrip("/") for origin in named if origin]
+    for middleware in server.user_middleware:
+        if middleware.cls is CORSMiddleware:  # MONAI Label's own default is every page
+            middleware.kwargs["allow_origins"] = origins
+    server.add_exception_handler(RequestError, _refused)
+    server.add_exception_handler(MONAILabelException, _label_error)
+    limit = int(float(application.conf.get("max_upload_mb", _LARGEST_MB)) * MEGABYTE)
+    # The stack that handles this start was built before; requests get one with the guard.
+    server.middleware_stack = Guard(server.build_middleware_stack(), application, limit, origins, local=local)
+
+
+def _refused(request: Request | None, error: Exception) -> JSONResponse:
+    """An answer for what the client can mend; what it sent stands in it, and need not be Unicode."""
+    detail = getattr(error, "detail", None) or str(error)
+    status = getattr(error, "status", None) or getattr(error, "status_code", 400)
+    return JSONResponse({"detail": str(detail).encode(errors="backslashreplace").decode()}, status)
+
+
+def _label_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, MONAILabelException)
+    if isinstance(error, (ImageNotFoundException, LabelNotFoundException)):
+        return JSONResponse({"detail": error.msg}, 404)
+    return JSONResponse({"detail": error.msg}, 400 if error.error in _CLIENT_ERRORS else 500)
+
+
+class Guard:
+    """ASGI middleware that reads a request whole before MONAI Label sees it, and refuses what it must not see.
+
+    Args:
+        app: what answers.
+        application: the application that is served.
+        limit: largest body in bytes; that of one without files is a megabyte at most.
+        origins: pages that may ask beside the server's own.
+        local: whether the server is asked under a name of this machine only.
+    """
+
+    def __init__(
+        self, app: Any, application: Any, limit: int, origins: Collection[str] = (), *, local: bool = False
+    ) -> None:
+        self.app = app
+        self.application = application
+        self.limit = limit
+        self.origins = origins
+        self.local = local
+        self.router = Router(settings.MONAI_LABEL_API_STR)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it with 4xx and a message."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        with tempfile.SpooledTemporaryFile(max_size=MEGABYTE) as body, request_folder():
+            try:
+                scope, content = await self._check(scope, receive, body)
+            except (RequestError, HTTPException, UnicodeError) as error:
+                await _refused(None, error)(scope, receive, send)
+                return
+            await self.app(scope, replay(content, receive), send)
+
+    async def _check(self, scope: Message, receive: Receive, body: Any) -> tuple[Message, Any]:
+        """The request as MONAI Label is to see it, and its body."""
+        headers = read_headers(scope)
+        check_origin(headers, self.origins, local=self.local)
+        if scope["method"] == "OPTIONS" and {"origin", "access-control-request-method"} <= headers.keys():
+            return scope, body  # a browser asks whether its page may ask
+        route, parts = self.router.find(scope["method"], get_route_path(scope))
+        query = read_query(scope)
+        self._check_names(route, parts, query)
+        content = headers.get("content-type", "").partition(";")[0].strip().lower()
+        has_files = content.startswith("multipart/") and (route.files or route.dicom)
+        limit = self.limit if has_files else min(self.limit, MEGABYTE)
+        await read_body(headers, receive, body, limit)
+        files: set[str] = set()
+        if route.has_json:
+            if content in FORMS:
+                raise RequestError("parameters are sent as JSON here: add the header Content-Type: application/json")
+            scope, body = with_json(scope, check_text(route, body.read()))
+        elif content in FORMS:
+            files = await check_form(route, scope, body)
+        elif route.has_form and body.read(1):
+            raise RequestError(
+                f"parameters are sent in a form here, in its field {' or '.join(route.texts + route.files)}"
+            )
+        if route.task == "infer" and "file" not in files and not query.get("image") and not query.get("session_id"):
+            raise RequestError("nothing to generate for: name a study with ?image=, or send a label map as file")
+        return scope, body
+
+    def _check_names(self, route: Route, parts: Mapping[str, str], query: dict[str, str]) -> None:
+        """What the path and the query name."""
+        for name in _NAMES:
+            if query.get(name):
+                check_name(query[name], name)
+        if route.dicom and not self.application.studies.startswith("http"):
+            raise RequestError("there is no DICOMweb server behind this one", 404)
+        if query.get("uncompress", "false").lower() not in ("false", "0", "no", "off"):
+            raise RequestError("archives are not unpacked: send the files themselves")
+        if "model" in parts:
+            tasks = self.application._trainers if route.task == "train" else self.application._infers
+            _check_known(parts["model"], tasks, f"model for {route.task}")
+        if "strategy" in parts:
+            _check_known(parts["strategy"], self.application._strategies, "strategy")
+        if route.study in query:
+            self._check_study(query[route.study])
+        if not re.fullmatch(r"((SHA256|SHA512|MD5):)?[0-9a-fA-F]*", query.get("check_sum", "")):
+            raise RequestError("check_sum must be SHA256, SHA512 or MD5, a colon, and the sum")
+        if route.task == "batch" and "images" in query:
+            known_keys("batch", {"images": query["images"]})
+        if route.task == "infer":
+            if query.get("output") == "dicom_seg":
+                raise RequestError("the result is an image and no segmentation: ask for output image, json or all")
+            if query.get("image"):
+                self._check_study(query["image"])
+        if session := parts.get("session_id") or query.get("session_id"):
+            self._check_session(session)
+
+    def _check_study(self, image: str) -> None:
+        datastore = self.application.datastore()
+        if not isinstance(datastore, DICOMWebDatastore) and image not in datastore.list_images():
+            raise RequestError(f"there is no study {image!r}: GET /datastore/?output=all lists them", 404)
+
+    def _check_session(self, name: str) -> None:
+        sessions = self.application.sessions()
+        if sessions is None or not sessions.get_session(name, update_ts=False):
+            raise RequestError(f"there is no session {name[:80]!r}: PUT /session/ makes one, for a time", 404)
+
+
+def _check_known(name: str, tasks: Collection[str], what: str) -> None:
+    if name not in tasks:
+        raise RequestError(f"there is no {what}, {name[:80]!r}: the known ones are {', '.join(tasks)}", 404)

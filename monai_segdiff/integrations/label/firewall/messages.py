@@ -1,0 +1,164 @@
+"""Requests as ASGI carries them: read whole, checked, and given to MONAI Label once more."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+
+from monai_segdiff.integrations.label.errors import RequestError
+from monai_segdiff.integrations.label.firewall.content import check_file, check_text
+from monai_segdiff.integrations.label.firewall.routes import Route
+
+__all__ = ["FORMS", "MEGABYTE", "check_form", "read_body", "read_headers", "read_query", "replay", "with_json"]
+
+MEGABYTE = 2**20
+#: Media types of forms.
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_ONCE = ("content-type", "content-length", "transfer-encoding", "host", "origin")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+def read_headers(scope: Message) -> dict[str, str]:
+    """The headers of a request, with names in lower case.
+
+    Args:
+        scope: of the request.
+
+    Raises:
+        RequestError: if one that is checked is there twice: which one counts is not the same everywhere.
+    """
+    pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+    for name in _ONCE:
+        if sum(known == name for known, _ in pairs) > 1:
+            raise RequestError(f"the header {name} is sent once")
+    return dict(pairs)
+
+
+def read_query(scope: Message) -> dict[str, str]:
+    """The query of a request.
+
+    Args:
+        scope: of the request.
+
+    Raises:
+        RequestError: if a name is there twice.
+    """
+    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestError(f"{name[:80]} is given once in a query")
+    return dict(pairs)
+
+
+async def read_body(headers: Mapping[str, str], receive: Receive, body: Any, limit: int) -> None:
+    """Read the body of a request, as far as it may go.
+
+    Args:
+        headers: of the request.
+        receive: where it comes from.
+        body: file to write it to.
+        limit: its largest size in bytes.
+
+    Raises:
+        RequestError: if it is larger, or ends early.
+    """
+    too_large = RequestError(
+        f"this request may hold {limit / MEGABYTE:g} MB: send less, files as a form, or start with "
+        "--conf max_upload_mb",
+        413,
+    )
+    declared = headers.get("content-length", "0")
+    if not re.fullmatch("[0-9]+", declared) or len(declared) > 15 or int(declared) > limit:
+        raise too_large
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestError("the request ended early")
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise too_large
+        body.write(message.get("body", b""))
+        if not message.get("more_body", False):
+            body.seek(0)
+            return
+
+
+async def check_form(route: Route, scope: Message, body: Any) -> set[str]:
+    """Check a form with files and parameters.
+
+    Args:
+        route: of the request.
+        scope: of the request.
+        body: file with its body.
+
+    Returns:
+        Names of the files that it has.
+
+    Raises:
+        RequestError: if it is not possible.
+        HTTPException: if it is no form.
+    """
+    request = Request(scope, replay(body, _nothing))
+    async with request.form(max_files=len(route.files) + 1, max_fields=100) as form:
+        fields = [name for name, _ in form.multi_items()]
+        for name, value in form.multi_items():
+            if fields.count(name) > 1:
+                raise RequestError(f"the form's field {name[:80]!r} is sent once")
+            if not isinstance(value, str):
+                check_file(route, name, value.filename)
+            elif name in route.texts:
+                check_text(route, value)
+    return {name for name in fields if name in route.files}
+
+
+def with_json(scope: Message, parameters: Mapping[str, Any]) -> tuple[Message, Any]:
+    """A request that carries these parameters and no others.
+
+    Args:
+        scope: of the request as it came.
+        parameters: what it is to carry.
+
+    Returns:
+        Its scope and its body.
+    """
+    content = json.dumps(parameters).encode()
+    dropped = (b"content-type", b"content-length", b"transfer-encoding")
+    headers = [(name, value) for name, value in scope["headers"] if name.lower() not in dropped]
+    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    return {**scope, "headers": headers}, io.BytesIO(content)
+
+
+def replay(body: Any, afterwards: Receive) -> Receive:
+    """The body once more, from its beginning.
+
+    Args:
+        body: file with it.
+        afterwards: what is received behind it.
+    """
+    body.seek(0)
+    done = False
+
+    async def receive() -> Message:
+        nonlocal done
+        if done:
+            return await afterwards()
+        block = body.read(MEGABYTE)
+        done = len(block) < MEGABYTE
+        return {"type": "http.request", "body": block, "more_body": not done}
+
+    return receive
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}

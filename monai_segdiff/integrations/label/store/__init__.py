@@ -1,0 +1,1 @@
+"""The studies of a server, and what is kept beside them."""

@@ -1,0 +1,91 @@
+"""A data set at a glance: some images of some patients, with the outlines of their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from scipy import ndimage
+
+from monai_segdiff.data import Case, SegmentationDataset, load_image, load_label_map
+from monai_segdiff.pictures.tiles import class_color, gray_levels, middle_slice, picture_grid, upright
+
+__all__ = ["dataset_overview"]
+
+
+def dataset_overview(
+    dataset: SegmentationDataset, patients: int = 8, images: int = 6, tile_size: int = 192
+) -> np.ndarray:
+    """Draw a row for each patient and an image for each column, both evenly spaced over the data set.
+
+    Outlines have the colors of :func:`~monai_segdiff.handlers.class_color`. Of a volume the slice with the largest
+    foreground is shown.
+
+    Args:
+        dataset: with its intensity range; cases without label map are drawn without outlines.
+        patients: rows, at most.
+        images: columns, at most.
+        tile_size: smaller images are enlarged by a whole factor to this many pixels or more.
+
+    Returns:
+        uint8 pixels, ``(height, width, 3)``.
+
+    Raises:
+        ValueError: if the data set has no images, or no intensity range.
+    """
+    by_patient: dict[str, list[Case]] = {}
+    for cases in dataset.splits.values():
+        for case in cases:
+            if case.image is not None:
+                by_patient.setdefault(case.patient, []).append(case)
+    if not by_patient or dataset.intensity_range is None:
+        raise ValueError(f"{dataset.root} has no {'intensity range' if by_patient else 'images'} to draw an overview")
+    chosen = [sorted(by_patient[name], key=lambda case: case.id) for name in _evenly(sorted(by_patient), patients)]
+    rows = [[_tile(case, dataset) for case in _evenly(cases, images)] for cases in chosen]
+    height, width = (max(tile.shape[axis] for row in rows for tile in row) for axis in (0, 1))
+    columns = max(len(row) for row in rows)
+    blank = np.full((height, width, 3), 255, dtype=np.uint8)
+    return picture_grid([[_pad(t, blank) for t in row] + [blank] * (columns - len(row)) for row in rows], tile_size)
+
+
+def _tile(case: Case, dataset: SegmentationDataset) -> np.ndarray:
+    assert dataset.intensity_range is not None
+    image = load_image(str(case.image)).float()
+    label = None if case.label is None else load_label_map(case.label)
+    at = None
+    if image.ndim == 4 and label is not None:
+        at = middle_slice(label.as_tensor()[0])
+    pixels = gray_levels(_upright(image, at), dataset.intensity_range)
+    if label is None:
+        return pixels
+    ids = _upright(label, at)[0].numpy()
+    for name, own in dataset.classes.items():
+        inside = np.isin(ids, [i for other in _within(name, dataset.parents) for i in _ids(dataset.classes[other])])
+        pixels[inside & ~ndimage.binary_erosion(inside, border_value=1)] = class_color(_ids(own)[0])
+    return pixels
+
+
+def _within(name: str, parents: Mapping[str, str]) -> set[str]:
+    """A class and all classes that lie in it."""
+    return {name}.union(*(_within(child, parents) for child, parent in parents.items() if parent == name))
+
+
+def _ids(ids: int | Sequence[int]) -> list[int]:
+    return [ids] if isinstance(ids, int) else list(ids)
+
+
+def _upright(image: MetaTensor, at: int | None) -> torch.Tensor:
+    return upright(image.as_tensor(), torch.as_tensor(image.affine), at)
+
+
+def _pad(tile: np.ndarray, blank: np.ndarray) -> np.ndarray:
+    padded = blank.copy()
+    padded[: tile.shape[0], : tile.shape[1]] = tile
+    return padded
+
+
+def _evenly(items: list, number: int) -> list:
+    """At most so many of the items, evenly spaced, the first among them."""
+    return [items[k * len(items) // number] for k in range(number)] if len(items) > number else items

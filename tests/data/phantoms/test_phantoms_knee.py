@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from monai_segdiff.data import KNEE_PHANTOM_CLASSES, KneePhantom, phantoms_knee
+from monai_segdiff.data import KNEE_PHANTOM_CLASSES, KneePhantom
+from monai_segdiff.data.phantoms import knee as phantoms_knee
 
 IDS = KNEE_PHANTOM_CLASSES
 BONES = ("femur", "tibia", "fibula", "patella")

@@ -8,7 +8,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_segdiff.data import DRR_CLASSES, drr_views, read_geometry, write_views
+from monai_segdiff.data import DRR_CLASSES, read_geometry, write_views
+from monai_segdiff.data.radiographs import views as drr_views
 from monai_segdiff.transforms import ProjectDRR
 
 OPTIONS = {"angles": (0, 50, 120), "detector_shape": (40, 24), "detector_spacing": (2.5, 1.5)}

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from monai_segdiff.data import check_dataset, drr_workers, make_drr_dataset, read_dataset, read_geometry
+from monai_segdiff.data import check_dataset, make_drr_dataset, read_dataset, read_geometry
 from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.data.radiographs import workers as drr_workers
 from monai_segdiff.data.radiographs.volumes import find_volumes, read_volume
 from monai_segdiff.files import claim_folder
 from monai_segdiff.transforms import ProjectDRR

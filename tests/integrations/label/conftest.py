@@ -17,8 +17,9 @@ WITHOUT_LABEL = {
     f"test_{name}.py"
     for name in ("content", "folder", "headers", "network", "pairs", "parameters", "routes", "task_process", "uploads")
 }
+HERE = Path(__file__).parent
 collect_ignore = (
-    [] if HAS_LABEL else [f.name for f in Path(__file__).parent.glob("test_*.py") if f.name not in WITHOUT_LABEL]
+    [] if HAS_LABEL else [str(f.relative_to(HERE)) for f in HERE.rglob("test_*.py") if f.name not in WITHOUT_LABEL]
 )
 
 

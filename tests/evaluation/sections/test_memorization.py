@@ -13,7 +13,7 @@ from monai_segdiff.data import make_ct_phantoms, read_dataset, write_dataset
 from monai_segdiff.evaluation import evaluate
 from monai_segdiff.metrics import Estimate
 
-from .synthetic_sets import write_synthetic
+from ..synthetic_sets import write_synthetic
 
 
 def images_of(cases) -> list[np.ndarray]:

@@ -31,7 +31,7 @@ from monai_segdiff.integrations.label.tasks.pairs import PairGenerator
 from monai_segdiff.integrations.label.tasks.segmenter import TrainSegmenter
 from monai_segdiff.integrations.label.tasks.tuning import TuneGenerator
 
-from .server import children_of, pixels, runs, wait_until
+from ..server import children_of, pixels, runs, wait_until
 
 TUNE = """
 import sys

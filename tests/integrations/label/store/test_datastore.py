@@ -23,7 +23,7 @@ from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.store.datastore import StudyDatastore, is_synthetic, record_of
 from monai_segdiff.integrations.label.store.studies import real_cases, synthetic_cases
 
-from .server import PATIENCE, wait_until
+from ..server import PATIENCE, wait_until
 
 RECORD = {"synthetic": True, "source": "real", "seed": 3, "patient": "real", "parameters": {}}
 

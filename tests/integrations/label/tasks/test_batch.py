@@ -22,7 +22,7 @@ from monai_segdiff.integrations.label.store.datastore import StudyDatastore
 from monai_segdiff.integrations.label.tasks.batch import GeneratePairs, pair_id, pair_seed
 from monai_segdiff.integrations.label.tasks.pairs import PairGenerator
 
-from .server import children_of, pixels, runs, wait_until
+from ..server import children_of, pixels, runs, wait_until
 
 SLOW = {"num_steps": 400, "seed": 7}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 
-from .server import nifti, pixels
+from ..server import nifti, pixels
 
 MASK = np.zeros((16, 16), np.uint8)
 JSON = ("Content-Type", "application/json")

@@ -13,7 +13,7 @@ from monai_segdiff.evaluation import PairReader, load_finding_classifier, train_
 from monai_segdiff.evaluation.readers.finding_classifier import FindingClassifier, save_finding_classifier
 from monai_segdiff.evaluation.readers.train_finding_classifier import finding_flags
 
-from .squares import FINDINGS, in_turn, write_squares
+from ..squares import FINDINGS, in_turn, write_squares
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from monai_segdiff.evaluation.measure.measure import measure
 from monai_segdiff.evaluation.sections.finding_changes import FindingChanges
 from monai_segdiff.evaluation.sections.findings import open_finding_reader
 
-from .squares import FINDINGS, SIZE, in_turn, picture, shown, squares, write_squares
+from ..squares import FINDINGS, SIZE, in_turn, picture, shown, squares, write_squares
 
 
 class Silent(Segmenter):

@@ -13,7 +13,7 @@ from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import evaluate
 from monai_segdiff.evaluation.sections.diversity import _why
 
-from .synthetic_sets import write_synthetic
+from ..synthetic_sets import write_synthetic
 
 
 def write_several(root, real_set, per_mask: int, noise: float):

@@ -10,7 +10,7 @@ from monai_segdiff.data import make_ct_phantoms, read_dataset, write_dataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import evaluate
 
-from .synthetic_sets import write_synthetic
+from ..synthetic_sets import write_synthetic
 
 SHORT = {"segmenter_images": 640, "utility": True, "utility_seeds": 2, "progress": False}
 

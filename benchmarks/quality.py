@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from benchmarks.common import Cell, Column
 from monai_segdiff.data import Case, SegmentationDataset
-from monai_segdiff.evaluation.measure.measure import Extra, Features, Measurements, measure
+from monai_segdiff.evaluation.measure.measure import Features, Measurements, PerImageMeasure, measure
 from monai_segdiff.evaluation.measure.other_masks import draw_other_masks
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.readers.train_segmenter import train_segmenter
@@ -151,7 +151,9 @@ class Judge:
             "resampling patients, those of failed samples exact binomial ones.",
         ]
 
-    def measure(self, cases: Sequence[Case], name: str, extras: Mapping[str, Extra] | None = None) -> Measurements:
+    def measure(
+        self, cases: Sequence[Case], name: str, extras: Mapping[str, PerImageMeasure] | None = None
+    ) -> Measurements:
         """Measure images.
 
         Args:

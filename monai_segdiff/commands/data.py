@@ -22,11 +22,11 @@ def check_data(args: argparse.Namespace) -> int:
     """List everything that is wrong with a data set."""
     from monai_segdiff.data import check_dataset
 
-    findings = check_dataset(args.dataset, args.classes, args.spatial_dims, workers=args.workers, progress=True)
-    for finding in findings:
-        print(finding)
-    errors = sum(finding.severity == "error" for finding in findings)
-    print(f"{errors} errors, {len(findings) - errors} warnings in {args.dataset}")
+    issues = check_dataset(args.dataset, args.classes, args.spatial_dims, workers=args.workers, progress=True)
+    for issue in issues:
+        print(issue)
+    errors = sum(issue.severity == "error" for issue in issues)
+    print(f"{errors} errors, {len(issues) - errors} warnings in {args.dataset}")
     return 1 if errors else 0
 
 

@@ -35,8 +35,8 @@ def verify(args: argparse.Namespace) -> int:
             print(f"error: {error}", file=sys.stderr)
             unknown += 1
             continue
-        for finding in verdict.findings:
-            print(finding)
+        for issue in verdict.issues:
+            print(issue)
         said = "whole" if verdict.whole else "NOT WHOLE"
         if not (verdict.whole or verdict.damaged):
             said = "readable, but nothing was recorded to compare it with (--record does)"
@@ -44,8 +44,8 @@ def verify(args: argparse.Namespace) -> int:
         verdicts.append(verdict)
     damaged = sum(verdict.damaged for verdict in verdicts)
     unknown += sum(not (verdict.whole or verdict.damaged) for verdict in verdicts)
-    found = [finding for verdict in verdicts for finding in verdict.findings]
-    errors = sum(finding.severity == "error" for finding in found)
+    found = [issue for verdict in verdicts for issue in verdict.issues]
+    errors = sum(issue.severity == "error" for issue in found)
     print(
         f"{sum(v.whole for v in verdicts)} whole, {damaged} not whole, {unknown} unknown; "
         f"{sum(v.files for v in verdicts)} files, {errors} errors, {len(found) - errors} warnings"

@@ -11,7 +11,7 @@ from monai_segdiff.data.dicom.series import read_dicom_series
 from monai_segdiff.data.dicom.synthetic import SyntheticInfo
 from monai_segdiff.data.dicom.write_seg import write_dicom_pair, write_dicom_seg
 from monai_segdiff.data.dicom.write_series import write_dicom_series
-from monai_segdiff.data.issues import Finding
+from monai_segdiff.data.issues import Issue
 from monai_segdiff.data.label_files import (
     CheckSpatialSizeD,
     CheckSpatialSized,
@@ -83,7 +83,7 @@ __all__ = [
     "DRR_PARENTS",
     "DRR_RANGE",
     "EpochSampler",
-    "Finding",
+    "Issue",
     "KNEE_PHANTOM_CLASSES",
     "KneePhantom",
     "SaveLikeD",

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from monai_segdiff.data.case_names import distinct_cases
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
-from monai_segdiff.data.issues import Finding, case_findings
+from monai_segdiff.data.issues import Issue, case_issues
 from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset, unread_files
 from monai_segdiff.data.load import READABLE
 from monai_segdiff.data.patients import alike, contradictions, unknown_patients
@@ -30,7 +30,7 @@ def check_dataset(
     need_labels: bool = True,
     workers: int = 1,
     progress: bool = False,
-) -> list[Finding]:
+) -> list[Issue]:
     """Read every file of a data set and list what is wrong.
 
     Args:
@@ -48,15 +48,15 @@ def check_dataset(
         dataset = read_dataset(path, classes, check_files=False)
     except (ValueError, OSError) as error:
         message, _, remedy = str(error).partition("; ")
-        return [Finding("error", str(path), message, remedy or "see the layout of a data set in the documentation")]
+        return [Issue("error", str(path), message, remedy or "see the layout of a data set in the documentation")]
     known = {int(i) for ids in dataset.classes.values() for i in np.atleast_1d(ids)} or None
     dims = spatial_dims if spatial_dims is not None else dataset.spatial_dims
     cases = [case for members in dataset.splits.values() for case in members]
-    findings = list(_dataset_findings(dataset, need_labels))
+    issues = list(_dataset_issues(dataset, need_labels))
 
-    def look(case: Case) -> tuple[list[Finding], Seen]:
+    def look(case: Case) -> tuple[list[Issue], Seen]:
         seen = Seen()
-        return list(case_findings(case, known, dims, dataset.findings, seen)), seen
+        return list(case_issues(case, known, dims, dataset.findings, seen)), seen
 
     ids: list[set[int]] = []
     palettes = Palettes()
@@ -66,66 +66,66 @@ def check_dataset(
         for case, (found, seen) in zip(cases, looked, strict=True):
             if case.label is not None and (conflict := palettes.conflict(case.label, seen.palette)):
                 message, _, remedy = conflict.partition("; ")
-                found.append(Finding("error", str(case.label), message, remedy))
-            findings.extend(found)
+                found.append(Issue("error", str(case.label), message, remedy))
+            issues.extend(found)
             ids.append(seen.ids)
-            sound &= all(finding.severity != "error" for finding in found)
+            sound &= all(issue.severity != "error" for issue in found)
     if sound:  # else not every label map could be read, or ids are others than those of the classes
-        findings.extend(_class_findings(dataset, dict(zip(cases, ids, strict=True))))
-    return findings
+        issues.extend(_class_issues(dataset, dict(zip(cases, ids, strict=True))))
+    return issues
 
 
-def _dataset_findings(dataset: SegmentationDataset, need_labels: bool) -> Iterator[Finding]:
+def _dataset_issues(dataset: SegmentationDataset, need_labels: bool) -> Iterator[Issue]:
     root = str(dataset.root)
     cases = [case for members in dataset.splits.values() for case in members]
     if need_labels and not any(case.label for case in cases):
         remedy = "add them, or say which folder holds them (prepare --labels)"
-        yield Finding("error", root, "holds no label maps, so there is nothing to train on or to generate for", remedy)
+        yield Issue("error", root, "holds no label maps, so there is nothing to train on or to generate for", remedy)
     elif not dataset.classes:
         remedy = 'add "labels" to dataset.json, or pass the classes (--classes)'
-        yield Finding("warning", root, "nothing says what the label ids mean, so they were not checked", remedy)
+        yield Issue("warning", root, "nothing says what the label ids mean, so they were not checked", remedy)
     for message in unread_files(dataset):
         remedy = f"convert images to one of {', '.join(READABLE)}, and put each into this folder itself"
-        yield Finding("warning", root, message, remedy)
+        yield Issue("warning", root, message, remedy)
     for split, members in dataset.splits.items():
-        yield from _pair_findings(split, members, dataset.root)
-    yield from _name_findings(root, cases)
-    yield from _patient_findings(dataset, cases)
+        yield from _pair_issues(split, members, dataset.root)
+    yield from _name_issues(root, cases)
+    yield from _patient_issues(dataset, cases)
 
 
-def _patient_findings(dataset: SegmentationDataset, cases: Sequence[Case]) -> Iterator[Finding]:
+def _patient_issues(dataset: SegmentationDataset, cases: Sequence[Case]) -> Iterator[Issue]:
     root = str(dataset.root)
     for contradiction in contradictions(cases):
         message, _, remedy = contradiction.partition("; ")
-        yield Finding("error", root, message, remedy)
+        yield Issue("error", root, message, remedy)
     if dataset.split_kind == BY_IMAGE:
         message = (
             "split by image: images of one patient are in training and held out, so results on them are optimistic"
         )
-        yield Finding("warning", root, message, "split by patient to learn how a model does on new patients")
+        yield Issue("warning", root, message, "split by patient to learn how a model does on new patients")
         return
     unknown = sorted({case.patient for case in cases if not case.patient_known})
     if unknown and (len(dataset.splits) > 1 or alike(unknown)):
         message, _, remedy = unknown_patients(cases).partition("; ")
-        yield Finding("warning", root, message, remedy)
+        yield Issue("warning", root, message, remedy)
     seen: dict[str, str] = {}
     for split, members in dataset.splits.items():
         for patient in sorted({case.patient for case in members}):
             other = seen.setdefault(patient, split)
             if other != split and dataset.split_kind != WITHIN_PATIENT:
                 message = f"patient {patient!r} is in {other} and in {split}"
-                yield Finding("error", root, message, "split by patient, e.g. with the prepare command")
+                yield Issue("error", root, message, "split by patient, e.g. with the prepare command")
 
 
-def _name_findings(root: str, cases: Sequence[Case]) -> Iterator[Finding]:
+def _name_issues(root: str, cases: Sequence[Case]) -> Iterator[Issue]:
     try:
         distinct_cases(cases)
     except ValueError as error:
         message, _, remedy = str(error).partition(": ")
-        yield Finding("error", root, message, remedy)
+        yield Issue("error", root, message, remedy)
 
 
-def _pair_findings(split: str, cases: Sequence[Case], root: Path) -> Iterator[Finding]:
+def _pair_issues(split: str, cases: Sequence[Case], root: Path) -> Iterator[Issue]:
     where = f" from {DESCRIPTION}" if (root / DESCRIPTION).is_file() else ""
     wanted = [key for key in ("image", "label") if any(getattr(case, key) for case in cases)]
     for case in cases:
@@ -133,10 +133,10 @@ def _pair_findings(split: str, cases: Sequence[Case], root: Path) -> Iterator[Fi
             if getattr(case, key) is None and (split, key) != ("test", "label"):
                 message = f"case {case.id!r} in {split} has no {key}"
                 remedy = f"add the {key}, or remove the case{where}"
-                yield Finding("error", str(case.label or case.image), message, remedy)
+                yield Issue("error", str(case.label or case.image), message, remedy)
 
 
-def _class_findings(dataset: SegmentationDataset, ids: Mapping[Case, set[int]]) -> Iterator[Finding]:
+def _class_issues(dataset: SegmentationDataset, ids: Mapping[Case, set[int]]) -> Iterator[Issue]:
     """Classes that no label map holds, or those of one split do not."""
     root, of_id = str(dataset.root), {int(i): name for name, own in dataset.classes.items() for i in np.atleast_1d(own)}
     held = {
@@ -147,6 +147,6 @@ def _class_findings(dataset: SegmentationDataset, ids: Mapping[Case, set[int]]) 
     for name in dataset.classes:
         if name not in there and any(held.values()):
             message = f"class {name!r} is in none of the {sum(map(len, held.values()))} label maps"
-            yield Finding("warning", root, message, "leave it out, or correct the ids (--classes)")
+            yield Issue("warning", root, message, "leave it out, or correct the ids (--classes)")
     for message in absent_classes(list(dataset.classes), held):
-        yield Finding("warning", root, message, "add cases with them, or split anew (prepare --seed, --fractions)")
+        yield Issue("warning", root, message, "add cases with them, or split anew (prepare --seed, --fractions)")

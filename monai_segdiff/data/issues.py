@@ -15,13 +15,13 @@ from monai_segdiff.data.layout import Case
 from monai_segdiff.data.load import label_ids, load_image, load_label_map, spacing_of
 from monai_segdiff.data.readers.palettes import Seen
 
-__all__ = ["AFFINE_TOLERANCE", "Finding", "case_findings"]
+__all__ = ["AFFINE_TOLERANCE", "Issue", "case_issues"]
 
 AFFINE_TOLERANCE = 0.02  # of a voxel, at the corner that is furthest off
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """One thing that is wrong with a data set.
 
     Args:
@@ -40,13 +40,13 @@ class Finding:
         return f"{self.severity}: {self.file}: {self.message}; {self.remedy}"
 
 
-def case_findings(
+def case_issues(
     case: Case,
     known_ids: Collection[int] | None = None,
     spatial_dims: int | None = None,
     names: Sequence[str] = (),
     seen: Seen | None = None,
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     """Look at the files of one case.
 
     Args:
@@ -68,44 +68,42 @@ def case_findings(
             loaded[key] = load_image(file) if key == "image" else load_label_map(file)
         except FileNotFoundError:
             remedy = "restore it, or remove the case from dataset.json"
-            yield Finding("error", str(file), f"{key} file is missing", remedy)
+            yield Issue("error", str(file), f"{key} file is missing", remedy)
         except (ValueError, OSError, ImportError) as error:
             message, _, remedy = str(error).removeprefix(str(file)).strip(": ").partition("; ")
-            yield Finding("error", str(file), message, remedy or "restore it, or remove the case")
+            yield Issue("error", str(file), message, remedy or "restore it, or remove the case")
     for key in ("label", "region"):
         if {"image", key} <= loaded.keys():
-            yield from _geometry_findings(files["image"], loaded["image"], files[key], loaded[key])
+            yield from _geometry_issues(files["image"], loaded["image"], files[key], loaded[key])
     for key, volume in loaded.items():
         axes = volume.ndim - 1
         if spatial_dims is not None and axes != spatial_dims:
             remedy = "convert the data set with the prepare command" if axes > spatial_dims else "configure 2D"
-            yield Finding(
-                "error", str(files[key]), f"has {axes} dimensions where {spatial_dims}D is configured", remedy
-            )
+            yield Issue("error", str(files[key]), f"has {axes} dimensions where {spatial_dims}D is configured", remedy)
     if "image" in loaded:
-        yield from _image_findings(str(case.image), np.asarray(loaded["image"]))
+        yield from _image_issues(str(case.image), np.asarray(loaded["image"]))
     if "label" in loaded:
         ids = label_ids(np.asarray(loaded["label"]))
         if seen is not None:
             seen.ids.update(ids.tolist())
             seen.palette = loaded["label"].meta.get("palette", {})
-        yield from _label_findings(str(case.label), ids, known_ids)
+        yield from _label_issues(str(case.label), ids, known_ids)
     unknown = [name for name in case.findings or () if name not in names]
     if unknown:
         remedy = f'add it to "findings" in dataset.json (now {", ".join(names) or "none"}), or correct its name'
-        yield Finding("error", str(case.image or case.label), f"is said to show unknown findings {unknown}", remedy)
+        yield Issue("error", str(case.image or case.label), f"is said to show unknown findings {unknown}", remedy)
     if "region" in loaded:
-        yield from _region_findings(case, np.asarray(loaded["region"]), names)
+        yield from _region_issues(case, np.asarray(loaded["region"]), names)
 
 
-def _geometry_findings(
+def _geometry_issues(
     image_file: Path | None, image: MetaTensor, file: Path | None, label: MetaTensor
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     shapes = tuple(image.shape[1:]), tuple(label.shape[1:])
     remedy = "resample the label map to the image"
     if shapes[0] != shapes[1]:
         message = f"shape {shapes[1]} differs from its image's {shapes[0]} ({image_file})"
-        yield Finding("error", str(file), message, remedy)
+        yield Issue("error", str(file), message, remedy)
         return
     offset = _largest_offset(image, label)
     voxel = float(spacing_of(np.asarray(image.affine), image.ndim - 1).min())
@@ -113,7 +111,7 @@ def _geometry_findings(
         message = (
             f"affine differs from its image's by up to {offset:.3g} mm, {offset / voxel:.3g} voxels ({image_file})"
         )
-        yield Finding("error", str(file), message, f"{remedy}, or copy the image's header if they do overlap")
+        yield Issue("error", str(file), message, f"{remedy}, or copy the image's header if they do overlap")
 
 
 def _largest_offset(image: MetaTensor, label: MetaTensor) -> float:
@@ -123,38 +121,36 @@ def _largest_offset(image: MetaTensor, label: MetaTensor) -> float:
     return float(np.linalg.norm((there[0] - there[1])[:3], axis=0).max())
 
 
-def _image_findings(file: str, image: NDArray[np.generic]) -> Iterator[Finding]:
+def _image_issues(file: str, image: NDArray[np.generic]) -> Iterator[Issue]:
     bad = int(image.size - np.isfinite(image).sum())
     if bad:
-        yield Finding("error", file, f"image holds {bad} NaN or infinite values", "repair it or remove the case")
+        yield Issue("error", file, f"image holds {bad} NaN or infinite values", "repair it or remove the case")
     elif image.min() == image.max():
-        yield Finding(
-            "error", file, f"image is constant ({float(image.min()):g})", "export it again or remove the case"
-        )
+        yield Issue("error", file, f"image is constant ({float(image.min()):g})", "export it again or remove the case")
 
 
-def _label_findings(file: str, ids: NDArray[np.int64], known_ids: Collection[int] | None) -> Iterator[Finding]:
+def _label_issues(file: str, ids: NDArray[np.int64], known_ids: Collection[int] | None) -> Iterator[Issue]:
     unknown = [int(i) for i in ids if i != 0 and known_ids is not None and i not in known_ids]
     if unknown:
         known = ", ".join(str(i) for i in sorted(known_ids or ())[:20]) + (", ..." if len(known_ids or ()) > 20 else "")
         remedy = f"add them to the classes (now {known}), or make them background (prepare --drop-other-labels)"
-        yield Finding("error", file, f"label map holds unknown ids {unknown}", remedy)
+        yield Issue("error", file, f"label map holds unknown ids {unknown}", remedy)
     if not ids.any():
-        yield Finding("warning", file, "label map is empty", "remove the case if its image does show a class")
+        yield Issue("warning", file, "label map is empty", "remove the case if its image does show a class")
 
 
-def _region_findings(case: Case, region: NDArray[np.generic], names: Sequence[str]) -> Iterator[Finding]:
+def _region_issues(case: Case, region: NDArray[np.generic], names: Sequence[str]) -> Iterator[Issue]:
     """A region map is one of ids 1 + k of the vocabulary, and shows nothing but what the case is said to hold."""
     file = str(case.region)
     ids = [int(i) for i in label_ids(region) if i != 0]
     unknown = [i for i in ids if not 1 <= i <= len(names)]
     if unknown:
         listed = ", ".join(f"{i} {name}" for i, name in enumerate(names, start=1)) or "none"
-        yield Finding("error", file, f"region map holds unknown ids {unknown}", f"the findings are {listed}")
+        yield Issue("error", file, f"region map holds unknown ids {unknown}", f"the findings are {listed}")
     shown = [names[i - 1] for i in ids if i not in unknown]
     unsaid = [name for name in shown if case.findings is not None and name not in case.findings]
     if unsaid:
         message = f"region map shows {unsaid}, which are not among the case's findings {list(case.findings or ())}"
-        yield Finding("error", file, message, "add them to the case's findings, or take them out of the region map")
+        yield Issue("error", file, message, "add them to the case's findings, or take them out of the region map")
     if not ids:
-        yield Finding("warning", file, "region map is empty", "leave the region out where no place is known")
+        yield Issue("warning", file, "region map is empty", "leave the region out where no place is known")

@@ -47,12 +47,12 @@ def open_dataset(
     dataset = read_dataset(path)
     if verify:
         errors = [
-            finding
-            for finding in check_dataset(path, None, spatial_dims, need_labels=need_labels)
-            if finding.severity == "error"
+            issue
+            for issue in check_dataset(path, None, spatial_dims, need_labels=need_labels)
+            if issue.severity == "error"
         ]
         if errors:
-            shown = "\n".join(str(finding) for finding in errors[:_SHOWN])
+            shown = "\n".join(str(issue) for issue in errors[:_SHOWN])
             raise ValueError(
                 f"{len(errors)} errors in {path}; `python -m monai_segdiff check-data {path}` lists all\n{shown}"
             )

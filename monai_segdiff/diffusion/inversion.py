@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from monai_segdiff.diffusion.denoiser import Denoiser
-from monai_segdiff.diffusion.samplers.contract import SamplingRun
+from monai_segdiff.diffusion.samplers.contract import SolverLoop
 
 __all__ = ["invert"]
 
@@ -39,7 +39,7 @@ def invert(
     """
     if method not in ("heun", "ddim"):
         raise ValueError(f'method must be "heun" or "ddim", got {method!r}')
-    run = SamplingRun(denoiser, x0, sigmas, None, None)
+    run = SolverLoop(denoiser, x0, sigmas, None, None)
     upwards = run.levels[::-1]
     states = [run.start]
     for sigma, sigma_next in pairwise(upwards):

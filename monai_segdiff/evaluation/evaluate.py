@@ -9,7 +9,7 @@ from torch import nn
 
 from monai_segdiff.evaluation.measure.extras import hausdorff_extra, length_unit, pixels, pooled_shape, radiomic_extra
 from monai_segdiff.evaluation.measure.inputs import Inputs, evenly, read_inputs
-from monai_segdiff.evaluation.measure.measure import Embedded, Extra, Features, Measurements, embed, measure
+from monai_segdiff.evaluation.measure.measure import Embedded, Features, Measurements, PerImageMeasure, embed, measure
 from monai_segdiff.evaluation.measure.other_masks import OtherMasks, draw_other_masks
 from monai_segdiff.evaluation.readers.programs import load_program
 from monai_segdiff.evaluation.readers.segmenter import Segmenter, TrainedSegmenter
@@ -176,7 +176,7 @@ def _measure(
     progress: bool,
 ) -> _Found:
     unit = length_unit(inputs)
-    spaces: dict[str, Extra] = {"pixels": pixels, **({"radiomics": radiomic_extra} if radiomics else {})}
+    spaces: dict[str, PerImageMeasure] = {"pixels": pixels, **({"radiomics": radiomic_extra} if radiomics else {})}
     extras = {"hausdorff": hausdorff_extra(len(inputs.classes), unit), **spaces}
     real_extras, synthetic_extras = extras, extras
     if findings is not None:

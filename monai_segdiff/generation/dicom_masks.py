@@ -20,7 +20,7 @@ from monai_segdiff.data import Case, dicom_files, is_dicom, read_dicom_seg
 from monai_segdiff.data.dicom.files import is_study_file, read_headers
 from monai_segdiff.data.dicom.labels import segment_names
 from monai_segdiff.data.dicom.seg import segment_labels
-from monai_segdiff.data.dicom.studies import upright
+from monai_segdiff.data.dicom.studies import along_patient_axes
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.files import safe_name
 from monai_segdiff.generation.generator import TrainedGenerator
@@ -142,7 +142,7 @@ def _collect(
 def _masks(name: str, label: MetaTensor, dims: int) -> Iterator[tuple[str, Any, Any]]:
     """Name, array and affine of each mask that a segmentation gives."""
     if label.ndim == 3:
-        yield (name, *upright(label))
+        yield (name, *along_patient_axes(label))
         return
     label = Orientation(axcodes="RAS", labels=None)(label)
     array, affine = np.asarray(label)[0], np.asarray(label.affine, dtype=np.float64)

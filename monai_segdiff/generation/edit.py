@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
-from monai_segdiff.data.issues import case_findings
+from monai_segdiff.data.issues import case_issues
 from monai_segdiff.data.writers import check_range
 from monai_segdiff.files import atomic_file, inside
 from monai_segdiff.generation.edit_picture import edit_picture
@@ -250,6 +250,6 @@ class _Work:
 def _check_geometry(edit: Edit) -> None:
     """Refuse masks that do not lie on the image, as those that an editor has saved in another orientation."""
     for label in (edit.label, edit.edited):
-        for finding in case_findings(Case(edit.id, edit.image, label, edit.patient)):
-            if finding.severity == "error":
-                raise ValueError(f"{finding.file}: {finding.message}; {finding.remedy}")
+        for issue in case_issues(Case(edit.id, edit.image, label, edit.patient)):
+            if issue.severity == "error":
+                raise ValueError(f"{issue.file}: {issue.message}; {issue.remedy}")

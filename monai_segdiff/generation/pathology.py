@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from monai_segdiff.data import Case, case_name, load_label_map, write_like
-from monai_segdiff.data.issues import case_findings
+from monai_segdiff.data.issues import case_issues
 from monai_segdiff.data.load import as_slice
 from monai_segdiff.generation.folder import digest_of_inputs
 from monai_segdiff.generation.generator import TrainedGenerator
@@ -140,9 +140,9 @@ class Pathology:
         region = (_labels(file, generator) > 0).float()
         if not bool(region.any()):
             raise ValueError(f"the region map {file} has no labeled pixel: mark where the finding is to be")
-        for finding in case_findings(Case(case.id, file, case.label, case.patient)):
-            if finding.severity == "error":
-                raise ValueError(f"the region map {file} and the mask {case.label} do not fit: {finding.message}")
+        for issue in case_issues(Case(case.id, file, case.label, case.patient)):
+            if issue.severity == "error":
+                raise ValueError(f"the region map {file} and the mask {case.label} do not fit: {issue.message}")
         return region
 
     def write(self, case: Case, like: Path, target: Path, generator: TrainedGenerator) -> Path | None:

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from monai_segdiff.diffusion import SAMPLERS, Parameterization, invert
 from monai_segdiff.inferers.autocast import autocast_dtype
-from monai_segdiff.inferers.descent import Descent
 from monai_segdiff.inferers.guidance import Guidance, GuidedDenoiser
 from monai_segdiff.inferers.inversion import Trajectory
 from monai_segdiff.inferers.network_call import (
@@ -26,6 +25,7 @@ from monai_segdiff.inferers.network_call import (
     sample_indices,
 )
 from monai_segdiff.inferers.run import Constraint, RunContext, Start
+from monai_segdiff.inferers.sampler_session import SamplerSession
 from monai_segdiff.inferers.similarity import InterpolationStart
 from monai_segdiff.inferers.starts import ImageStart, InputStart, NoiseStart, image_of
 
@@ -272,7 +272,7 @@ class SamplingInferer(Inferer):
                     self.callback(step, sigma, x, x0_hat)
 
             watch = on_step if self.progress or self.callback is not None else None
-            descent = Descent(self.sampler, denoiser, run, holds, watch, self.sampler_options)
+            descent = SamplerSession(self.sampler, denoiser, run, holds, watch, self.sampler_options)
             first, x = 0, start.state(run, descent.noise)
             if isinstance(start, InterpolationStart) and start.similarity > 0:
                 first = start.grid_index(run.sigmas, self.parameterization)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from monai_segdiff.data import Finding
+from monai_segdiff.data import Issue
 from monai_segdiff.documents import read_json, read_yaml
 from monai_segdiff.verification.datasets import leftovers
 from monai_segdiff.verification.tensors import verify_tensors
@@ -28,26 +28,26 @@ def verify_bundle(root: Path, progress: bool = False) -> Verdict:
         progress: whether to show a progress bar.
     """
     configs = root / "configs"
-    findings = list(leftovers(root, "run the training again, which goes on and removes it"))
+    issues = list(leftovers(root, "run the training again, which goes on and removes it"))
     for name in _NEEDED:
         if not (configs / name).is_file():
-            findings.append(Finding("error", str(configs / name), "is missing", _RESTORE))
+            issues.append(Issue("error", str(configs / name), "is missing", _RESTORE))
     documents = sorted(file for file in configs.iterdir() if file.suffix in (".json", ".yaml", ".yml"))
     tensors = sorted(f for f in (root / "models").rglob("*.pt") if not f.name.startswith(".tmp-"))
     for file in documents:
-        findings.extend(_document_findings(file))
+        issues.extend(_document_issues(file))
     for file in tqdm(tensors, desc="verify", unit="file", disable=not progress):
-        findings.extend(verify_tensors(file).findings)
-    return Verdict("bundle", tuple(findings), len(documents) + len(tensors), recorded=True)
+        issues.extend(verify_tensors(file).issues)
+    return Verdict("bundle", tuple(issues), len(documents) + len(tensors), recorded=True)
 
 
-def _document_findings(file: Path) -> Iterator[Finding]:
+def _document_issues(file: Path) -> Iterator[Issue]:
     read: Any = read_json if file.suffix == ".json" else read_yaml
     try:
         content = read(file, "a bundle's configuration", remedy=_RESTORE)
     except ValueError as error:
         message, _, remedy = str(error).removeprefix(f"{file} ").rpartition("; ")
-        yield Finding("error", str(file), message, remedy)
+        yield Issue("error", str(file), message, remedy)
         return
     if not isinstance(content, dict) or not content:
-        yield Finding("error", str(file), "holds no settings", _RESTORE)
+        yield Issue("error", str(file), "holds no settings", _RESTORE)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from monai_segdiff.data import Finding, check_dataset, read_dataset
+from monai_segdiff.data import Issue, check_dataset, read_dataset
 from monai_segdiff.digests import DIGESTS, digest_of, read_digests
 from monai_segdiff.documents import read_json
 from monai_segdiff.verification.verdict import Verdict
@@ -29,26 +29,26 @@ def verify_dataset(root: Path, progress: bool = False) -> Verdict:
         root: its folder.
         progress: whether to show a progress bar.
     """
-    findings = list(leftovers(root, _AGAIN))
+    issues = list(leftovers(root, _AGAIN))
     unfinished = [file for pattern in _UNFINISHED for file in sorted(root.glob(pattern))]
     for file in unfinished[:1]:
-        findings.append(Finding("error", str(file), "is of a run that has not ended", _AGAIN))
+        issues.append(Issue("error", str(file), "is of a run that has not ended", _AGAIN))
     if not os.path.lexists(root / DIGESTS):
         if unfinished:
-            return Verdict("data set", tuple(findings), 1, recorded=True)
+            return Verdict("data set", tuple(issues), 1, recorded=True)
         files = _files_of(root)
-        return Verdict("data set", (*findings, *check_dataset(root, progress=progress)), files, recorded=False)
+        return Verdict("data set", (*issues, *check_dataset(root, progress=progress)), files, recorded=False)
     try:
         recorded = read_digests(root)
     except (ValueError, FileNotFoundError) as error:
         message, _, remedy = str(error).removeprefix(f"{root / DIGESTS}").lstrip(": ").partition("; ")
-        findings.append(Finding("error", str(root / DIGESTS), message, remedy))
-        return Verdict("data set", tuple(findings), 1, recorded=True)
+        issues.append(Issue("error", str(root / DIGESTS), message, remedy))
+        return Verdict("data set", tuple(issues), 1, recorded=True)
     for name in tqdm(sorted(recorded), desc="verify", unit="file", disable=not progress):
-        findings.extend(_file_findings(root / name, recorded[name]))
-    findings.extend(_named_findings(root, recorded))
-    findings.extend(_unrecorded_findings(root, {DIGESTS, *recorded, *(file.name for file in unfinished)}))
-    return Verdict("data set", tuple(findings), len(recorded), recorded=True)
+        issues.extend(_file_issues(root / name, recorded[name]))
+    issues.extend(_named_issues(root, recorded))
+    issues.extend(_unrecorded_issues(root, {DIGESTS, *recorded, *(file.name for file in unfinished)}))
+    return Verdict("data set", tuple(issues), len(recorded), recorded=True)
 
 
 def files_to_record(root: Path) -> list[Path]:
@@ -62,7 +62,7 @@ def files_to_record(root: Path) -> list[Path]:
     return sorted(f for f in files if f.name not in left_out and not any(p.startswith(".") for p in _parts(root, f)))
 
 
-def leftovers(root: Path, remedy: str) -> Iterator[Finding]:
+def leftovers(root: Path, remedy: str) -> Iterator[Issue]:
     """What runs that were killed have left.
 
     Args:
@@ -71,27 +71,27 @@ def leftovers(root: Path, remedy: str) -> Iterator[Finding]:
     """
     for path in sorted(root.rglob(".tmp-*")):
         if not any(part.startswith(".tmp-") for part in _parts(root, path)[:-1]):
-            yield Finding("error", str(path), "was left by a run that was killed, or is being written", remedy)
+            yield Issue("error", str(path), "was left by a run that was killed, or is being written", remedy)
 
 
 def _parts(root: Path, path: Path) -> tuple[str, ...]:
     return path.relative_to(root).parts
 
 
-def _file_findings(file: Path, digest: str) -> Iterator[Finding]:
+def _file_issues(file: Path, digest: str) -> Iterator[Issue]:
     try:
         if not file.is_file():
-            yield Finding("error", str(file), f"is missing, {DIGESTS} lists it", _RESTORE)
+            yield Issue("error", str(file), f"is missing, {DIGESTS} lists it", _RESTORE)
             return
         found = digest_of(file)
     except OSError as error:
-        yield Finding("error", str(file), f"cannot be read ({error.strerror}), {DIGESTS} lists it", _RESTORE)
+        yield Issue("error", str(file), f"cannot be read ({error.strerror}), {DIGESTS} lists it", _RESTORE)
         return
     if found != digest:
-        yield Finding("error", str(file), f"is not what {DIGESTS} says: it was changed or damaged", _RESTORE)
+        yield Issue("error", str(file), f"is not what {DIGESTS} says: it was changed or damaged", _RESTORE)
 
 
-def _named_findings(root: Path, recorded: Mapping[str, str]) -> Iterator[Finding]:
+def _named_issues(root: Path, recorded: Mapping[str, str]) -> Iterator[Issue]:
     """Whether the description can be read, and everything that it names is recorded."""
     if "dataset.json" not in recorded:  # folders alone, or a set of which no image was accepted
         return
@@ -99,19 +99,19 @@ def _named_findings(root: Path, recorded: Mapping[str, str]) -> Iterator[Finding
     try:
         dataset = read_dataset(root, check_files=False)
     except (FileNotFoundError, ValueError) as error:
-        yield Finding("error", str(file), f"cannot be read ({' '.join(str(error).split())})", _RESTORE)
+        yield Issue("error", str(file), f"cannot be read ({' '.join(str(error).split())})", _RESTORE)
         return
     files = (f for cases in dataset.splits.values() for c in cases for f in (c.image, c.label, c.region) if f)
     unrecorded = sorted({str(f) for f in files if not _is_recorded(f, root.resolve(), recorded)})
     for name in unrecorded:
-        yield Finding("error", str(file), f"names {name}, which {DIGESTS} does not list", _RESTORE)
+        yield Issue("error", str(file), f"names {name}, which {DIGESTS} does not list", _RESTORE)
 
 
 def _is_recorded(file: Path, root: Path, recorded: Mapping[str, str]) -> bool:
     return file.is_relative_to(root) and file.relative_to(root).as_posix() in recorded
 
 
-def _unrecorded_findings(root: Path, known: Collection[str]) -> Iterator[Finding]:
+def _unrecorded_issues(root: Path, known: Collection[str]) -> Iterator[Issue]:
     for file in sorted(path for path in root.rglob("*") if path.is_file()):
         name = file.relative_to(root).as_posix()
         if name == _TIMES:
@@ -119,9 +119,9 @@ def _unrecorded_findings(root: Path, known: Collection[str]) -> Iterator[Finding
                 read_json(file)
             except ValueError as error:
                 message, _, _ = str(error).removeprefix(f"{file} ").partition("; ")
-                yield Finding("error", str(file), message, _RESTORE)
+                yield Issue("error", str(file), message, _RESTORE)
         elif name not in known and not any(part.startswith(".tmp-") for part in _parts(root, file)):
-            yield Finding(
+            yield Issue(
                 "warning", str(file), f"is not in {DIGESTS}, so it is no part of the data set", "take it elsewhere"
             )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from monai_segdiff.data import Finding
+from monai_segdiff.data import Issue
 from monai_segdiff.networks import read_card, weights_hash
 from monai_segdiff.networks.weights import check_card, read_tensors
 from monai_segdiff.verification.verdict import Verdict
@@ -27,38 +27,38 @@ def verify_tensors(file: Path) -> Verdict:
     try:
         content = read_tensors(file, "weights or a checkpoint")
     except ValueError as error:
-        return Verdict("weights", (_finding(file, error),), 1, recorded=True)
+        return Verdict("weights", (_issue(file, error),), 1, recorded=True)
     is_weights = isinstance(content, Mapping) and all(isinstance(value, torch.Tensor) for value in content.values())
     if is_weights and (unnamed := [name for name in content if not isinstance(name, str)]):
         message = f"names weights by {unnamed[0]!r}, which is no text"
-        return Verdict("weights", (Finding("error", str(file), message, "restore it, or train again"),), 1, True)
-    findings = [*_spoiled(file, content), *(_card_findings(file, content) if is_weights else ())]
-    return Verdict("weights" if is_weights else "checkpoint", tuple(findings), 1, recorded=True)
+        return Verdict("weights", (Issue("error", str(file), message, "restore it, or train again"),), 1, True)
+    issues = [*_spoiled(file, content), *(_card_issues(file, content) if is_weights else ())]
+    return Verdict("weights" if is_weights else "checkpoint", tuple(issues), 1, recorded=True)
 
 
-def _spoiled(file: Path, content: Any) -> Iterator[Finding]:
+def _spoiled(file: Path, content: Any) -> Iterator[Issue]:
     names = [name for name, value in _floats(content) if not bool(torch.isfinite(value).all())]
     if names:
         shown = f"{', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
         remedy = "give weights of an earlier epoch, or train again with a smaller learning rate"
-        yield Finding("error", str(file), f"holds NaN or infinite values ({shown})", remedy)
+        yield Issue("error", str(file), f"holds NaN or infinite values ({shown})", remedy)
 
 
-def _card_findings(file: Path, weights: Mapping[str, torch.Tensor]) -> Iterator[Finding]:
+def _card_issues(file: Path, weights: Mapping[str, torch.Tensor]) -> Iterator[Issue]:
     card = file.with_suffix(".yaml")
     if not card.is_file():
         message = f"has no card ({card.name}), so nothing says which weights it should hold"
-        yield Finding("warning", str(file), message, "put back the card that the training wrote beside it")
+        yield Issue("warning", str(file), message, "put back the card that the training wrote beside it")
         return
     try:
         content = read_card(file)
     except ValueError as error:
-        yield _finding(card, error)
+        yield _issue(card, error)
         return
     try:
         check_card(file, weights_hash(weights), content)
     except ValueError as error:
-        yield _finding(file, error)
+        yield _issue(file, error)
 
 
 def _floats(content: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
@@ -76,9 +76,9 @@ def _floats(content: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
         yield from _floats(value, f"{name}.{key}" if name else str(key))
 
 
-def _finding(file: Path, error: ValueError) -> Finding:
-    """A finding from a message of the form FILE what; remedy, or FILE what: remedy."""
+def _issue(file: Path, error: ValueError) -> Issue:
+    """A issue from a message of the form FILE what; remedy, or FILE what: remedy."""
     text = " ".join(str(error).split()).removeprefix(str(file)).lstrip(": ")
     separator = "; " if "; " in text else ": "
     message, _, remedy = text.rpartition(separator)
-    return Finding("error", str(file), message or text, remedy if message else "restore it from a copy")
+    return Issue("error", str(file), message or text, remedy if message else "restore it from a copy")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monai_segdiff.data import Finding
+from monai_segdiff.data import Issue
 
 __all__ = ["Verdict"]
 
@@ -15,21 +15,21 @@ class Verdict:
 
     Args:
         kind: what it is: "data set", "bundle", "checkpoint" or "weights".
-        findings: what is wrong with it, by file.
+        issues: what is wrong with it, by file.
         files: number of files that were read.
         recorded: whether it was compared with what was recorded when it was written; otherwise its files are known to
             be readable, and a change cannot be seen.
     """
 
     kind: str
-    findings: tuple[Finding, ...]
+    issues: tuple[Issue, ...]
     files: int
     recorded: bool
 
     @property
     def damaged(self) -> bool:
         """Whether something is missing or is not what it was."""
-        return any(finding.severity == "error" for finding in self.findings)
+        return any(issue.severity == "error" for issue in self.issues)
 
     @property
     def whole(self) -> bool:

@@ -43,7 +43,7 @@ def first_image(root: Path) -> Path:
 
 
 def problems(path: Path) -> list[tuple[str, str]]:
-    return [(finding.severity, Path(finding.file).name) for finding in verify(path).findings]
+    return [(finding.severity, Path(finding.file).name) for finding in verify(path).issues]
 
 
 def flip(file: Path, at: int) -> None:
@@ -55,7 +55,7 @@ def flip(file: Path, at: int) -> None:
 def test_what_was_written_is_whole(dataset: Path, bundle: Path) -> None:
     for path, kind, files in ((dataset, "data set", 7), (bundle / "models" / "model.pt", "weights", 1)):
         verdict = verify(path)
-        assert (verdict.whole, verdict.kind, verdict.files, verdict.findings) == (True, kind, files, ())
+        assert (verdict.whole, verdict.kind, verdict.files, verdict.issues) == (True, kind, files, ())
     assert verify(bundle).whole
     assert verify(bundle / "models" / "checkpoint_epoch=1.pt").kind == "checkpoint"
 
@@ -79,7 +79,7 @@ def test_what_is_missing_and_what_is_too_much_is_named(dataset: Path) -> None:
 def test_a_list_with_a_name_that_no_file_can_have_is_damaged(dataset: Path) -> None:
     with open(dataset / DIGESTS, "a") as file:
         file.write(f"{'0' * 64}  {'x' * 5000}\n")
-    (finding,) = verify(dataset).findings
+    (finding,) = verify(dataset).issues
     assert DIGESTS in finding.message
 
 
@@ -191,7 +191,7 @@ def test_a_damaged_file_of_a_bundle_is_named(bundle: Path, damage: Callable[[Pat
 
 def test_a_nan_deep_in_a_checkpoint_is_named(tmp_path: Path) -> None:
     torch.save({"optimizer": {"state": [{"exp_avg": torch.tensor([float("inf")])}]}}, tmp_path / "c.pt")
-    (finding,) = verify(tmp_path / "c.pt").findings
+    (finding,) = verify(tmp_path / "c.pt").issues
     assert "optimizer.state.0.exp_avg" in finding.message
 
 

@@ -24,7 +24,7 @@ from monai_segdiff.data.dicom.series import MODALITIES, read_dicom_series
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.files import safe_name
 
-__all__ = ["DicomStudies", "DicomStudy", "find_studies", "holds_studies", "upright"]
+__all__ = ["DicomStudies", "DicomStudy", "find_studies", "holds_studies", "along_patient_axes"]
 
 _HEADER = (
     "Modality",
@@ -140,7 +140,7 @@ class DicomStudies:
         with TemporaryDirectory() as folder:
             files = {}
             for part, tensor in (("image", image), ("label", label)):
-                array, affine = upright(tensor)
+                array, affine = along_patient_axes(tensor)
                 files[part] = save_nifti(Path(folder) / f"{case.id}_{part}.nii.gz", array, affine)
             try:
                 yield replace(case, image=files["image"], label=files["label"])
@@ -294,7 +294,7 @@ def _names(file: Path) -> list[str]:
     return names
 
 
-def upright(tensor: MetaTensor) -> tuple[Any, Any]:
+def along_patient_axes(tensor: MetaTensor) -> tuple[Any, Any]:
     """Array and affine of a tensor; that of two axes turned as pictures are prepared: to the right and up."""
     array, affine = np.asarray(tensor)[0], np.asarray(tensor.affine, dtype=np.float64).copy()
     for axis in range(2) if array.ndim == 2 else ():

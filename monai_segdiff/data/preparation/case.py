@@ -9,14 +9,14 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from monai_segdiff.data.issues import case_findings
+from monai_segdiff.data.issues import case_issues
 from monai_segdiff.data.layout import Case
 from monai_segdiff.data.load import is_raster, load_image, load_label_map, spacing_of
 from monai_segdiff.data.preparation.bias_field import correct_bias_field
 from monai_segdiff.data.preparation.resample import body_mask, fit_spacing, remap_labels, resample_pair
 from monai_segdiff.data.readers.palettes import Seen
 
-__all__ = ["Piece", "Plan", "prepare_case"]
+__all__ = ["PreparedSample", "Plan", "prepare_case"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Piece:
+class PreparedSample:
     """A slice or volume ready to be written.
 
     Args:
@@ -60,7 +60,7 @@ class Piece:
     region: NDArray[np.uint8] | None = None
 
 
-def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[Piece]:
+def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[PreparedSample]:
     """Check, reorient, resample and slice one case.
 
     Args:
@@ -75,9 +75,9 @@ def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[P
         ValueError: if a file is unsound; names it and the remedy.
     """
     ids = {i for source in plan.classes.values() for i in np.atleast_1d(source).tolist()}
-    for finding in case_findings(case, None if plan.drop_other_labels else ids, names=plan.findings, seen=seen):
-        if finding.severity == "error":
-            raise ValueError(f"{finding.file}: {finding.message}; {finding.remedy}")
+    for issue in case_issues(case, None if plan.drop_other_labels else ids, names=plan.findings, seen=seen):
+        if issue.severity == "error":
+            raise ValueError(f"{issue.file}: {issue.message}; {issue.remedy}")
     if case.image is None or case.label is None:
         missing = "image" if case.image is None else "label"
         raise ValueError(f"{case.label or case.image} has no {missing}; add it, or leave the case out")
@@ -107,7 +107,7 @@ def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[P
     region = np.asarray(regions[0])[0] if regions else None
     if not sliced:
         shown = region if region is not None and region.any() else None
-        yield Piece(case.id, pixels, labels, affine, float(spacing[-1]), case.findings, shown)
+        yield PreparedSample(case.id, pixels, labels, affine, float(spacing[-1]), case.findings, shown)
         return
     background = 0 if plan.body_threshold is None else 1
     for index in range(pixels.shape[plan.axis]):
@@ -118,7 +118,9 @@ def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[P
             shown = None if region is None else region.take(index, plan.axis)
             findings = _slice_findings(case.findings, region, shown, plan.findings)
             shown = shown if shown is not None and shown.any() else None
-            yield Piece(name, pixels.take(index, plan.axis), part, place, float(spacing[plan.axis]), findings, shown)
+            yield PreparedSample(
+                name, pixels.take(index, plan.axis), part, place, float(spacing[plan.axis]), findings, shown
+            )
 
 
 def _plain(files: Sequence[MetaTensor]) -> tuple[list[MetaTensor], NDArray[np.float64]]:

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from monai_segdiff.data.case_names import written_name
 from monai_segdiff.data.cases import Case
 from monai_segdiff.data.nifti import save_nifti
-from monai_segdiff.data.preparation.case import Piece, Plan, prepare_case
+from monai_segdiff.data.preparation.case import Plan, PreparedSample, prepare_case
 from monai_segdiff.data.preparation.class_counts import ClassCounts
 from monai_segdiff.data.preparation.source import Source
 from monai_segdiff.data.readers.palettes import Palettes, Seen
@@ -77,7 +77,7 @@ def write_pieces(
     return written, np.concatenate(samples), thickness
 
 
-def _write(case: Case, piece: Piece, folder: Path) -> Case:
+def _write(case: Case, piece: PreparedSample, folder: Path) -> Case:
     image, label, region = (
         inside(folder, f"{part}/{piece.name}.nii.gz") for part in ("imagesTr", "labelsTr", "regionsTr")
     )

@@ -19,14 +19,14 @@ import torch
 from monai_segdiff.diffusion.denoiser import Denoiser
 from monai_segdiff.diffusion.precision import at_least_float32
 
-__all__ = ["Callback", "Constrain", "Noise", "SamplingRun", "require_noise"]
+__all__ = ["Callback", "Constrain", "Noise", "SolverLoop", "require_noise"]
 
 Noise = Callable[[Sequence[int], torch.Tensor], torch.Tensor]
 Constrain = Callable[[int, float, torch.Tensor], torch.Tensor]
 Callback = Callable[[int, float, torch.Tensor, torch.Tensor], None]
 
 
-class SamplingRun:
+class SolverLoop:
     """One run of a sampler: its levels as Python floats (64 bits), its denoiser, and the calls around each step.
 
     Args:

@@ -7,7 +7,7 @@ import math
 import torch
 
 from monai_segdiff.diffusion.denoiser import Denoiser
-from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SamplingRun, require_noise
+from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SolverLoop, require_noise
 
 __all__ = ["ddim"]
 
@@ -42,7 +42,7 @@ def ddim(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1], got {eta}")
     source = require_noise("ddim with eta > 0", noise) if eta > 0 else None
-    run = SamplingRun(denoiser, x, sigmas, constrain, callback)
+    run = SolverLoop(denoiser, x, sigmas, constrain, callback)
     x = run.start
     for step, sigma, sigma_next in run.steps():
         x0_hat = run.begin_step(step, sigma, x)

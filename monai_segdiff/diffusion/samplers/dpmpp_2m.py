@@ -7,7 +7,7 @@ import math
 import torch
 
 from monai_segdiff.diffusion.denoiser import Denoiser
-from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SamplingRun
+from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SolverLoop
 
 __all__ = ["dpmpp_2m"]
 
@@ -36,7 +36,7 @@ def dpmpp_2m(
 
     Source: Lu et al. 2022 (arXiv 2211.01095), Algorithm 2, divided by alpha.
     """
-    run = SamplingRun(denoiser, x, sigmas, constrain, callback)
+    run = SolverLoop(denoiser, x, sigmas, constrain, callback)
     x = run.start
     previous: tuple[torch.Tensor, float] | None = None
     for step, sigma, sigma_next in run.steps():

@@ -7,7 +7,7 @@ import math
 import torch
 
 from monai_segdiff.diffusion.denoiser import Denoiser
-from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SamplingRun, require_noise
+from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SolverLoop, require_noise
 
 __all__ = ["heun"]
 
@@ -47,7 +47,7 @@ def heun(
     if churn < 0:
         raise ValueError(f"churn must not be negative, got {churn}")
     source = require_noise("heun with churn > 0", noise) if churn > 0 else None
-    run = SamplingRun(denoiser, x, sigmas, constrain, callback)
+    run = SolverLoop(denoiser, x, sigmas, constrain, callback)
     x = run.start
     gamma = min(churn / (len(run.levels) - 1), math.sqrt(2) - 1)
     for step, sigma, sigma_next in run.steps():

@@ -7,7 +7,7 @@ import math
 import torch
 
 from monai_segdiff.diffusion.denoiser import Denoiser
-from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SamplingRun
+from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SolverLoop
 
 __all__ = ["unipc"]
 
@@ -45,7 +45,7 @@ def unipc(
     """
     if order < 1:
         raise ValueError(f"order must be at least 1, got {order}")
-    run = SamplingRun(denoiser, x, sigmas, constrain, callback)
+    run = SolverLoop(denoiser, x, sigmas, constrain, callback)
     x = run.start
     history: list[tuple[float, torch.Tensor]] = []  # (lambda, estimate), newest first
     predicted: torch.Tensor | None = None  # what the last predictor added beyond first order

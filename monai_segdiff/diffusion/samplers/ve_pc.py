@@ -9,7 +9,7 @@ import torch
 
 from monai_segdiff.diffusion.denoiser import Denoiser
 from monai_segdiff.diffusion.precision import per_sample
-from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SamplingRun, require_noise
+from monai_segdiff.diffusion.samplers.contract import Callback, Constrain, Noise, SolverLoop, require_noise
 
 __all__ = ["ve_pc"]
 
@@ -49,7 +49,7 @@ def ve_pc(
     if norm not in ("sample", "batch"):
         raise ValueError(f'norm must be "sample" or "batch", got {norm!r}')
     source = require_noise("ve_pc", noise)
-    run = SamplingRun(denoiser, x, sigmas, constrain, callback)
+    run = SolverLoop(denoiser, x, sigmas, constrain, callback)
     x = run.start
     for step, sigma, sigma_next in run.steps():
         x0_hat = run.begin_step(step, sigma, x)

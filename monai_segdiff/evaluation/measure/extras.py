@@ -10,7 +10,7 @@ from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d
 
 from monai_segdiff.data.load import is_raster, spacing_of
 from monai_segdiff.evaluation.measure.inputs import Inputs
-from monai_segdiff.evaluation.measure.measure import Batch, Extra
+from monai_segdiff.evaluation.measure.measure import Batch, PerImageMeasure
 from monai_segdiff.evaluation.pairs import Pair
 from monai_segdiff.metrics import RADIOMIC_FEATURES, hausdorff_per_class, radiomic_features
 
@@ -32,7 +32,7 @@ def length_unit(inputs: Inputs) -> str:
     return "pixels" if unknown else "mm"
 
 
-def hausdorff_extra(num_classes: int, unit: str) -> Extra:
+def hausdorff_extra(num_classes: int, unit: str) -> PerImageMeasure:
     """95% Hausdorff distance of the segmenter's reading to the mask, (B, C), in mm or pixels."""
 
     def extra(batch: Batch) -> torch.Tensor:

@@ -15,7 +15,7 @@ from monai_segdiff.evaluation.pairs import Pair, PairReader, batches
 from monai_segdiff.evaluation.readers.segmenter import Segmenter
 from monai_segdiff.metrics import detail_share, dice_per_class, foreground_dice, noise_level, pixel_share
 
-__all__ = ["Batch", "Embedded", "Extra", "Features", "Measurements", "embed", "measure"]
+__all__ = ["Batch", "Embedded", "PerImageMeasure", "Features", "Measurements", "embed", "measure"]
 
 _BATCH_PIXELS = 2**18  # 64 images of 64x64: large enough for speed, small enough for any memory
 
@@ -52,7 +52,7 @@ class Batch:
     readings: torch.Tensor | None = None
 
 
-Extra: TypeAlias = Callable[[Batch], torch.Tensor]
+PerImageMeasure: TypeAlias = Callable[[Batch], torch.Tensor]
 """What a section of the report wants measured beside: a batch to one row for each image."""
 
 
@@ -152,7 +152,7 @@ def measure(
     description: str,
     progress: bool = True,
     others: OtherMasks | None = None,
-    extras: Mapping[str, Extra] | None = None,
+    extras: Mapping[str, PerImageMeasure] | None = None,
 ) -> Measurements:
     """Read every case once and measure it.
 
@@ -199,7 +199,7 @@ def embed(
     features: Features | None,
     description: str,
     progress: bool = True,
-    extras: Mapping[str, Extra] | None = None,
+    extras: Mapping[str, PerImageMeasure] | None = None,
 ) -> Embedded:
     """Read every case once and place it in the spaces that distances are taken in; no segmenter reads it.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from monai_segdiff.evaluation.measure.inputs import Inputs, read_inputs
 from monai_segdiff.evaluation.measure.matching import match_cases, same_masks
-from monai_segdiff.evaluation.methods.rows import MethodRow, condition_of, measure_condition, measure_row, measure_views
+from monai_segdiff.evaluation.methods.rows import MethodRow, group_of, measure_group, measure_row, measure_views
 from monai_segdiff.evaluation.methods.sections import (
     difference_section,
     error_section,
@@ -84,7 +84,7 @@ def compare_methods(
     if not synthetic:
         raise ValueError("there is nothing to compare: give at least one generated data set by name of its row")
     _known("published figures", published or (), synthetic)
-    _known("conditions", conditions or (), map(condition_of, synthetic))
+    _known("conditions", conditions or (), map(group_of, synthetic))
     inputs = {name: read_inputs(real, folder) for name, folder in synthetic.items()}
     first = next(iter(inputs.values()))
     matches = same_masks({name: match_cases(found) for name, found in inputs.items()}, max_images)
@@ -94,10 +94,10 @@ def compare_methods(
         reads = open_segmenter(
             segmenter, first.training, first.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
         )
-        told = {name: (conditions or {}).get(name, first.real.classes) for name in map(condition_of, synthetic)}
+        told = {name: (conditions or {}).get(name, first.real.classes) for name in map(group_of, synthetic)}
         population = None if limits is None else read_inputs(limits, next(iter(synthetic.values())))
-        held = {name: measure_condition(name, c, first, reads, seed, progress, population) for name, c in told.items()}
-        rows = [measure_row(n, inputs[n], matches[n], held[condition_of(n)], seed, progress) for n in synthetic]
+        held = {name: measure_group(name, c, first, reads, seed, progress, population) for name, c in told.items()}
+        rows = [measure_row(n, inputs[n], matches[n], held[group_of(n)], seed, progress) for n in synthetic]
         rows.sort(key=lambda row: list(told).index(row.condition.name))  # rows of one condition stand together
 
         split, weak = first.split()

@@ -19,14 +19,14 @@ from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.readers.segmenter import MergedSegmenter, Segmenter
 from monai_segdiff.metrics import PairedErrors, paired_errors
 
-__all__ = ["Condition", "MethodRow", "Views", "condition_of", "measure_condition", "measure_row", "measure_views"]
+__all__ = ["MethodGroup", "MethodRow", "Views", "group_of", "measure_group", "measure_row", "measure_views"]
 
 _BATCH = 64
 _VIEW = re.compile(r"(.+)_view(\d+)")
 
 
 @dataclass(frozen=True, eq=False)
-class Condition:
+class MethodGroup:
     """What the rows of one condition share.
 
     Args:
@@ -76,7 +76,7 @@ class MethodRow:
     """
 
     name: str
-    condition: Condition
+    condition: MethodGroup
     reader: PairReader
     matches: tuple[Match, ...]
     errors: PairedErrors
@@ -94,12 +94,12 @@ class MethodRow:
         return [match.real.patient for match in self.matches]
 
 
-def condition_of(name: str) -> str:
+def group_of(name: str) -> str:
     """The condition in a row's name, empty if it names a method alone."""
     return name.rpartition(" / ")[0]
 
 
-def measure_condition(
+def measure_group(
     name: str,
     classes: Mapping[str, int | Sequence[int]],
     inputs: Inputs,
@@ -107,7 +107,7 @@ def measure_condition(
     seed: int,
     progress: bool,
     population: Inputs | None = None,
-) -> Condition:
+) -> MethodGroup:
     """Measure the held-out real images with the classes of a condition.
 
     Args:
@@ -135,11 +135,11 @@ def measure_condition(
     merged = segmenter if list(members) == list(own) else MergedSegmenter(segmenter, members)
     real = _measure_real(name, inputs, reader, merged, seed, progress)
     if population is None:
-        return Condition(name, reader, merged, real, real)
+        return MethodGroup(name, reader, merged, real, real)
     assert population.real.intensity_range is not None
     of_population = PairReader(classes, population.real.intensity_range, population.real.spatial_dims)
     limits = _measure_real(name, population, of_population, merged, seed, progress)
-    return Condition(name, reader, merged, real, limits, population.real.name)
+    return MethodGroup(name, reader, merged, real, limits, population.real.name)
 
 
 def _measure_real(
@@ -155,7 +155,7 @@ def _measure_real(
 
 
 def measure_row(
-    name: str, inputs: Inputs, matches: Sequence[Match], condition: Condition, seed: int, progress: bool
+    name: str, inputs: Inputs, matches: Sequence[Match], condition: MethodGroup, seed: int, progress: bool
 ) -> MethodRow:
     """Measure the images of one method.
 

@@ -10,7 +10,7 @@ import torch
 
 from monai_segdiff.data import Case
 from monai_segdiff.evaluation.measure.inputs import Inputs
-from monai_segdiff.evaluation.measure.measure import Batch, Extra, Measurements
+from monai_segdiff.evaluation.measure.measure import Batch, Measurements, PerImageMeasure
 from monai_segdiff.evaluation.readers.finding_classifier import FindingClassifier
 from monai_segdiff.evaluation.readers.train_finding_classifier import (
     finding_flags,
@@ -81,12 +81,12 @@ class FindingReader:
         self._changes = FindingChanges(inputs)
 
     @property
-    def real_extras(self) -> dict[str, Extra]:
+    def real_extras(self) -> dict[str, PerImageMeasure]:
         """What is measured on held-out real images."""
         return {"findings": self._seen}
 
     @property
-    def synthetic_extras(self) -> dict[str, Extra]:
+    def synthetic_extras(self) -> dict[str, PerImageMeasure]:
         """What is measured on synthetic images."""
         return {"findings": self._seen, **({"changes": self._changes} if self._changes.known else {})}
 

@@ -20,7 +20,7 @@ from monailabel.datastore.utils.dicom import dicom_web_download_series
 from monai_segdiff.data import Case, read_dicom_seg
 from monai_segdiff.data.dicom.files import dicom_files, read_headers
 from monai_segdiff.data.dicom.series import read_dicom_series
-from monai_segdiff.data.dicom.studies import upright
+from monai_segdiff.data.dicom.studies import along_patient_axes
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.files import atomic_folder
 from monai_segdiff.integrations.label.errors import RequestError
@@ -109,7 +109,7 @@ def as_nifti(case: Case, folder: Path, classes: Mapping[str, Any]) -> Case:
 
 def _save(tensor: MetaTensor, file: Path) -> Path:
     if tensor.ndim == 3:
-        return save_nifti(file, *upright(tensor))
+        return save_nifti(file, *along_patient_axes(tensor))
     turned = Orientation(axcodes="RAS", labels=None)(tensor)
     return save_nifti(file, np.asarray(turned)[0], np.asarray(turned.affine, dtype=np.float64))
 

@@ -11,10 +11,10 @@ from monai_segdiff.diffusion import Denoiser
 from monai_segdiff.diffusion.samplers import Callback, Constrain
 from monai_segdiff.inferers.run import RunContext
 
-__all__ = ["Descent"]
+__all__ = ["SamplerSession"]
 
 
-class Descent:
+class SamplerSession:
     """What goes down the noise levels of a run, with one stream of noise from the first level to the last.
 
     Args:

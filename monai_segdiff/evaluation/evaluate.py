@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from monai_segdiff.evaluation.measure.extras import hausdorff_extra, length_unit, pixels, pooled_shape, radiomic_extra
-from monai_segdiff.evaluation.measure.inputs import Inputs, evenly, read_inputs
-from monai_segdiff.evaluation.measure.measure import Embedded, Features, Measurements, PerImageMeasure, embed, measure
-from monai_segdiff.evaluation.measure.other_masks import OtherMasks, draw_other_masks
+from monai_segdiff.evaluation.evidence import Evidence, ReportSection, gather
+from monai_segdiff.evaluation.measure.inputs import read_inputs
+from monai_segdiff.evaluation.measure.measure import Features
 from monai_segdiff.evaluation.readers.programs import load_program
 from monai_segdiff.evaluation.readers.segmenter import Segmenter, TrainedSegmenter
 from monai_segdiff.evaluation.readers.train_segmenter import open_segmenter
 from monai_segdiff.evaluation.report.page import write_page, write_picture
-from monai_segdiff.evaluation.report.pictures import failed_picture, samples_picture
-from monai_segdiff.evaluation.report.report import Headline, Report
-from monai_segdiff.evaluation.sections.diversity import diversity_section
-from monai_segdiff.evaluation.sections.faithfulness import failed_section, faithfulness_section
-from monai_segdiff.evaluation.sections.findings import FINDINGS_HEADLINE, FindingReader, open_finding_reader
-from monai_segdiff.evaluation.sections.memorization import memorization_section
-from monai_segdiff.evaluation.sections.origins import HELD_OUT, mask_origins
-from monai_segdiff.evaluation.sections.realism import realism_section
-from monai_segdiff.evaluation.sections.utility import utility_section
+from monai_segdiff.evaluation.report.pictures import samples_picture
+from monai_segdiff.evaluation.report.report import Report
+from monai_segdiff.evaluation.sections.diversity import Diversity
+from monai_segdiff.evaluation.sections.failed import FailedSamples
+from monai_segdiff.evaluation.sections.faithfulness import Faithfulness
+from monai_segdiff.evaluation.sections.findings import open_findings
+from monai_segdiff.evaluation.sections.memorization import Memorization
+from monai_segdiff.evaluation.sections.realism import Realism
+from monai_segdiff.evaluation.sections.utility import Utility
 from monai_segdiff.files import claim_folder, remove_leftovers
 
 __all__ = ["evaluate"]
-
-_HEADLINES = (
-    Headline(
-        "Dice to mask", ("faithfulness", "mean", "dice"), "number", ("faithfulness", "mean", "ceiling"), "ceiling"
-    ),
-    Headline("Failed samples", ("failed", "any", "rate"), "percent", ("failed", "any", "real"), "real images"),
-    Headline(
-        "KID", ("realism", "kid", "synthetic"), "distance", ("realism", "kid", "training"), "real training images"
-    ),
-    Headline(
-        "Memorized share",
-        ("memorization", HELD_OUT, "features"),
-        "percent",
-        ("memorization", HELD_OUT, "pixels"),
-        "in feature space; in pixel space",
-    ),
-)
-_FEWEST_TRAINING = 100  # real training images whose distance stands beside the synthetic images', at least
 
 
 def evaluate(
@@ -109,107 +91,41 @@ def evaluate(
         reads = open_segmenter(
             segmenter, inputs.training, inputs.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
         )
-        findings = open_finding_reader(inputs, classifier_images, seed, cache, progress)
-        features, features_name = _features(extractor, reads)
-        found = _measure(inputs, reads, features, findings, seed, radiomics, progress)
-        report = found.report(inputs, reads.name, features_name, seed, with_real=not no_real_images)
-        if findings is not None:
-            report.sections.append(findings.section(found.held, found.made, seed))
-            report.headlines = (*report.headlines, FINDINGS_HEADLINE)
-        if utility:
-            finite = found.made.finite
-            report.sections.append(
-                utility_section(
-                    inputs, finite, found.origins, utility_seeds, segmenter_images, seed, cache, progress=progress
-                )
-            )
+        subjects: list[ReportSection | None] = [
+            Faithfulness(),
+            FailedSamples(),
+            Realism(radiomics),
+            Diversity(),
+            Memorization(),
+            open_findings(inputs, classifier_images, seed, cache, progress),
+            Utility(cache, utility_seeds, segmenter_images, progress) if utility else None,
+        ]
+        sections = [subject for subject in subjects if subject is not None]
+        features = _features(extractor, reads)
+        evidence = gather(inputs, reads, features, sections, seed=seed, with_real=not no_real_images, progress=progress)
+        report = _report(evidence, sections)
         report.write_data(output)
         write_picture(report.samples, output / "samples.png")
         write_page(report, output)
         return report
 
 
-class _Found:
-    """Everything that was measured."""
-
-    def __init__(
-        self, inputs: Inputs, held: Measurements, made: Measurements, seen: Embedded | None, unit: str
-    ) -> None:
-        self.held, self.made, self.seen, self.unit = held, made, seen, unit
-        self.origins = mask_origins(inputs, made.mask_ids, held.mask_ids, seen.mask_ids if seen else ())
-
-    def report(self, inputs: Inputs, segmenter: str, features: str, seed: int, with_real: bool) -> Report:
-        """All sections but those that need a training of their own."""
-        held, made, seen = self.held, self.made, self.seen
-        failed, found = failed_section(held, made)
-        failures = failed_picture(inputs.synthetic_reader, made, found)
-        failed.pictures = [] if failures is None else [failures]
-        split, weak = inputs.split()
-        some = None if seen is None else seen.take(evenly(range(len(seen)), max(len(held), _FEWEST_TRAINING)))
-        size = pooled_shape(inputs.real_reader(inputs.held_out[0]).image.shape[1:])
-        return Report(
-            title=f"Evaluation of {inputs.synthetic.name}",
-            compared=inputs.describe(),
-            split=split,
-            split_is_weak=weak,
-            sections=[
-                faithfulness_section(inputs.classes, held, made, segmenter, seed, self.unit),
-                failed,
-                realism_section(held.embedded, some, made.embedded, features, seed),
-                diversity_section(inputs, held, made, torch.stack(list(found.values())).any(0), seed),
-                memorization_section(
-                    inputs, seen, held.embedded, made.embedded, self.origins, features, size, seed, with_real
-                ),
-            ],
-            samples=samples_picture(inputs, held, made, with_real),
-            headlines=_HEADLINES,
-        )
-
-
-def _measure(
-    inputs: Inputs,
-    reads: Segmenter,
-    features: Features | None,
-    findings: FindingReader | None,
-    seed: int,
-    radiomics: bool,
-    progress: bool,
-) -> _Found:
-    unit = length_unit(inputs)
-    spaces: dict[str, PerImageMeasure] = {"pixels": pixels, **({"radiomics": radiomic_extra} if radiomics else {})}
-    extras = {"hausdorff": hausdorff_extra(len(inputs.classes), unit), **spaces}
-    real_extras, synthetic_extras = extras, extras
-    if findings is not None:
-        real_extras, synthetic_extras = extras | findings.real_extras, extras | findings.synthetic_extras
-    others: tuple[OtherMasks | None, OtherMasks | None] = (None, None)
-    if not inputs.within_one_patient:
-        others = (
-            draw_other_masks(inputs.held_out, inputs.real_reader, seed),
-            draw_other_masks(inputs.generated, inputs.synthetic_reader, seed),
-        )
-    held = measure(
-        inputs.held_out, inputs.real_reader, reads, features, "held-out real images", progress, others[0], real_extras
+def _report(evidence: Evidence, sections: Sequence[ReportSection]) -> Report:
+    inputs = evidence.inputs
+    split, weak = inputs.split()
+    return Report(
+        title=f"Evaluation of {inputs.synthetic.name}",
+        compared=inputs.describe(),
+        split=split,
+        split_is_weak=weak,
+        sections=[section(evidence) for section in sections],
+        samples=samples_picture(inputs, evidence.held_out, evidence.synthetic, evidence.with_real),
+        headlines=tuple(section.headline for section in sections if section.headline is not None),
     )
-    _require_finite(held)
-    made = measure(
-        inputs.generated,
-        inputs.synthetic_reader,
-        reads,
-        features,
-        "synthetic images",
-        progress,
-        others[1],
-        synthetic_extras,
-    )
-    seen = None
-    if inputs.training:
-        seen = embed(inputs.training, inputs.real_reader, features, "training images", progress, spaces)
-        _require_finite(seen)
-    return _Found(inputs, held, made, seen, unit)
 
 
-def _features(extractor: str | Path | nn.Module | None, segmenter: Segmenter) -> tuple[Features | None, str]:
-    """The feature space and its name, or None and why there is none."""
+def _features(extractor: str | Path | nn.Module | None, segmenter: Segmenter) -> Features | str:
+    """The feature space, or why there is none."""
     if extractor is not None:
         program = load_program(extractor)
 
@@ -217,15 +133,7 @@ def _features(extractor: str | Path | nn.Module | None, segmenter: Segmenter) ->
             found = program(images)
             return found.flatten(2).mean(2) if found.ndim > 2 else found
 
-        return Features(program.name, extract), program.name
+        return Features(program.name, extract)
     if isinstance(segmenter, TrainedSegmenter):
-        return Features("segmenter bottleneck", segmenter.features), "segmenter bottleneck"
-    return None, f"{segmenter.name} yields none; give a feature extractor"
-
-
-def _require_finite(measured: Measurements | Embedded) -> None:
-    for case, finite in zip(measured.cases, measured.finite.tolist(), strict=True):
-        if not finite:
-            raise ValueError(
-                f"real image {case.image} holds NaN or infinite values: repair the file, or remove the case"
-            )
+        return Features("segmenter bottleneck", segmenter.features)
+    return f"{segmenter.name} yields none; give a feature extractor"

@@ -14,7 +14,7 @@ from monai_segdiff.evaluation.measure.measure import Batch, PerImageMeasure
 from monai_segdiff.evaluation.pairs import Pair
 from monai_segdiff.metrics import RADIOMIC_FEATURES, hausdorff_per_class, radiomic_features
 
-__all__ = ["hausdorff_extra", "length_unit", "pixels", "pooled_shape", "radiomic_extra"]
+__all__ = ["hausdorff_measure", "length_unit", "pixels", "pooled_shape", "radiomic_measure"]
 
 _SIDE = {2: 64, 3: 16}  # of the images whose pixels are compared: 16 kB for each
 
@@ -32,7 +32,7 @@ def length_unit(inputs: Inputs) -> str:
     return "pixels" if unknown else "mm"
 
 
-def hausdorff_extra(num_classes: int, unit: str) -> PerImageMeasure:
+def hausdorff_measure(num_classes: int, unit: str) -> PerImageMeasure:
     """95% Hausdorff distance of the segmenter's reading to the mask, (B, C), in mm or pixels."""
 
     def extra(batch: Batch) -> torch.Tensor:
@@ -61,7 +61,7 @@ def pixels(batch: Batch) -> torch.Tensor:
     return torch.where(batch.finite[:, None], flat / math.sqrt(flat.shape[1]), torch.nan)
 
 
-def radiomic_extra(batch: Batch) -> torch.Tensor:
+def radiomic_measure(batch: Batch) -> torch.Tensor:
     """Radiomic features of each image, (B, F); rows of NaN where an image is not finite."""
     found = torch.full((len(batch.images), len(RADIOMIC_FEATURES)), torch.nan, dtype=torch.float64)
     found[batch.finite] = radiomic_features(batch.images[batch.finite])

@@ -13,9 +13,16 @@ from monai_segdiff.data import Case
 from monai_segdiff.evaluation.measure.other_masks import OtherMasks
 from monai_segdiff.evaluation.pairs import Pair, PairReader, batches
 from monai_segdiff.evaluation.readers.segmenter import Segmenter
-from monai_segdiff.metrics import detail_share, dice_per_class, foreground_dice, noise_level, pixel_share
+from monai_segdiff.metrics import (
+    bootstrap_mean,
+    detail_share,
+    dice_per_class,
+    foreground_dice,
+    noise_level,
+    pixel_share,
+)
 
-__all__ = ["Batch", "Embedded", "PerImageMeasure", "Features", "Measurements", "embed", "measure"]
+__all__ = ["Batch", "Embedded", "Features", "Measurements", "PerImageMeasure", "ceiling_of", "embed", "measure"]
 
 _BATCH_PIXELS = 2**18  # 64 images of 64x64: large enough for speed, small enough for any memory
 
@@ -142,6 +149,11 @@ class Measurements:
     def embedded(self) -> Embedded:
         """Where the images lie in the spaces that distances are taken in."""
         return Embedded(self.cases, self.mask_ids, self.finite, self.features, self.extras)
+
+
+def ceiling_of(real: Measurements) -> float | None:
+    """Mean Dice of the segmenter on held-out real images, or None where they show no class."""
+    return bootstrap_mean(real.foreground, draws=1).value
 
 
 def measure(

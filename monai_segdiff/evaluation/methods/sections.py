@@ -8,9 +8,9 @@ from itertools import combinations, groupby
 import torch
 from scipy.stats import binomtest
 
+from monai_segdiff.evaluation.measure.measure import ceiling_of
 from monai_segdiff.evaluation.methods.rows import MethodRow, Views
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
-from monai_segdiff.evaluation.sections.faithfulness import ceiling_of
 from monai_segdiff.metrics import REASONS, Estimate, FailedSampleDetector, bootstrap_mean
 
 __all__ = ["difference_section", "error_section", "failure_section", "method_headlines", "view_section"]

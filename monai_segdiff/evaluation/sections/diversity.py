@@ -8,14 +8,13 @@ from collections.abc import Hashable, Sequence
 import torch
 
 from monai_segdiff.data import Case
-from monai_segdiff.evaluation.measure.inputs import Inputs
-from monai_segdiff.evaluation.measure.measure import Measurements
+from monai_segdiff.evaluation.evidence import Evidence, ReportSection
+from monai_segdiff.evaluation.measure.origins import diversity_groups
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.report.report import Cell, Column, Row, Section
-from monai_segdiff.evaluation.sections.origins import diversity_groups
 from monai_segdiff.metrics import Estimate, SimilarityScales, bootstrap_pairs, draw_pairs, ms_ssim
 
-__all__ = ["diversity_section"]
+__all__ = ["Diversity"]
 
 _MOST_PAIRS, _FEWEST_PAIRS = 300, 30
 _PIXELS = 2**23  # compared in each cell of the table: 300 pairs of 128x128, 30 of volumes of 64x64x64 and more
@@ -23,64 +22,66 @@ _BATCH_PIXELS = 2**18
 _FEW = 30  # pairs
 
 
-def diversity_section(
-    inputs: Inputs, real: Measurements, synthetic: Measurements, failed: torch.Tensor, seed: int
-) -> Section:
+class Diversity(ReportSection):
     """MS-SSIM between pairs of images of one mask and of different masks, beside that of the real images.
 
-    Args:
-        inputs: how to read the cases.
-        real: held-out real images.
-        synthetic: generated images.
-        failed: (N,) bool, which of these failed: they are left out, as noise would count as diversity.
-        seed: of the draw of pairs and of the resampling.
+    Failed samples are left out, as noise would count as diversity.
     """
-    shape = tuple(inputs.real_reader.image(inputs.held_out[0]).shape[1:])
-    scales = SimilarityScales.for_size(shape)
-    number = min(_MOST_PAIRS, max(_FEWEST_PAIRS, _PIXELS // math.prod(shape)))
-    kept = [i for i, out in enumerate(failed.tolist()) if not out]
-    made_masks: list[Hashable] = list(diversity_groups(inputs, synthetic.mask_ids))
-    sides = {
-        "synthetic": _Side([synthetic.cases[i] for i in kept], [made_masks[i] for i in kept], inputs.synthetic_reader),
-        "real": _Side(list(real.cases), list(real.mask_ids), inputs.real_reader),
-    }
-    across = all(len(set(side.patients)) > 1 for side in sides.values())
-    rows = []
-    for key, label in (("one_mask", "images of one mask"), ("masks", "images of different masks")):
-        cells: dict[str, Cell] = {}
-        for name, side in sides.items():
-            pairs = side.pairs(key == "one_mask", across, number, seed)
-            found = side.similarity(pairs, scales, seed)
-            if found.value is None:
-                several = len(set(made_masks)) < len(made_masks)
-                found = Estimate.missing(_why(key, name, len(synthetic) - len(kept), several), len(side.cases))
-            cells[name], cells[f"{name}_pairs"] = found, len(pairs)
-        rows.append(Row(key, label, cells))
-    left_out = len(synthetic) - len(kept)
-    notes = [
-        f"MS-SSIM with {scales} (five scales of 11 pixels need 176 pixels a side); intensities mapped to 0 to 1.",
-        f"At most {number} pairs in each cell, drawn at random; pairs of different masks are of "
-        + ("different patients, too." if across else "one patient.")
-        + " Intervals from resampling patients.",
-    ]
-    if left_out:
-        notes.append(f"{left_out} failed samples were left out: noise would count as diversity.")
-    return Section(
-        key="diversity",
-        title="Diversity",
-        text="Structural similarity of pairs of images; 1 is equality, and lower is more diverse. Images of one mask "
-        "share its anatomy, so they are more alike than those of different masks. A generator that always gives the "
-        "same image comes near 1; one that is as diverse as the real images reaches their figure for different masks.",
-        columns={
-            "synthetic": Column("synthetic [95% interval]"),
-            "synthetic_pairs": Column("pairs", "count"),
-            "real": Column("held-out real [95% interval]"),
-            "real_pairs": Column("pairs", "count"),
-        },
-        rows=rows,
-        notes=notes,
-        warnings=_warnings(rows),
-    )
+
+    def __call__(self, evidence: Evidence) -> Section:
+        """The section."""
+        inputs, real, synthetic, seed = evidence.inputs, evidence.held_out, evidence.synthetic, evidence.seed
+        shape = tuple(inputs.real_reader.image(inputs.held_out[0]).shape[1:])
+        scales = SimilarityScales.for_size(shape)
+        number = min(_MOST_PAIRS, max(_FEWEST_PAIRS, _PIXELS // math.prod(shape)))
+        kept = [i for i, out in enumerate(evidence.failed.tolist()) if not out]
+        made_masks: list[Hashable] = list(diversity_groups(inputs, synthetic.mask_ids))
+        sides = {
+            "synthetic": _Side(
+                [synthetic.cases[i] for i in kept], [made_masks[i] for i in kept], inputs.synthetic_reader
+            ),
+            "real": _Side(list(real.cases), list(real.mask_ids), inputs.real_reader),
+        }
+        across = all(len(set(side.patients)) > 1 for side in sides.values())
+        rows = []
+        for key, label in (("one_mask", "images of one mask"), ("masks", "images of different masks")):
+            cells: dict[str, Cell] = {}
+            for name, side in sides.items():
+                pairs = side.pairs(key == "one_mask", across, number, seed)
+                found = side.similarity(pairs, scales, seed)
+                if found.value is None:
+                    several = len(set(made_masks)) < len(made_masks)
+                    found = Estimate.missing(_why(key, name, len(synthetic) - len(kept), several), len(side.cases))
+                cells[name], cells[f"{name}_pairs"] = found, len(pairs)
+            rows.append(Row(key, label, cells))
+        left_out = len(synthetic) - len(kept)
+        notes = [
+            f"MS-SSIM with {scales} (five scales of 11 pixels need 176 pixels a side); intensities mapped to 0 to 1.",
+            f"At most {number} pairs in each cell, drawn at random; pairs of different masks are of "
+            + ("different patients, too." if across else "one patient.")
+            + " Intervals from resampling patients.",
+        ]
+        if left_out:
+            notes.append(f"{left_out} failed samples were left out: noise would count as diversity.")
+        return Section(
+            key="diversity",
+            title="Diversity",
+            text="Structural similarity of pairs of images; 1 is equality, and lower is more diverse. Images of one "
+            "mask "
+            "share its anatomy, so they are more alike than those of different masks. A generator that always gives "
+            "the "
+            "same image comes near 1; one that is as diverse as the real images reaches their figure for different "
+            "masks.",
+            columns={
+                "synthetic": Column("synthetic [95% interval]"),
+                "synthetic_pairs": Column("pairs", "count"),
+                "real": Column("held-out real [95% interval]"),
+                "real_pairs": Column("pairs", "count"),
+            },
+            rows=rows,
+            notes=notes,
+            warnings=_warnings(rows),
+        )
 
 
 class _Side:

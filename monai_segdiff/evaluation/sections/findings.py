@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from monai_segdiff.data import Case
+from monai_segdiff.evaluation.evidence import Evidence, ReportSection, Side
 from monai_segdiff.evaluation.measure.inputs import Inputs
 from monai_segdiff.evaluation.measure.measure import Batch, Measurements, PerImageMeasure
 from monai_segdiff.evaluation.readers.finding_classifier import FindingClassifier
@@ -22,17 +23,14 @@ from monai_segdiff.evaluation.sections.finding_changes import FindingChanges
 from monai_segdiff.evaluation.sections.finding_warnings import finding_warnings
 from monai_segdiff.metrics import Estimate, bootstrap_mean, exact_rate
 
-__all__ = ["ALL", "FINDINGS_HEADLINE", "NONE", "FindingReader", "open_finding_reader"]
+__all__ = ["ALL", "NONE", "Findings", "open_findings"]
 
 ALL, NONE = "all", "none"  # rows beside those of single findings
-FINDINGS_HEADLINE = Headline(
-    "Findings seen", ("findings", ALL, "hit"), "percent", ("findings", ALL, "false"), "where not asked for"
-)
 
 
-def open_finding_reader(
+def open_findings(
     inputs: Inputs, images: int | None, seed: int, cache_dir: str | Path, progress: bool = True
-) -> FindingReader | None:
+) -> Findings | None:
     """Train what reads findings, where both data sets name those of their images.
 
     Args:
@@ -43,7 +41,7 @@ def open_finding_reader(
         progress: whether to show a progress bar.
 
     Returns:
-        The reader; None where the synthetic images, or the real training images, have no findings.
+        The section; None where the synthetic images, or the real training images, have no findings.
 
     Raises:
         ValueError: if a file is not as it should be.
@@ -61,11 +59,11 @@ def open_finding_reader(
         classifier = train_finding_classifier(
             known, inputs.real_reader, vocabulary, images, seed, cache_dir=cache_dir, progress=progress
         )
-    return FindingReader(inputs, known, vocabulary, classifier)
+    return Findings(inputs, known, vocabulary, classifier)
 
 
-class FindingReader:
-    """Reads findings off images, and turns what it reads into a section of the report.
+class Findings(ReportSection):
+    """Whether generated images show what they were asked for, as a classifier of real images sees it.
 
     Args:
         inputs: both data sets.
@@ -74,21 +72,22 @@ class FindingReader:
         classifier: trained on these; None where they all show the same.
     """
 
+    headline = Headline(
+        "Findings seen", ("findings", ALL, "hit"), "percent", ("findings", ALL, "false"), "where not asked for"
+    )
+
     def __init__(
         self, inputs: Inputs, training: Sequence[Case], vocabulary: Sequence[str], classifier: FindingClassifier | None
     ) -> None:
         self._training, self._vocabulary, self._classifier = list(training), list(vocabulary), classifier
         self._changes = FindingChanges(inputs)
 
-    @property
-    def real_extras(self) -> dict[str, PerImageMeasure]:
-        """What is measured on held-out real images."""
-        return {"findings": self._seen}
-
-    @property
-    def synthetic_extras(self) -> dict[str, PerImageMeasure]:
-        """What is measured on synthetic images."""
-        return {"findings": self._seen, **({"changes": self._changes} if self._changes.known else {})}
+    def measures(self, side: Side, inputs: Inputs) -> Mapping[str, PerImageMeasure]:
+        """What is seen, and in generated images also what has changed where the image before is known."""
+        if side is Side.TRAINING:
+            return {}
+        changes = {"changes": self._changes} if side is Side.SYNTHETIC and self._changes.known else {}
+        return {"findings": self._seen, **changes}
 
     def _seen(self, batch: Batch) -> torch.Tensor:
         """Which findings of the vocabulary are seen, (B, V) bool; none in an image that is not finite."""
@@ -98,14 +97,9 @@ class FindingReader:
             seen[:, columns] = self._classifier.sees(batch.images) & batch.finite[:, None]
         return seen
 
-    def section(self, real: Measurements, synthetic: Measurements, seed: int) -> Section:
-        """Sensitivity and specificity on real images, and what is seen and changed in synthetic ones.
-
-        Args:
-            real: held-out real images, with `real_extras`.
-            synthetic: generated images, with `synthetic_extras`.
-            seed: of the resampling.
-        """
+    def __call__(self, evidence: Evidence) -> Section:
+        """Sensitivity and specificity on real images, and what is seen and changed in synthetic ones."""
+        real, synthetic, seed = evidence.held_out, evidence.synthetic, evidence.seed
         with_changes = "changes" in synthetic.extras
         sides = {"inside": "change inside the region", "outside": "change outside"} if with_changes else {}
         rows = [self._row(name, real, synthetic, seed) for name in self._vocabulary]

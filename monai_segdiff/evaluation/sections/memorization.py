@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from monai_segdiff.evaluation.evidence import Evidence, ReportSection, Side
+from monai_segdiff.evaluation.measure.extras import pixels, pooled_shape
 from monai_segdiff.evaluation.measure.inputs import Inputs
-from monai_segdiff.evaluation.measure.measure import Embedded
+from monai_segdiff.evaluation.measure.measure import Embedded, PerImageMeasure
+from monai_segdiff.evaluation.measure.origins import HELD_OUT, ORIGINS, TRAINING, UNKNOWN
 from monai_segdiff.evaluation.report.pictures import closest_picture
-from monai_segdiff.evaluation.report.report import Cell, Column, Row, Section
-from monai_segdiff.evaluation.sections.origins import HELD_OUT, ORIGINS, TRAINING, UNKNOWN
+from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
 from monai_segdiff.metrics import MEMORIZATION_QUANTILE, Estimate, memorized_share, nearest_distances
 
-__all__ = ["memorization_section"]
+__all__ = ["Memorization"]
 
 _FEW_IMAGES, _FEW_PATIENTS = 100, 10
 _CLOSEST = 10
@@ -25,7 +27,6 @@ _CLOSEST = 10
 class _Space:
     """Distances to the nearest training image in one space; NaN where an image is not finite."""
 
-    title: str
     synthetic: torch.Tensor
     nearest: torch.Tensor
     held_out: torch.Tensor
@@ -36,82 +37,79 @@ class _Space:
         return float(np.quantile(finite.numpy(), MEMORIZATION_QUANTILE, method="weibull")) if len(finite) else 0.0
 
 
-def memorization_section(
-    inputs: Inputs,
-    training: Embedded | None,
-    held_out: Embedded,
-    synthetic: Embedded,
-    origins: Sequence[str],
-    features: str,
-    pixel_size: Sequence[int],
-    seed: int,
-    with_real: bool,
-) -> Section:
-    """Memorized share in feature and in pixel space, by the origin of the masks, and the closest pairs.
+class Memorization(ReportSection):
+    """Memorized share in feature and in pixel space, by the origin of the masks, and the closest pairs."""
 
-    Args:
-        inputs: how to read the cases.
-        training: all real training images, with the extra "pixels".
-        held_out: held-out real images.
-        synthetic: generated images.
-        origins: key of `ORIGINS` for each of these.
-        features: name of the feature space, or why there is none.
-        pixel_size: at which pixels are compared.
-        seed: of the resampling.
-        with_real: whether to show the closest training images.
-    """
-    spaces = {} if training is None else _spaces(training, held_out, synthetic, features, pixel_size)
-    rows = []
-    for origin, label in ORIGINS.items():
-        chosen = torch.tensor([found == origin for found in origins])
-        if origin == UNKNOWN and not chosen.any():
-            continue
-        cells: dict[str, Cell] = {
-            key: _share(spaces.get(key), key, training, held_out, synthetic, chosen, label, features, seed)
-            for key in ("features", "pixels")
-        }
-        rows.append(Row(origin, f"images {label}", {**cells, "images": int((chosen & synthetic.finite).sum())}))
-    size = "×".join(map(str, pixel_size))
-    section = Section(
-        key="memorization",
-        title="Memorization",
-        text="Distance of each image to its nearest training image. The memorized share is the share of synthetic "
-        "images that come nearer than the nearest 5% of held-out real images do, minus these 5%: near 0 where the "
-        "generator draws new images, above 0 where it repeats training images. Images made from training masks share "
-        "the anatomy of training images and stand apart.",
-        columns={
-            "features": Column("in feature space [95% interval]", "percent"),
-            "pixels": Column("in pixel space [95% interval]", "percent"),
-            "images": Column("synthetic images", "count"),
-        },
-        rows=rows,
-        notes=[
-            f"Held to {0 if training is None else len(training)} training and {len(held_out)} held-out real images. "
-            f"Features: {features}. Pixels: root mean square difference at {size}.",
-            "Intervals from resampling patients, held-out ones too, so that they cover the uncertainty of the limit.",
-        ],
-        warnings=_warnings(rows, held_out),
+    headline = Headline(
+        "Memorized share",
+        ("memorization", HELD_OUT, "features"),
+        "percent",
+        ("memorization", HELD_OUT, "pixels"),
+        "in feature space; in pixel space",
     )
-    if spaces:
-        closest = _closest(spaces)
-        section.notes += _closest_notes(closest, spaces, synthetic, training)
-        if with_real and training is not None and closest:
-            section.pictures = [
-                closest_picture(inputs, [(synthetic.cases[i], training.cases[j]) for i, j, _, _ in closest])
-            ]
-    return section
+
+    def measures(self, side: Side, inputs: Inputs) -> Mapping[str, PerImageMeasure]:
+        """Pixels, at the size that they are compared at."""
+        return {"pixels": pixels}
+
+    def __call__(self, evidence: Evidence) -> Section:
+        """The section."""
+        inputs, training = evidence.inputs, evidence.training
+        held_out, synthetic = evidence.held_out.embedded, evidence.synthetic.embedded
+        pixel_size = pooled_shape(inputs.real_reader(inputs.held_out[0]).image.shape[1:])
+        spaces = _spaces(evidence)
+        rows = []
+        for origin, label in ORIGINS.items():
+            chosen = torch.tensor([found == origin for found in evidence.origins])
+            if origin == UNKNOWN and not chosen.any():
+                continue
+            cells: dict[str, Cell] = {
+                key: _share(evidence, spaces.get(key), chosen, label) for key in ("features", "pixels")
+            }
+            rows.append(Row(origin, f"images {label}", {**cells, "images": int((chosen & synthetic.finite).sum())}))
+        size = "×".join(map(str, pixel_size))
+        section = Section(
+            key="memorization",
+            title="Memorization",
+            text="Distance of each image to its nearest training image. The memorized share is the share of synthetic "
+            "images that come nearer than the nearest 5% of held-out real images do, minus these 5%: near 0 where the "
+            "generator draws new images, above 0 where it repeats training images. Images made from training masks "
+            "share "
+            "the anatomy of training images and stand apart.",
+            columns={
+                "features": Column("in feature space [95% interval]", "percent"),
+                "pixels": Column("in pixel space [95% interval]", "percent"),
+                "images": Column("synthetic images", "count"),
+            },
+            rows=rows,
+            notes=[
+                f"Held to {0 if training is None else len(training)} training and {len(held_out)} held-out real "
+                "images. "
+                f"Features: {evidence.features}. Pixels: root mean square difference at {size}.",
+                "Intervals from resampling patients, held-out ones too, so that they cover the uncertainty of the "
+                "limit.",
+            ],
+            warnings=_warnings(rows, held_out),
+        )
+        if spaces:
+            closest = _closest(spaces)
+            section.notes += _closest_notes(closest, spaces, synthetic, training)
+            if evidence.with_real and training is not None and closest:
+                section.pictures = [
+                    closest_picture(inputs, [(synthetic.cases[i], training.cases[j]) for i, j, _, _ in closest])
+                ]
+        return section
 
 
-def _spaces(
-    training: Embedded, held_out: Embedded, synthetic: Embedded, features: str, pixel_size: Sequence[int]
-) -> dict[str, _Space]:
+def _spaces(evidence: Evidence) -> dict[str, _Space]:
     found = {}
-    for key, title in (("features", features), ("pixels", "pixels")):
-        references, unseen, made = (_located(e, key) for e in (training, held_out, synthetic))
+    for key in ("features", "pixels"):
+        sides = evidence.training, evidence.held_out.embedded, evidence.synthetic.embedded
+        references, unseen, made = (None if side is None else _located(side, key) for side in sides)
         if references is None or unseen is None or made is None:
             continue
         distances, nearest = _nearest(made, references)
-        found[key] = _Space(title, distances, nearest, _nearest(unseen, references)[0])
+        found[key] = _Space(distances, nearest, _nearest(unseen, references)[0])
     return found
 
 
@@ -127,27 +125,21 @@ def _nearest(queries: torch.Tensor, references: torch.Tensor) -> tuple[torch.Ten
     return distances, indices
 
 
-def _share(
-    space: _Space | None,
-    key: str,
-    training: Embedded | None,
-    held_out: Embedded,
-    synthetic: Embedded,
-    chosen: torch.Tensor,
-    label: str,
-    features: str,
-    seed: int,
-) -> Estimate:
-    if training is None:
+def _share(evidence: Evidence, space: _Space | None, chosen: torch.Tensor, label: str) -> Estimate:
+    if evidence.training is None:
         return Estimate.missing("there are no real training images to compare with")
     if not chosen.any():
         return Estimate.missing(f"there are no synthetic images {label}")
     if space is None:
-        return Estimate.missing(f"no feature space ({features})")
+        return Estimate.missing(f"no feature space ({evidence.features})")
     kept = (chosen & torch.isfinite(space.synthetic)).nonzero().flatten().tolist()
-    patients = synthetic.patients
+    patients = evidence.synthetic.patients
     return memorized_share(
-        space.synthetic[kept], space.held_out, [patients[i] for i in kept], held_out.patients, seed=seed
+        space.synthetic[kept],
+        space.held_out,
+        [patients[i] for i in kept],
+        evidence.held_out.patients,
+        seed=evidence.seed,
     )
 
 

@@ -10,15 +10,16 @@ from typing import Any
 import torch
 
 from monai_segdiff.data import Case
+from monai_segdiff.evaluation.evidence import Evidence, ReportSection
 from monai_segdiff.evaluation.measure.inputs import Inputs
 from monai_segdiff.evaluation.measure.measure import Measurements, measure
+from monai_segdiff.evaluation.measure.origins import HELD_OUT
 from monai_segdiff.evaluation.pairs import Pair, PairReader
 from monai_segdiff.evaluation.readers.train_segmenter import train_segmenter
 from monai_segdiff.evaluation.report.report import Cell, Column, Row, Section
-from monai_segdiff.evaluation.sections.origins import HELD_OUT
 from monai_segdiff.metrics import Estimate, bootstrap_repeats, foreground_dice
 
-__all__ = ["utility_section"]
+__all__ = ["Utility"]
 
 _FEW_PATIENTS, _FEW_SEEDS = 10, 3
 _SOURCES = {"real": "real", "synthetic": "synthetic", "both": "real and synthetic"}
@@ -50,64 +51,73 @@ class _JoinedReader(PairReader):
         return (self._synthetic if case in self._generated else self._real)(case)
 
 
-def utility_section(
-    inputs: Inputs,
-    finite: torch.Tensor,
-    origins: Sequence[str],
-    seeds: int,
-    images: int | None,
-    seed: int,
-    cache_dir: Path,
-    progress: bool = True,
-) -> Section:
+class Utility(ReportSection):
     """Dice on real held-out patients of segmenters trained on real, on synthetic, and on both kinds of images.
 
     All trainings are of the same length in images seen, with the settings of the evaluation's own segmenter, and kept
     as this one is.
 
     Args:
-        inputs: both data sets.
-        finite: (N,) bool, which generated images can be trained on.
-        origins: where the mask of each comes from, a key of `ORIGINS`.
+        cache_dir: folder of trained segmenters.
         seeds: number of trainings of each kind, at least 1.
         images: length of each training in images seen; default: by image size.
-        seed: of the first training of each kind, and of the resampling.
-        cache_dir: folder of trained segmenters.
         progress: whether to show progress bars.
 
     Raises:
         ValueError: if there is less than one seed.
     """
-    if seeds < 1:
-        raise ValueError(f"utility needs at least one seed, got {seeds}")
-    section = _empty_section(inputs)
-    roles = _roles(inputs, finite, origins)
-    if isinstance(roles, str):
-        section.rows = [Row(key, label, {"mean": Estimate.missing(roles)}) for key, label in _rows()]
-        section.warnings = [f"Not computable: {roles}."]
+
+    def __init__(self, cache_dir: Path, seeds: int = 3, images: int | None = None, progress: bool = True) -> None:
+        if seeds < 1:
+            raise ValueError(f"utility needs at least one seed, got {seeds}")
+        self._cache_dir, self._seeds, self._images, self._progress = cache_dir, seeds, images, progress
+
+    def __call__(self, evidence: Evidence) -> Section:
+        """The section."""
+        return self.of(evidence.inputs, evidence.synthetic.finite, evidence.origins, evidence.seed)
+
+    def of(self, inputs: Inputs, finite: torch.Tensor, origins: Sequence[str], seed: int = 0) -> Section:
+        """The section, where nothing else was measured.
+
+        Args:
+            inputs: both data sets.
+            finite: (N,) bool, which generated images can be trained on.
+            origins: where the mask of each comes from, a key of `ORIGINS`.
+            seed: of the first training of each kind, and of the resampling.
+        """
+        section = _empty_section(inputs)
+        roles = _roles(inputs, finite, origins)
+        if isinstance(roles, str):
+            section.rows = [Row(key, label, {"mean": Estimate.missing(roles)}) for key, label in _rows()]
+            section.warnings = [f"Not computable: {roles}."]
+            return section
+        cases = {"real": roles.real, "synthetic": roles.synthetic, "both": [*roles.real, *roles.synthetic]}
+        reader = _JoinedReader(inputs.real_reader, inputs.synthetic_reader, inputs.generated)
+        readers = {"real": inputs.real_reader, "synthetic": inputs.synthetic_reader, "both": reader}
+        scores: dict[str, torch.Tensor] = {}
+        measured: Measurements | None = None
+        for source, label in _SOURCES.items():
+            found = []
+            for k in range(self._seeds):
+                segmenter = train_segmenter(
+                    cases[source],
+                    readers[source],
+                    self._images,
+                    seed + k,
+                    cache_dir=self._cache_dir,
+                    progress=self._progress,
+                )
+                name = f"segmenter trained on {label} images, seed {seed + k}"
+                measured = measure(roles.test, inputs.real_reader, segmenter, None, name, self._progress)
+                found.append(measured.dice)
+            scores[source] = torch.stack(found)
+        assert measured is not None
+        patients = measured.patients
+        for (key, label), (values, number) in zip(_rows(), _figures(scores, cases), strict=True):
+            section.rows.append(Row(key, label, _cells(values, inputs.classes, patients, seed, number)))
+        section.notes = _notes(roles, patients, self._seeds, seed)
+        section.warnings += _warnings(patients, self._seeds)
         return section
-    cases = {"real": roles.real, "synthetic": roles.synthetic, "both": [*roles.real, *roles.synthetic]}
-    reader = _JoinedReader(inputs.real_reader, inputs.synthetic_reader, inputs.generated)
-    readers = {"real": inputs.real_reader, "synthetic": inputs.synthetic_reader, "both": reader}
-    scores: dict[str, torch.Tensor] = {}
-    measured: Measurements | None = None
-    for source, label in _SOURCES.items():
-        found = []
-        for k in range(seeds):
-            segmenter = train_segmenter(
-                cases[source], readers[source], images, seed + k, cache_dir=cache_dir, progress=progress
-            )
-            name = f"segmenter trained on {label} images, seed {seed + k}"
-            measured = measure(roles.test, inputs.real_reader, segmenter, None, name, progress)
-            found.append(measured.dice)
-        scores[source] = torch.stack(found)
-    assert measured is not None
-    patients = measured.patients
-    for (key, label), (values, number) in zip(_rows(), _figures(scores, cases), strict=True):
-        section.rows.append(Row(key, label, _cells(values, inputs.classes, patients, seed, number)))
-    section.notes = _notes(roles, patients, seeds, seed)
-    section.warnings += _warnings(patients, seeds)
-    return section
 
 
 def _roles(inputs: Inputs, finite: torch.Tensor, origins: Sequence[str]) -> _Roles | str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from monai_segdiff.data import Case, SegmentationDataset, make_ct_phantoms
 from monai_segdiff.evaluation import PairReader, Segmenter, train_segmenter
-from monai_segdiff.evaluation.measure.measure import Measurements, measure
+from monai_segdiff.evaluation.evidence import Evidence
+from monai_segdiff.evaluation.measure.measure import Measurements, ceiling_of, measure
 from monai_segdiff.evaluation.measure.other_masks import draw_other_masks
-from monai_segdiff.evaluation.sections.faithfulness import ceiling_of, failed_section
+from monai_segdiff.evaluation.sections.failed import FailedSamples
 from monai_segdiff.metrics import MOST_OTHERS, FailedSampleDetector
 
 
@@ -92,6 +94,11 @@ def test_the_report_says_what_was_compared(population, reader, segmenter):
     one = measured(cases[:4], reader, segmenter)
     alone = measure(cases[:4], reader, segmenter, None, "", progress=False)
     assert len({case.patient for case in cases[:4]}) == 1
-    assert f"up to {MOST_OTHERS} masks of other patients" in failed_section(held, held)[0].notes[1]
-    assert failed_section(held, one)[0].notes[2].startswith("Not so 4 of 4 synthetic images")
-    assert "all images come from one patient" in failed_section(alone, alone)[0].notes[1]
+
+    def notes(real: Measurements, made: Measurements) -> list[str]:
+        inputs = SimpleNamespace(synthetic_reader=reader)
+        return FailedSamples()(Evidence(inputs, real, made, None, "", "")).notes
+
+    assert f"up to {MOST_OTHERS} masks of other patients" in notes(held, held)[1]
+    assert notes(held, one)[2].startswith("Not so 4 of 4 synthetic images")
+    assert "all images come from one patient" in notes(alone, alone)[1]

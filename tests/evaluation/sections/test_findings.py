@@ -14,10 +14,10 @@ import torch
 from monai_segdiff.data import Case, SegmentationDataset, load_image, make_chest_phantoms, read_dataset, write_dataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.evaluation import PairReader, Segmenter, evaluate, train_finding_classifier
+from monai_segdiff.evaluation.evidence import gather
 from monai_segdiff.evaluation.measure.inputs import read_inputs
-from monai_segdiff.evaluation.measure.measure import measure
 from monai_segdiff.evaluation.sections.finding_changes import FindingChanges
-from monai_segdiff.evaluation.sections.findings import open_finding_reader
+from monai_segdiff.evaluation.sections.findings import open_findings
 
 from ..squares import FINDINGS, SIZE, in_turn, picture, shown, squares, write_squares
 
@@ -41,10 +41,8 @@ def folder(tmp_path_factory):
 def section_of(folder, synthetic, real=None):
     """The section alone, and a function that looks up its cells."""
     inputs = read_inputs(real or folder / "real", synthetic)
-    reader = open_finding_reader(inputs, 1280, 0, folder / "cache", progress=False)
-    held = measure(inputs.held_out, inputs.real_reader, Silent(), None, "", False, extras=reader.real_extras)
-    made = measure(inputs.generated, inputs.synthetic_reader, Silent(), None, "", False, extras=reader.synthetic_extras)
-    section = reader.section(held, made, 0)
+    findings = open_findings(inputs, 1280, 0, folder / "cache", progress=False)
+    section = findings(gather(inputs, Silent(), "", [findings], progress=False))
     cells = {row.key: row.cells for row in section.rows}
     return section, lambda row, column: cells[row][column]
 

@@ -10,9 +10,9 @@ import torch
 from monailabel.interfaces.tasks.train import TrainTask
 
 from monai_segdiff.evaluation.measure.inputs import Inputs, read_inputs
+from monai_segdiff.evaluation.measure.origins import HELD_OUT, TRAINING
 from monai_segdiff.evaluation.report.report import Section
-from monai_segdiff.evaluation.sections.origins import HELD_OUT, TRAINING
-from monai_segdiff.evaluation.sections.utility import utility_section
+from monai_segdiff.evaluation.sections.utility import Utility
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.parameters import TrainingParameters
 from monai_segdiff.integrations.label.store.json_store import read_notes, write_notes
@@ -80,7 +80,7 @@ class TrainSegmenter(TrainTask):
         inputs, origins, records = self._inputs(parameters, datastore)
         finite = torch.tensor([bool(inputs.synthetic_reader(case).image.isfinite().all()) for case in inputs.generated])
         cache = self.work / "segmenters"
-        section = utility_section(inputs, finite, origins, parameters.seeds, parameters.images, parameters.seed, cache)
+        section = Utility(cache, parameters.seeds, parameters.images).of(inputs, finite, origins, parameters.seed)
         section.warnings += warn_of_seen(self.pairs.work / "seen.json", records, {c.patient for c in inputs.held_out})
         return section
 

@@ -1,4 +1,4 @@
-# Two commands, each complete on a fresh machine: `make demo` and `make test`.
+# Two commands, each complete on a fresh machine: `make demo` and `make test`. While you work, `make quick`.
 PYTHON      ?= python3
 VENV        ?= .venv
 LABEL_VENV  ?= .venv-label
@@ -20,11 +20,13 @@ ifneq ($(wildcard ../shared/data),)
 export SEGDIFF_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo test lint types unit fuzz docs build clean test-label test-convert test-deploy test-lowest test-processors
+.PHONY: help demo test quick format lint types unit fuzz docs build clean test-label test-convert test-deploy test-lowest test-processors
 
 help:
 	@echo "make demo   install, then train, generate and evaluate on phantoms; pictures and figures in $(DEMO_DIR)/"
 	@echo "make test   install, then lint, type-check and test"
+	@echo "make quick  lint and the quickest tests, within two minutes; the rest is for make test"
+	@echo "make format  lay out the code, and correct what ruff can correct"
 	@echo "make fuzz   2,000 mutated files for all commands, with other ones for each FUZZ_SEED"
 	@echo "make test-label  install MONAI Label in $(LABEL_VENV), then test its application"
 	@echo "make test-convert  install monai-generative in $(CONVERT_VENV), then compare converted networks with it"
@@ -49,6 +51,18 @@ demo: $(VENV)/.base
 	$(VENV)/bin/python -m monai_segdiff demo --output $(DEMO_DIR)
 
 test: lint types unit
+
+# Mathematics, transforms, metrics and readers: most tests for the time, and none that trains a network.
+QUICK = tests/diffusion tests/transforms tests/inferers tests/metrics tests/losses tests/docs/test_pages.py \
+	tests/test_configuration.py tests/test_documents.py tests/test_errors.py tests/test_files.py tests/test_layers.py \
+	tests/test_public_names.py tests/test_settings.py
+
+quick: lint
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow" $(QUICK)
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .

@@ -11,7 +11,8 @@ from benchmarks.common import RESULTS, machine, say
 
 __all__ = ["publish"]
 
-_FILES = {"report.html": "Report as one page", "report.json": "as JSON", "report.csv": "as CSV", "samples.png": None}
+# `report.html` stays where `evaluate` wrote it: its figures and pictures are those that are kept here.
+_FILES = {"report.json": "Report as JSON", "report.csv": "as CSV", "samples.png": None}
 
 
 def publish(report: Path, name: str, title: str, text: str, output: Path = RESULTS, *, pictures: bool = True) -> Path:
@@ -23,8 +24,7 @@ def publish(report: Path, name: str, title: str, text: str, output: Path = RESUL
         title: its title.
         text: what was done and what it shows.
         output: folder of the pages.
-        pictures: whether images may be shown; otherwise the page has figures alone, as the report's own page holds
-            real images.
+        pictures: whether images may be shown; otherwise the page has figures alone.
 
     Returns:
         The page.

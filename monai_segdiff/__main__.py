@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from monai_segdiff import __version__
 from monai_segdiff.commands import VERBS
 from monai_segdiff.commands.common import warnings_in_words
 from monai_segdiff.ends import TRACEBACK, Ending
@@ -32,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m monai_segdiff", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain
     )
+    parser.add_argument("--version", action="version", version=f"monai_segdiff {__version__}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True)
     for add in VERBS:
         add(verbs)

@@ -42,6 +42,7 @@ def test_an_installed_wheel_carries_the_bundles(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
         names = [name for name in archive.namelist() if "/bundles/" in name]
+        assert "monai_segdiff/py.typed" in archive.namelist()
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "bundles").rglob("*") if path.is_file()}
     shipped = {name for name in shipped if not re.match(r".*/(models|eval|phantoms\w*)/", name)}
     assert shipped <= {name.removeprefix("monai_segdiff/") for name in names}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import monai_segdiff
 import monai_segdiff.evaluation
 import monai_segdiff.workflows.demo
 from monai_segdiff.__main__ import _parser, main
@@ -70,6 +71,12 @@ def test_the_overview_lists_the_verbs_and_the_way(capsys):
     text = capsys.readouterr().out
     assert all(f"    {verb} " in text for verb in VERBS)
     assert "python -m monai.bundle run training" in text
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"monai_segdiff {monai_segdiff.__version__}\n"
 
 
 def test_help_is_quick_as_it_loads_no_framework():

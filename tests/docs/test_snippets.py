@@ -214,7 +214,18 @@ def _data_page(folder: Path) -> None:
     _legs(folder)
 
 
+def _trained(folder: Path) -> None:
+    """A data set `prepared` and a trained bundle `my_ct`, as the quick start makes them."""
+    with redirect_stdout(StringIO()):
+        exec(
+            next(b.text for b in blocks(ROOT / "docs/quickstart.md") if b.language == "python"),
+            {"__name__": "__main__"},
+        )
+    assert (folder / "my_ct/models/model.pt").is_file()
+
+
 FIXTURES: dict[str, Callable[[Path], None]] = {
+    "README.md": _trained,
     "docs/converting.md": _generative,
     "docs/data.md": _data_page,
     "bundles/breast_mri/docs/README.md": _duke,

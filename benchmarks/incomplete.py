@@ -23,11 +23,10 @@ from benchmarks.subsets import GivenDice, Subset, subsets
 from monai_segdiff import copy_bundle
 from monai_segdiff.data import Case, SegmentationDataset
 from monai_segdiff.evaluation.measure.measure import Measurements
-from monai_segdiff.evaluation.report.pictures import upright
 from monai_segdiff.files import atomic_file
 from monai_segdiff.generation import TrainedGenerator, load_generator
 from monai_segdiff.metrics import bootstrap_mean
-from monai_segdiff.pictures.tiles import color_labels, gray_levels, picture_grid
+from monai_segdiff.pictures.tiles import color_labels, gray_levels, picture_grid, upright
 
 
 def _concatenated(label: str, *overlays: str, **overrides: Any) -> Variant:

@@ -18,7 +18,6 @@ from monai_segdiff.evaluation.measure.measure import Features, Measurements, Per
 from monai_segdiff.evaluation.measure.other_masks import draw_other_masks
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.readers.train_segmenter import train_segmenter
-from monai_segdiff.evaluation.report.pictures import upright
 from monai_segdiff.files import atomic_file
 from monai_segdiff.generation import TrainedGenerator, generate_dataset
 from monai_segdiff.metrics import (
@@ -30,7 +29,7 @@ from monai_segdiff.metrics import (
     kid_difference,
     paired_errors,
 )
-from monai_segdiff.pictures.tiles import color_labels, gray_levels, picture_grid
+from monai_segdiff.pictures.tiles import color_labels, gray_levels, picture_grid, upright
 
 __all__ = ["COLUMNS", "PAIRED_COLUMNS", "Judge", "Sampled", "sample", "spread_over_patients"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from monai_segdiff.evaluation.measure.inputs import Inputs, read_inputs
 from monai_segdiff.evaluation.measure.matching import match_cases, same_masks
+from monai_segdiff.evaluation.methods.picture import methods_picture
 from monai_segdiff.evaluation.methods.rows import MethodRow, group_of, measure_group, measure_row, measure_views
 from monai_segdiff.evaluation.methods.sections import (
     difference_section,
@@ -17,7 +18,6 @@ from monai_segdiff.evaluation.methods.sections import (
 )
 from monai_segdiff.evaluation.readers.train_segmenter import open_segmenter
 from monai_segdiff.evaluation.report.page import write_page, write_picture
-from monai_segdiff.evaluation.report.pictures import methods_picture
 from monai_segdiff.evaluation.report.report import Report, Section
 from monai_segdiff.files import atomic_file, claim_folder, remove_leftovers
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -11,16 +10,25 @@ import torch
 from monai_segdiff.data import Case
 from monai_segdiff.evaluation.measure.inputs import Inputs
 from monai_segdiff.evaluation.measure.measure import Measurements
-from monai_segdiff.evaluation.methods.rows import MethodRow
 from monai_segdiff.evaluation.pairs import Pair, PairReader
 from monai_segdiff.evaluation.report.report import Picture
 from monai_segdiff.pictures.tiles import class_color, color_labels, gray_levels, picture_grid, upright
 
-__all__ = ["COLUMNS", "closest_picture", "failed_picture", "methods_picture", "samples_picture"]
+__all__ = [
+    "COLUMNS",
+    "GAP",
+    "TILE",
+    "closest_picture",
+    "evenly_spaced",
+    "failed_picture",
+    "image_tile",
+    "mask_tile",
+    "samples_picture",
+]
 
 COLUMNS = 8
-_TILE = 128
-_GAP = 4
+TILE = 128
+GAP = 4
 
 
 def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements, with_real: bool) -> Picture:
@@ -33,11 +41,11 @@ def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements,
         with_real: whether to show real images.
     """
     firsts = {mask: i for i, mask in reversed(list(enumerate(synthetic.mask_ids)))}
-    chosen = _evenly(sorted(firsts.values()), COLUMNS)
+    chosen = evenly_spaced(sorted(firsts.values()), COLUMNS)
     # Few masks: show several images of each.
-    chosen = chosen if len(chosen) == min(COLUMNS, len(synthetic)) else _evenly(range(len(synthetic)), COLUMNS)
+    chosen = chosen if len(chosen) == min(COLUMNS, len(synthetic)) else evenly_spaced(range(len(synthetic)), COLUMNS)
     pairs = [inputs.synthetic_reader(synthetic.cases[i]) for i in chosen]
-    rows = [[_mask_tile(pair) for pair in pairs], [_image_tile(pair) for pair in pairs]]
+    rows = [[mask_tile(pair) for pair in pairs], [image_tile(pair) for pair in pairs]]
     names = ["mask", "generated"]
     caption = "Masks, and images generated from them"
     if with_real:
@@ -46,40 +54,14 @@ def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements,
         if same:
             shown = [own[synthetic.mask_ids[i]] for i in chosen]
         else:
-            shown = _evenly(range(len(real)), len(chosen))
-        tiles = [_image_tile(inputs.real_reader(real.cases[i])) for i in shown]
+            shown = evenly_spaced(range(len(real)), len(chosen))
+        tiles = [image_tile(inputs.real_reader(real.cases[i])) for i in shown]
         rows.append(tiles + [np.full_like(tiles[0], 255)] * (len(chosen) - len(tiles)))
         names.append("real" if same else "real (other mask)")
         caption += ", with the real images that the masks come from" if same else "; below, real held-out images"
     legend = {name: class_color(index) for index, name in enumerate(inputs.classes, start=1)}
     caption += "; evenly spaced over the data set, not selected."
-    return Picture(caption, picture_grid(rows, _TILE, _GAP), tuple(names), legend)
-
-
-def methods_picture(rows: Sequence[MethodRow], reader: PairReader, with_real: bool) -> Picture:
-    """What each method was told and made, in rows, above the real images; evenly spaced, none chosen by eye.
-
-    Args:
-        rows: methods, those of one condition together.
-        reader: reads the real cases.
-        with_real: whether to show the real images.
-    """
-    chosen = _evenly(range(len(rows[0].matches)), COLUMNS)
-    tiles, names = [], []
-    legend: dict[str, tuple[int, int, int]] = {}
-    for condition, members in groupby(rows, key=lambda row: row.condition):
-        tiles.append([_mask_tile(condition.reader(rows[0].matches[i].real)) for i in chosen])
-        names.append(condition.name or "mask")
-        legend |= {name: class_color(index) for index, name in enumerate(condition.reader.classes, start=1)}
-        for row in members:
-            tiles.append([_image_tile(row.reader(row.matches[i].generated)) for i in chosen])
-            names.append(row.method)
-    if with_real:
-        tiles.append([_image_tile(reader(rows[0].matches[i].real)) for i in chosen])
-        names.append("real")
-    caption = "What each method was told, and what it made of it" + (", above the real images" if with_real else "")
-    caption += "; evenly spaced over the data set, not selected."
-    return Picture(caption, picture_grid(tiles, _TILE, _GAP), tuple(names), legend)
+    return Picture(caption, picture_grid(rows, TILE, GAP), tuple(names), legend)
 
 
 def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str, torch.Tensor]) -> Picture | None:
@@ -87,12 +69,12 @@ def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str,
     failed = torch.stack(list(found.values())).any(0).nonzero().flatten().tolist()
     if not failed:
         return None
-    chosen = _evenly(failed, COLUMNS)
+    chosen = evenly_spaced(failed, COLUMNS)
     pairs = [reader(synthetic.cases[i]) for i in chosen]
     causes = [" and ".join(reason for reason, flags in found.items() if flags[i]) for i in chosen]
     caption = f"{len(chosen)} of {len(failed)} failed samples below their masks, from the left: {'; '.join(causes)}."
-    rows = [[_mask_tile(pair) for pair in pairs], [_image_tile(pair) for pair in pairs]]
-    return Picture(caption, picture_grid(rows, _TILE, _GAP), ("mask", "failed"))
+    rows = [[mask_tile(pair) for pair in pairs], [image_tile(pair) for pair in pairs]]
+    return Picture(caption, picture_grid(rows, TILE, GAP), ("mask", "failed"))
 
 
 def closest_picture(inputs: Inputs, pairs: Sequence[tuple[Case, Case]]) -> Picture:
@@ -103,22 +85,24 @@ def closest_picture(inputs: Inputs, pairs: Sequence[tuple[Case, Case]]) -> Pictu
         pairs: generated and real training case, the nearest pair first.
     """
     rows = [
-        [_image_tile(inputs.synthetic_reader(made)) for made, _ in pairs],
-        [_image_tile(inputs.real_reader(real)) for _, real in pairs],
+        [image_tile(inputs.synthetic_reader(made)) for made, _ in pairs],
+        [image_tile(inputs.real_reader(real)) for _, real in pairs],
     ]
     caption = f"The {len(pairs)} generated images nearest to the training set, above their nearest training images."
-    return Picture(caption, picture_grid(rows, _TILE, _GAP), ("generated", "training"))
+    return Picture(caption, picture_grid(rows, TILE, GAP), ("generated", "training"))
 
 
-def _mask_tile(pair: Pair) -> np.ndarray:
+def mask_tile(pair: Pair) -> np.ndarray:
+    """The middle of a label map in colors, uint8 (H, W, 3), as a viewer shows it."""
     return color_labels(upright(pair.mask, pair.affine)[0])
 
 
-def _image_tile(pair: Pair) -> np.ndarray:
+def image_tile(pair: Pair) -> np.ndarray:
+    """The middle of an image in gray, uint8 (H, W, 3), as a viewer shows it."""
     return gray_levels(upright(pair.image.nan_to_num(nan=-1.0), pair.affine))
 
 
-def _evenly(items: Sequence[int], number: int) -> list[int]:
+def evenly_spaced(items: Sequence[int], number: int) -> list[int]:
     """At most `number` of the items, evenly spaced from first to last."""
     if len(items) <= number:
         return list(items)

@@ -1,0 +1,40 @@
+"""The picture of a comparison of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from monai_segdiff.evaluation.methods.rows import MethodRow
+from monai_segdiff.evaluation.pairs import PairReader
+from monai_segdiff.evaluation.report.pictures import COLUMNS, GAP, TILE, evenly_spaced, image_tile, mask_tile
+from monai_segdiff.evaluation.report.report import Picture
+from monai_segdiff.pictures.tiles import class_color, picture_grid
+
+__all__ = ["methods_picture"]
+
+
+def methods_picture(rows: Sequence[MethodRow], reader: PairReader, with_real: bool) -> Picture:
+    """What each method was told and made, in rows, above the real images; evenly spaced, none chosen by eye.
+
+    Args:
+        rows: methods, those of one condition together.
+        reader: reads the real cases.
+        with_real: whether to show the real images.
+    """
+    chosen = evenly_spaced(range(len(rows[0].matches)), COLUMNS)
+    tiles, names = [], []
+    legend: dict[str, tuple[int, int, int]] = {}
+    for condition, members in groupby(rows, key=lambda row: row.condition):
+        tiles.append([mask_tile(condition.reader(rows[0].matches[i].real)) for i in chosen])
+        names.append(condition.name or "mask")
+        legend |= {name: class_color(index) for index, name in enumerate(condition.reader.classes, start=1)}
+        for row in members:
+            tiles.append([image_tile(row.reader(row.matches[i].generated)) for i in chosen])
+            names.append(row.method)
+    if with_real:
+        tiles.append([image_tile(reader(rows[0].matches[i].real)) for i in chosen])
+        names.append("real")
+    caption = "What each method was told, and what it made of it" + (", above the real images" if with_real else "")
+    caption += "; evenly spaced over the data set, not selected."
+    return Picture(caption, picture_grid(tiles, TILE, GAP), tuple(names), legend)

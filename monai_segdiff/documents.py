@@ -19,6 +19,7 @@ __all__ = ["Table", "first_repeated", "parse_json", "parse_yaml", "read_json", "
 _Hashable = TypeVar("_Hashable", bound=Hashable)
 _MOST_BYTES = 256 * 2**20
 _MOST_YAML_BYTES = 2**18  # PyYAML needs about 10 s for a megabyte, and reads it twice
+_MOST_LINES = 2_000_000
 _DEEPEST = 100
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -143,7 +144,12 @@ class Table:
 
 
 def read_table(
-    file: str | Path, kind: str = "a table (CSV)", *, comments: bool = False, short_lines: bool = False
+    file: str | Path,
+    kind: str = "a table (CSV)",
+    *,
+    comments: bool = False,
+    short_lines: bool = False,
+    most_lines: int = _MOST_LINES,
 ) -> Table:
     """Read a CSV file with a header line, its cells separated by commas, semicolons or tabs.
 
@@ -152,13 +158,17 @@ def read_table(
         kind: what it should be, for messages.
         comments: whether lines that begin with ``#`` are none of the table's.
         short_lines: whether a line may lack its last cells, which are then blank.
+        most_lines: a longer table is refused.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        UnreadableFileError: if it has no header, names a column twice, or a line has another number of cells.
+        UnreadableFileError: if it is too long, has no header, names a column twice, or a line has another number of
+            cells.
     """
     text = read_text(file, kind)
     with reading(file, kind, "save it as CSV with one header line and as many cells in each line"):
+        if text.count("\n") > most_lines:
+            raise ValueError(f"it has more than {most_lines:,} lines")
         if comments:
             text = "\n".join("" if line.lstrip().startswith("#") else line for line in text.splitlines())
         first = text.lstrip(",; \t\r\n").split("\n", 1)[0]

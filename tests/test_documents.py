@@ -125,3 +125,10 @@ def test_the_first_value_that_comes_again(values: list[Any], expected: Any) -> N
 def test_a_folder_is_no_file(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read(tmp_path)
+
+
+def test_tables_of_too_many_lines_are_refused_unread(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,name\n" + "1,a\n" * 5)
+    assert len(list(read_table(tmp_path / "t.csv", most_lines=6))) == 5
+    with pytest.raises(UnreadableFileError, match=r"t\.csv cannot be read as a table .*more than 5 lines"):
+        read_table(tmp_path / "t.csv", most_lines=5)

@@ -65,6 +65,7 @@ TISSUE_KINDS = {
 _NUMBERS = ("hu", "texture", "shell_mm", "shell_hu", "shaft_mm", "shaft_hu", "margin_mm", "extend_mm")
 _LIMITS = {"hu": (-1024.0, 4000.0), "shell_hu": (-1024.0, 4000.0), "shaft_hu": (-1024.0, 4000.0)}
 _NOT_NEGATIVE = (0.0, 1000.0)
+_MOST_LINES = 100_000  # more than label maps have ids
 
 
 def tissue_file(table: str | Path) -> Path:
@@ -103,7 +104,7 @@ def read_tissues(table: str | Path) -> dict[int, Tissue]:
         ValueError: if a line cannot be understood; names file, line and remedy.
     """
     file = tissue_file(table)
-    content = read_table(file, "a table of tissues (CSV)", comments=True, short_lines=True)
+    content = read_table(file, "a table of tissues (CSV)", comments=True, short_lines=True, most_lines=_MOST_LINES)
     columns = _columns(content)
     tissues: dict[int, Tissue] = {}
     for number, row in content:

@@ -50,12 +50,12 @@ def read_nifti(path: Path) -> Voxels:
         needed = offset + claimed
         if packed:
             content = start + gathered(iter(partial(stream.read, _BLOCK), b""), needed)
-        else:
-            content = start + stream.read(max(0, needed - len(start)))
-    if len(content) < needed:
-        raise ValueError(f"it is cut short: {needed} bytes are needed, and {len(content)} are there")
-    proxy = nib.arrayproxy.ArrayProxy(io.BytesIO(content), header, mmap=False)
-    array = one_channel(plain_numbers(np.asanyarray(proxy)), 3)
+            held = len(content)
+        if held < needed:
+            raise ValueError(f"it is cut short: {needed} bytes are needed, and {held} are there")
+        source = io.BytesIO(content) if packed else stream
+        proxy = nib.arrayproxy.ArrayProxy(source, header, mmap=False)
+        array = one_channel(plain_numbers(np.asanyarray(proxy)), 3)
     codes = {name: int(header[name]) for name in ("qform_code", "sform_code")}
     return Voxels(array, np.asarray(header.get_best_affine(), dtype=np.float64), codes)
 

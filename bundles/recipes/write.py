@@ -193,4 +193,6 @@ def files() -> Iterator[tuple[str, str]]:
 
 if __name__ == "__main__":
     for bundle, file in files():
-        (RECIPES.parent / bundle / "configs" / file).write_text(written(bundle, file))
+        target = RECIPES.parent / bundle / "configs" / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(written(bundle, file))

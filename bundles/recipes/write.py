@@ -86,10 +86,18 @@ def find(entries: list[Entry], name: str) -> int:
     raise KeyError(f"there is no {name} among {', '.join(entry.name for entry in entries)}")
 
 
+def parts_of(entries: list[Entry], name: str) -> list[Entry]:
+    """The parts of the entry of that name, which must have lines of their own."""
+    entry = entries[find(entries, name)]
+    if entry.rest or not entry.head.partition(" #")[0].endswith((":", "-")):
+        raise ValueError(f"{name} stands in one line: put another in its place, or give each of its parts a line")
+    return entry.parts
+
+
 def holder_of(entries: list[Entry], path: list[str]) -> list[Entry]:
     """The entries among which the last one of a path is or would be."""
     for name in path[:-1]:
-        entries = entries[find(entries, name)].parts
+        entries = parts_of(entries, name)
     return entries
 
 
@@ -120,7 +128,7 @@ def change(entries: list[Entry], own: list[Entry]) -> None:
         holder = holder_of(entries, path)
         new = replace(entry, name=path[-1], head=entry.head.replace(entry.name, path[-1], 1), above=above)
         if entry.name.startswith("+"):
-            change(holder[find(holder, path[-1])].parts, entry.parts)
+            change(parts_of(holder, path[-1]), entry.parts)
         elif path[-1] in [other.name for other in holder]:
             index = find(holder, path[-1])
             there = holder[index].above

@@ -122,3 +122,8 @@ def test_an_id_in_brackets_stands_for_its_value(join):
 def test_a_name_that_is_not_there_is_named(join):
     with pytest.raises(KeyError, match="there is no width among channels, depth"):
         join(SHARED, "without: [network#width]\n")
+
+
+def test_parts_without_lines_cannot_be_changed(join):
+    with pytest.raises(ValueError, match="SimpleNamespace stands in one line"):
+        join(SHARED, "handlers#SimpleNamespace#attach: 1\n")

@@ -20,13 +20,14 @@ ifneq ($(wildcard ../shared/data),)
 export SEGDIFF_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo test quick format lint types unit fuzz docs build clean test-label test-convert test-deploy test-lowest test-processors
+.PHONY: help demo test quick format lint types unit bundles fuzz docs build clean test-label test-convert test-deploy test-lowest test-processors
 
 help:
 	@echo "make demo   install, then train, generate and evaluate on phantoms; pictures and figures in $(DEMO_DIR)/"
 	@echo "make test   install, then lint, type-check and test"
 	@echo "make quick  lint and the quickest tests, within two minutes; the rest is for make test"
 	@echo "make format  lay out the code, and correct what ruff can correct"
+	@echo "make bundles  write into each bundle what bundles/recipes says"
 	@echo "make fuzz   2,000 mutated files for all commands, with other ones for each FUZZ_SEED"
 	@echo "make test-label  install MONAI Label in $(LABEL_VENV), then test its application"
 	@echo "make test-convert  install monai-generative in $(CONVERT_VENV), then compare converted networks with it"
@@ -75,6 +76,9 @@ unit: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m slipcover --json --out .coverage.json -m pytest -n 2 -m "not slow"
 	$(VENV)/bin/python -m slipcover --merge .coverage.json --out .coverage.json --fail-under 90
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m slow
+
+bundles: $(VENV)/.dev
+	$(VENV)/bin/python bundles/recipes/write.py
 
 # MONAI Label asks for other versions of what we use, so it has an environment of its own. sam2, which it needs, is built
 # from source beside a torch: the constraint holds there, too.

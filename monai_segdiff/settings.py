@@ -112,7 +112,7 @@ def _list_of(rule: _Rule, lengths: Sequence[int] = ()) -> _Rule:
 
 
 _BOOL: _Rule = (lambda value: isinstance(value, bool), "true or false")
-_RULES: dict[str, _Rule] = {
+RULES: dict[str, _Rule] = {
     **dict.fromkeys(["batch_size", "images_per_epoch", "max_images", "num_steps", "context_dim"], _whole(1)),
     **dict.fromkeys(["val_interval", "preview_interval", "checkpoint_interval", "preview_images"], _whole(1)),
     **dict.fromkeys(["norm_num_groups", "phantom_patients", "phantom_slices", "phantom_views"], _whole(1)),
@@ -146,8 +146,8 @@ def check_settings(values: Mapping[str, Any], within: str = "") -> None:
     for name, value in values.items():
         if isinstance(value, Mapping):
             check_settings(value, f"{prefix}{name}")
-        elif name in _RULES:
-            fits, meaning = _RULES[name]
+        elif name in RULES:
+            fits, meaning = RULES[name]
             if not fits(value):
                 raise ValueError(f"{prefix}{name} must be {meaning}, not {value!r}{_hint(value)}")
     _check_together(values, prefix)

@@ -27,6 +27,8 @@ def test_an_unknown_bundle_names_the_known_ones(tmp_path):
     known = "breast_mri, chest_xray, ct_organ, knee_drr"
     with pytest.raises(FileNotFoundError, match=rf"no bundle 'mars': give one of {known}, .*configs/metadata\.json"):
         bundle_path("mars")
+    with pytest.raises(FileNotFoundError, match="no bundle 'recipes'"):
+        bundle_path("recipes")
     with pytest.raises(FileNotFoundError, match="no bundle"):
         bundle_path(tmp_path)
 
@@ -44,8 +46,9 @@ def test_an_installed_wheel_carries_the_bundles(tmp_path):
         names = [name for name in archive.namelist() if "/bundles/" in name]
         assert "monai_segdiff/py.typed" in archive.namelist()
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "bundles").rglob("*") if path.is_file()}
-    shipped = {name for name in shipped if not re.match(r".*/(models|eval|phantoms\w*)/", name)}
+    shipped = {name for name in shipped if not re.match(r".*/(models|eval|phantoms\w*|recipes)/", name)}
     assert shipped <= {name.removeprefix("monai_segdiff/") for name in names}
+    assert not [name for name in names if "/recipes/" in name]
     program = "import monai_segdiff as m; print(m.__file__); print(m.bundle_path('knee_drr'))"
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     done = subprocess.run(

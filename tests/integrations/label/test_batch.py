@@ -15,12 +15,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import requests
+import yaml
 from filelock import FileLock
 
 from monai_segdiff.integrations.label.batch import GeneratePairs, pair_id, pair_seed
 from monai_segdiff.integrations.label.datastore import StudyDatastore
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.pairs import PairGenerator
+from monai_segdiff.networks import save_weights
 
 from .server import children_of, pixels, runs, wait_until
 
@@ -220,8 +222,6 @@ def test_a_pair_without_its_label_map_is_made_again(batch: tuple[Any, PairGenera
 def test_a_batch_is_of_one_generator(
     batch: tuple[Any, PairGenerator, Path], trained_bundle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     import torch
 
     run, pairs, studies = batch
@@ -230,9 +230,9 @@ def test_a_batch_is_of_one_generator(
     def make_and_tune(*args: Any) -> Any:
         made = make(*args)
         pairs.tuned.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(trained_bundle.weights.with_suffix(".yaml"), pairs.tuned.with_suffix(".yaml"))
         weights = torch.load(trained_bundle.weights, weights_only=True)
-        torch.save({name: value * 1.1 for name, value in weights.items()}, pairs.tuned)
+        card = yaml.safe_load(trained_bundle.weights.with_suffix(".yaml").read_text())
+        save_weights({name: value * 1.1 for name, value in weights.items()}, pairs.tuned, card)
         return made
 
     monkeypatch.setattr(pairs, "make", make_and_tune)

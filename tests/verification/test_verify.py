@@ -83,6 +83,15 @@ def test_a_list_with_a_name_that_no_file_can_have_is_damaged(dataset: Path) -> N
     assert DIGESTS in finding.message
 
 
+def test_a_folder_of_leftovers_alone_is_of_a_run_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-1a2b3c4d-manifest.header.json").write_text("half")
+    (issue,) = verify(tmp_path).issues
+    assert "was left by a run that was killed" in issue.message
+    (tmp_path / ".tmp-1a2b3c4d-manifest.header.json").unlink()
+    with pytest.raises(FileNotFoundError, match="holds no data set"):
+        verify(tmp_path)
+
+
 def test_what_a_killed_run_left_is_named_once(dataset: Path) -> None:
     leftover = dataset / ".tmp-1a2b3c4d-series" / "image"
     leftover.mkdir(parents=True)

@@ -15,12 +15,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 import requests
+import yaml
 from filelock import FileLock
 
 from monai_segdiff.integrations.label.errors import RequestError
+<<<<<<< HEAD:tests/integrations/label/tasks/test_batch.py
 from monai_segdiff.integrations.label.store.datastore import StudyDatastore
 from monai_segdiff.integrations.label.tasks.batch import GeneratePairs, pair_id, pair_seed
 from monai_segdiff.integrations.label.tasks.pairs import PairGenerator
+=======
+from monai_segdiff.integrations.label.pairs import PairGenerator
+from monai_segdiff.networks import save_weights
+>>>>>>> main:tests/integrations/label/test_batch.py
 
 from ..server import children_of, pixels, runs, wait_until
 
@@ -220,8 +226,6 @@ def test_a_pair_without_its_label_map_is_made_again(batch: tuple[Any, PairGenera
 def test_a_batch_is_of_one_generator(
     batch: tuple[Any, PairGenerator, Path], trained_bundle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     import torch
 
     run, pairs, studies = batch
@@ -230,9 +234,9 @@ def test_a_batch_is_of_one_generator(
     def make_and_tune(*args: Any) -> Any:
         made = make(*args)
         pairs.tuned.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(trained_bundle.weights.with_suffix(".yaml"), pairs.tuned.with_suffix(".yaml"))
         weights = torch.load(trained_bundle.weights, weights_only=True)
-        torch.save({name: value * 1.1 for name, value in weights.items()}, pairs.tuned)
+        card = yaml.safe_load(trained_bundle.weights.with_suffix(".yaml").read_text())
+        save_weights({name: value * 1.1 for name, value in weights.items()}, pairs.tuned, card)
         return made
 
     monkeypatch.setattr(pairs, "make", make_and_tune)

@@ -19,14 +19,10 @@ import yaml
 from filelock import FileLock
 
 from monai_segdiff.integrations.label.errors import RequestError
-<<<<<<< HEAD:tests/integrations/label/tasks/test_batch.py
 from monai_segdiff.integrations.label.store.datastore import StudyDatastore
 from monai_segdiff.integrations.label.tasks.batch import GeneratePairs, pair_id, pair_seed
 from monai_segdiff.integrations.label.tasks.pairs import PairGenerator
-=======
-from monai_segdiff.integrations.label.pairs import PairGenerator
 from monai_segdiff.networks import save_weights
->>>>>>> main:tests/integrations/label/test_batch.py
 
 from ..server import children_of, pixels, runs, wait_until
 

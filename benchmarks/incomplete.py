@@ -26,6 +26,7 @@ from monai_segdiff.evaluation.measure.measure import Measurements
 from monai_segdiff.files import atomic_file
 from monai_segdiff.generation import TrainedGenerator, load_generator
 from monai_segdiff.metrics import bootstrap_mean
+from monai_segdiff.pictures.lettering import lettered
 from monai_segdiff.pictures.tiles import color_labels, gray_levels, picture_grid, upright
 
 
@@ -165,14 +166,16 @@ def draw(
         keys: subsets, from the whole one.
         judge: reads the cases.
     """
-    tiles = []
+    tiles, names, synthetic = [], [], set()
     for key in keys:
+        names += [f"given: {key}", *made]
         given = [judge.reader(case) for case in next(iter(made.values()))[key][: len(masks)]]
         tiles.append([color_labels(upright(pair.mask, pair.affine)[0]) for pair in given])
         for images in made.values():
+            synthetic.add(len(tiles))
             pairs = [judge.reader(case) for case in images[key][: len(masks)]]
             tiles.append([gray_levels(upright(pair.image, pair.affine)) for pair in pairs])
-    return Image.fromarray(picture_grid(tiles, 96))
+    return Image.fromarray(lettered(picture_grid(tiles, 96, synthetic=synthetic), names))
 
 
 def _tables(names: Sequence[str], keys: Sequence[str], judge: Judge) -> list[Table]:

@@ -201,7 +201,7 @@ def compare_samplers(bundle: Path, phantoms: SegmentationDataset, args: argparse
     )
     shown = masks[:8]
     picture = args.output.with_name(f"{args.output.name}_samplers.png")
-    judge.picture(shown, [cases[: len(shown)] for cases in made.values()], picture)
+    judge.picture(shown, {name: cases[: len(shown)] for name, cases in made.items()}, picture)
     results.show(picture, f"From the top: mask, real, {'; '.join(way.label for way in ways)}")
     say(f"results: {results.page}")
 

@@ -29,7 +29,8 @@ from monai_segdiff.metrics import (
     kid_difference,
     paired_errors,
 )
-from monai_segdiff.pictures.tiles import color_labels, gray_levels, picture_grid, upright
+from monai_segdiff.pictures.lettering import lettered
+from monai_segdiff.pictures.tiles import class_color, color_labels, gray_levels, picture_grid, upright
 
 __all__ = ["COLUMNS", "PAIRED_COLUMNS", "Judge", "Sampled", "sample", "spread_over_patients"]
 
@@ -237,12 +238,14 @@ class Judge:
             ),
         }
 
-    def picture(self, masks: Sequence[Case], rows: Sequence[Sequence[Case]], file: Path, tile_size: int = 96) -> None:
+    def picture(
+        self, masks: Sequence[Case], rows: Mapping[str, Sequence[Case]], file: Path, tile_size: int = 96
+    ) -> None:
         """Draw masks, their real images and generated ones.
 
         Args:
             masks: cases with their real images: the columns.
-            rows: generated cases, a row each, as many as there are masks.
+            rows: name to generated cases, a row each, as many as there are masks.
             file: PNG file to write.
             tile_size: smallest side of an image in the picture, in pixels.
         """
@@ -251,11 +254,14 @@ class Judge:
             [color_labels(upright(pair.mask, pair.affine)[0]) for pair in real],
             [gray_levels(upright(pair.image, pair.affine)) for pair in real],
         ]
-        for row in rows:
+        for row in rows.values():
             pairs = [self.reader(case) for case in row]
             tiles.append([gray_levels(upright(pair.image, pair.affine)) for pair in pairs])
         with atomic_file(file) as temporary:
-            Image.fromarray(picture_grid(tiles, tile_size)).save(temporary, format="PNG")
+            grid = picture_grid(tiles, tile_size, synthetic=range(2, len(tiles)))
+            legend = {name: class_color(index) for index, name in enumerate(self.reader.classes, start=1)}
+            drawn = lettered(grid, ("label map", "real", *rows), legend=legend)
+            Image.fromarray(drawn).save(temporary, format="PNG")
 
     def _errors(self, cases: Sequence[Case]) -> PairedErrors:
         """Distances to the real images; what is generated for mask `a` is called `a_000`, `a_001` and so on."""

@@ -190,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         results.add(name, {**trained, **judge.cells(sampled, measured)})
         made[name] = sampled.cases[:: args.per_mask][: len(shown)]
     picture = args.output.with_name(f"{args.output.name}.png")
-    judge.picture(shown, list(made.values()), picture)
+    judge.picture(shown, {LABELS[name]: cases for name, cases in made.items()}, picture)
     results.show(picture, f"From the top: mask, real, {'; '.join(LABELS[name] for name in made)}")
     say(f"results: {results.page}")
 

@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, cells in found.items():
         results.add(name, cells)
     picture = args.output.with_name(f"{args.output.name}.png")
-    judge.picture(shown, list(made.values()), picture)
+    judge.picture(shown, {RIVALS[name].label: cases for name, cases in made.items()}, picture)
     results.show(picture, f"From the top: mask, real, {'; '.join(RIVALS[name].label for name in made)}")
     say(f"results: {results.page}")
 

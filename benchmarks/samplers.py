@@ -219,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows = {row: cases[:: args.per_mask][: len(shown)] for row, cases in made.items()}
         rows = {row: cases for row, cases in rows.items() if len(cases) == len(shown)}
         picture = args.output.with_name(f"{args.output.name}_{model}.png")
-        judge.picture(shown, list(rows.values()), picture)
+        judge.picture(shown, {way.label: rows[way.row(model)] for way in ways if way.row(model) in rows}, picture)
         labels = [way.label for way in ways if way.row(model) in rows]
         results.show(picture, f"{titles[model]}; from the top: mask, real, {'; '.join(labels)}")
     say(f"results: {results.page}")

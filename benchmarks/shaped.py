@@ -236,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     edit_all(generator, dataset, cases, judge, args, results)
     picture = args.output.with_name(f"{args.output.name}.png")
     shown = min(8, len(cases))
-    judge.picture(cases[:shown], [images[:shown] for images in made.values()], picture)
+    judge.picture(cases[:shown], {name: images[:shown] for name, images in made.items()}, picture)
     results.show(picture, "From the top: mask, real image, then images at similarity 0, 0.25, 0.5, 0.75 and 1")
     say(f"results: {results.page}")
 

@@ -107,14 +107,14 @@ def _anatomy(args: argparse.Namespace, dataset: SegmentationDataset, judge: Judg
     notes = [f"Ceiling of the lungs: Dice {ceiling:.3f}.", *judge.notes]
     results = _results(args, dataset, "anatomy", _ANATOMY, _LABELS, notes)
     reference: torch.Tensor | None = None
-    made: list[list[Case]] = []
+    made: dict[str, list[Case]] = {}
     for name in args.methods:
         chosen = masks[: args.few_masks] if name == "xreal_20" else masks
         sampled = sample(_generator(name, args), chosen, args.images / name, batch_size=args.batch_size)
         measured = judge.measure(sampled.cases, name)
         cells, lungs = anatomy_row(sampled, measured, judge, reference)
         reference = lungs if name == "xreal" else reference
-        made.append(sampled.cases[:8])
+        made[_LABELS[name]] = sampled.cases[:8]
         results.add(name, cells)
     picture = args.output.with_name(f"{args.output.name}_anatomy.png")
     judge.picture(masks[:8], made, picture)
@@ -197,7 +197,7 @@ def _draw_edits(edits: Mapping[str, Edits], output: Path, judge: Judge, results:
             replace(case, image=case.image.parent.parent / "anatomyTr" / case.image.name) for case in made if case.image
         ]
         picture = output.with_name(f"{output.name}_{name}.png")
-        judge.picture(edit.masks[:8], [before, made], picture)
+        judge.picture(edit.masks[:8], {"anatomy alone": before, f"with {name}": made}, picture)
         results.show(
             picture,
             f"Prompt: {name}. From the top: mask, real image, drawn anatomy, the same with the prompt in the region",

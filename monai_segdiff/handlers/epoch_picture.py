@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ignite.distributed as idist
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 
 from monai_segdiff.files import atomic_file
 from monai_segdiff.handlers.run_end import claim_for_run
+from monai_segdiff.pictures.lettering import lettered
 from monai_segdiff.pictures.tiles import picture_grid
 
 __all__ = ["EpochPicture"]
@@ -37,6 +38,9 @@ class EpochPicture(ABC):
         tile_size: smaller images are enlarged by a whole factor to this many pixels or more.
         summary_writer: a TensorBoard ``SummaryWriter``.
     """
+
+    names: ClassVar[tuple[str, ...]]
+    """Names of the rows; the second one is synthetic."""
 
     def __init__(
         self,
@@ -88,7 +92,8 @@ class EpochPicture(ABC):
             return
         if self._batch is None:
             self._batch = self._fixed_batch()
-        pixels = picture_grid(self.rows(self._batch, engine.state.device), self.tile_size)
+        rows = self.rows(self._batch, engine.state.device)
+        pixels = lettered(picture_grid(rows, self.tile_size, synthetic={1}), self.names[: len(rows)])
         with atomic_file(self.output_dir / f"preview_epoch={engine.state.epoch}.png") as temporary:
             Image.fromarray(pixels).save(temporary)
         if self.summary_writer is not None:

@@ -45,6 +45,8 @@ class SamplePreview(EpochPicture):
         ValueError: on the first picture, if the data set is empty.
     """
 
+    names = ("label map", "generated", "real")
+
     def __init__(
         self,
         inferer: Callable[..., torch.Tensor],

@@ -41,6 +41,8 @@ class ReconstructionPreview(EpochPicture):
         ValueError: on the first picture, if the data set is empty.
     """
 
+    names = ("image", "reconstruction", "target")
+
     def __init__(
         self,
         inferer: Callable[..., torch.Tensor],

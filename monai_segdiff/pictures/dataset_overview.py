@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from scipy import ndimage
 
 from monai_segdiff.data import Case, SegmentationDataset, load_image, load_label_map
+from monai_segdiff.pictures.lettering import lettered
 from monai_segdiff.pictures.tiles import class_color, gray_levels, middle_slice, picture_grid, upright
 
 __all__ = ["dataset_overview"]
@@ -20,8 +21,8 @@ def dataset_overview(
 ) -> np.ndarray:
     """Draw a row for each patient and an image for each column, both evenly spaced over the data set.
 
-    Outlines have the colors of :func:`~monai_segdiff.handlers.class_color`. Of a volume the slice with the largest
-    foreground is shown.
+    Patients are named beside their rows, classes below. Outlines have the colors of
+    :func:`~monai_segdiff.handlers.class_color`. Of a volume the slice with the largest foreground is shown.
 
     Args:
         dataset: with its intensity range; cases without label map are drawn without outlines.
@@ -47,7 +48,12 @@ def dataset_overview(
     height, width = (max(tile.shape[axis] for row in rows for tile in row) for axis in (0, 1))
     columns = max(len(row) for row in rows)
     blank = np.full((height, width, 3), 255, dtype=np.uint8)
-    return picture_grid([[_pad(t, blank) for t in row] + [blank] * (columns - len(row)) for row in rows], tile_size)
+    tiles = [[_pad(t, blank) for t in row] + [blank] * (columns - len(row)) for row in rows]
+    synthetic = range(len(rows)) if dataset.settings.get("synthetic") else ()
+    legend = {name: class_color(_ids(own)[0]) for name, own in dataset.classes.items()}
+    return lettered(
+        picture_grid(tiles, tile_size, synthetic=synthetic), _evenly(sorted(by_patient), patients), legend=legend
+    )
 
 
 def _tile(case: Case, dataset: SegmentationDataset) -> np.ndarray:

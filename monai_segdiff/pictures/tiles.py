@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import nibabel as nib
 import numpy as np
 import torch
+
+from monai_segdiff.pictures.lettering import burn_in
 
 __all__ = ["class_color", "color_labels", "gray_levels", "middle_slice", "picture_grid", "upright"]
 
@@ -99,21 +101,25 @@ def upright(array: torch.Tensor, affine: torch.Tensor | None, at: int | None = N
     return array.transpose(1, 2)
 
 
-def picture_grid(rows: Sequence[Sequence[np.ndarray]], tile_size: int = 128, gap: int = 2) -> np.ndarray:
+def picture_grid(
+    rows: Sequence[Sequence[np.ndarray]], tile_size: int = 128, gap: int = 2, synthetic: Collection[int] = ()
+) -> np.ndarray:
     """Set tiles of one size side by side, small ones enlarged without smoothing.
 
     Args:
         rows: tiles by row, uint8, each ``(height, width, 3)``.
         tile_size: tiles are enlarged by the smallest whole factor that makes their longer side reach this many pixels.
         gap: white pixels between tiles.
+        synthetic: numbers of the rows whose tiles get the word "synthetic" burnt in.
 
     Returns:
         uint8 pixels, ``(height, width, 3)``.
     """
     factor = max(1, -(-tile_size // max(rows[0][0].shape[:2])))
     lines = []
-    for row in rows:
+    for number, row in enumerate(rows):
         tiles = [tile.repeat(factor, axis=0).repeat(factor, axis=1) for tile in row]
+        tiles = [burn_in(tile) for tile in tiles] if number in synthetic else tiles
         padded = [np.pad(tile, ((0, gap), (0, gap), (0, 0)), constant_values=255) for tile in tiles]
         lines.append(np.concatenate(padded, axis=1))
     return np.concatenate(lines, axis=0)[: -gap or None, : -gap or None]

@@ -45,12 +45,20 @@ def run(preview: SamplePreview, epochs: int) -> None:
     engine.run([0], max_epochs=epochs)
 
 
+def tiles_of(file: Path, width: int) -> np.ndarray:
+    """The tiles of a picture, right of the names of its rows."""
+    pixels = np.array(Image.open(file))
+    names = pixels[:, : pixels.shape[1] - width]
+    assert (names < 100).all(2).any(), "rows are named"
+    return pixels[:, pixels.shape[1] - width :]
+
+
 def test_picture_has_mask_generated_and_real_in_rows(tmp_path: Path) -> None:
     inferer = EchoInferer()
     network = torch.nn.Hardtanh()  # item 0 becomes gray (0), the others white (1)
     run(SamplePreview(inferer, network, items(6), tmp_path, interval=2, num_samples=3, tile_size=64), epochs=4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["preview_epoch=2.png", "preview_epoch=4.png"]
-    pixels = np.array(Image.open(tmp_path / "preview_epoch=4.png"))
+    pixels = tiles_of(tmp_path / "preview_epoch=4.png", 3 * 64 + 4)
     assert pixels.shape == (3 * 64 + 4, 3 * 64 + 4, 3)
     for column, item in enumerate([0, 2, 4]):  # evenly spaced
         at = 66 * column + 32
@@ -88,14 +96,14 @@ def test_volume_shows_one_slice_and_real_row_can_be_left_out(tmp_path: Path) -> 
         EchoInferer(), torch.nn.Identity(), items(2, (8, 8, 5)), tmp_path, tile_size=8, show_real=False
     )
     run(preview, epochs=1)
-    assert np.array(Image.open(tmp_path / "preview_epoch=1.png")).shape == (8 + 2 + 8, 8 + 2 + 8, 3)
+    assert tiles_of(tmp_path / "preview_epoch=1.png", 8 + 2 + 8).shape == (8 + 2 + 8, 8 + 2 + 8, 3)
 
 
 def test_images_are_drawn_in_the_networks_range(tmp_path: Path) -> None:
     gray = [{**item, "image": 0.2 * item["image"]} for item in items(1)]
     preview = SamplePreview(EchoInferer(), torch.nn.Identity(), gray, tmp_path, tile_size=16, image_range=(0.0, 1.0))
     run(preview, epochs=1)
-    pixels = np.array(Image.open(tmp_path / "preview_epoch=1.png"))
+    pixels = tiles_of(tmp_path / "preview_epoch=1.png", 16)
     assert (pixels[18 + 8, 8] == 0).all(), "the network gave 0: black"
     assert (pixels[36 + 8, 8] == 51).all(), "the real image is 0.2"
 

@@ -8,6 +8,7 @@ import pytest
 from monai_segdiff.data import Case, SegmentationDataset, make_ct_phantoms
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.handlers import class_color, dataset_overview
+from monai_segdiff.pictures import dataset_overview as module
 
 
 @pytest.fixture
@@ -27,7 +28,20 @@ def dataset(tmp_path) -> SegmentationDataset:
     )
 
 
-def test_a_patient_a_row_an_image_a_column(dataset):
+@pytest.fixture
+def bare(monkeypatch):
+    """Draws without the words around, which have tests of their own."""
+    words = []
+    monkeypatch.setattr(module, "lettered", lambda pixels, rows, legend: words.append((rows, legend)) or pixels)
+    return words
+
+
+def test_patients_and_classes_are_named(dataset, bare):
+    dataset_overview(dataset, images=3, tile_size=12)
+    assert bare == [(["p1", "p2"], {"outer": class_color(1), "inner": class_color(2)})]
+
+
+def test_a_patient_a_row_an_image_a_column(dataset, bare):
     picture = dataset_overview(dataset, images=3, tile_size=12)
     assert picture.shape == (2 * 12 + 2, 3 * 8 + 2 * 2, 3)
     assert picture.dtype == np.uint8
@@ -37,7 +51,7 @@ def test_a_patient_a_row_an_image_a_column(dataset):
     assert dataset_overview(dataset, patients=1, images=1, tile_size=24).shape == (24, 16, 3)
 
 
-def test_images_stand_upright_with_outlines_in_the_colors_of_the_classes(dataset):
+def test_images_stand_upright_with_outlines_in_the_colors_of_the_classes(dataset, bare):
     tile = dataset_overview(dataset, patients=1, images=1, tile_size=12)
     gray = np.round(np.linspace(255, 0, 12)).astype(np.uint8)  # the second axis runs up
     assert np.array_equal(tile[:, 0], np.repeat(gray[:, None], 3, axis=1))
@@ -50,16 +64,16 @@ def test_images_stand_upright_with_outlines_in_the_colors_of_the_classes(dataset
     assert np.array_equal((tile == class_color(2)).all(axis=-1), inner)
 
 
-def test_volumes_show_the_slice_with_most_labels(tmp_path):
+def test_volumes_show_the_slice_with_most_labels(tmp_path, bare):
     dataset = make_ct_phantoms(tmp_path / "ct", patients=3, size=16, spatial_dims=3, progress=False)
     picture = dataset_overview(dataset, tile_size=16)
     assert picture.shape == (3 * 16 + 2 * 2, 16, 3)
     assert (picture == class_color(1)).all(axis=-1).any()
 
 
-def test_without_labels_images_are_drawn_bare_and_without_range_not_at_all(dataset):
-    bare = replace(dataset, splits={"test": [replace(case, label=None) for case in dataset.splits["test"]]})
-    picture = dataset_overview(bare, images=1, tile_size=12)
+def test_without_labels_images_are_drawn_bare_and_without_range_not_at_all(dataset, bare):
+    unlabeled = replace(dataset, splits={"test": [replace(case, label=None) for case in dataset.splits["test"]]})
+    picture = dataset_overview(unlabeled, images=1, tile_size=12)
     assert np.array_equal(picture[:, 0], picture[:, 4])
     with pytest.raises(ValueError, match="has no intensity range"):
         dataset_overview(replace(dataset, intensity_range=None))

@@ -24,12 +24,14 @@ def methods_picture(rows: Sequence[MethodRow], reader: PairReader, with_real: bo
     """
     chosen = evenly_spaced(range(len(rows[0].matches)), COLUMNS)
     tiles, names = [], []
+    synthetic = set()
     legend: dict[str, tuple[int, int, int]] = {}
     for condition, members in groupby(rows, key=lambda row: row.condition):
         tiles.append([mask_tile(condition.reader(rows[0].matches[i].real)) for i in chosen])
         names.append(condition.name or "mask")
         legend |= {name: class_color(index) for index, name in enumerate(condition.reader.classes, start=1)}
         for row in members:
+            synthetic.add(len(tiles))
             tiles.append([image_tile(row.reader(row.matches[i].generated)) for i in chosen])
             names.append(row.method)
     if with_real:
@@ -37,4 +39,4 @@ def methods_picture(rows: Sequence[MethodRow], reader: PairReader, with_real: bo
         names.append("real")
     caption = "What each method was told, and what it made of it" + (", above the real images" if with_real else "")
     caption += "; evenly spaced over the data set, not selected."
-    return Picture(caption, picture_grid(tiles, TILE, GAP), tuple(names), legend)
+    return Picture(caption, picture_grid(tiles, TILE, GAP, synthetic), tuple(names), legend)

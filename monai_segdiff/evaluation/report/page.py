@@ -6,12 +6,14 @@ import base64
 import io
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
 from monai_segdiff.evaluation.report.report import Picture, Report, format_cell
 from monai_segdiff.files import atomic_file
 from monai_segdiff.metrics import Estimate
+from monai_segdiff.pictures.lettering import lettered
 
 __all__ = ["render_page", "write_page", "write_picture"]
 
@@ -59,17 +61,17 @@ def write_picture(picture: Picture, path: str | Path) -> None:
         OSError: if it cannot be written.
     """
     with atomic_file(path) as temporary:
-        temporary.write_bytes(_png(picture))
+        temporary.write_bytes(_png(lettered(picture.pixels, picture.rows, legend=picture.legend)))
 
 
-def _png(picture: Picture) -> bytes:
+def _png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(picture.pixels).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
 def _embedded(picture: Picture) -> str:
-    return "data:image/png;base64," + base64.b64encode(_png(picture)).decode()
+    return "data:image/png;base64," + base64.b64encode(_png(picture.pixels)).decode()
 
 
 def _headlines(report: Report) -> list[tuple[str, str, str]]:

@@ -61,7 +61,7 @@ def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements,
         caption += ", with the real images that the masks come from" if same else "; below, real held-out images"
     legend = {name: class_color(index) for index, name in enumerate(inputs.classes, start=1)}
     caption += "; evenly spaced over the data set, not selected."
-    return Picture(caption, picture_grid(rows, TILE, GAP), tuple(names), legend)
+    return Picture(caption, picture_grid(rows, TILE, GAP, synthetic={1}), tuple(names), legend)
 
 
 def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str, torch.Tensor]) -> Picture | None:
@@ -74,7 +74,7 @@ def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str,
     causes = [" and ".join(reason for reason, flags in found.items() if flags[i]) for i in chosen]
     caption = f"{len(chosen)} of {len(failed)} failed samples below their masks, from the left: {'; '.join(causes)}."
     rows = [[mask_tile(pair) for pair in pairs], [image_tile(pair) for pair in pairs]]
-    return Picture(caption, picture_grid(rows, TILE, GAP), ("mask", "failed"))
+    return Picture(caption, picture_grid(rows, TILE, GAP, synthetic={1}), ("mask", "failed"))
 
 
 def closest_picture(inputs: Inputs, pairs: Sequence[tuple[Case, Case]]) -> Picture:
@@ -89,7 +89,7 @@ def closest_picture(inputs: Inputs, pairs: Sequence[tuple[Case, Case]]) -> Pictu
         [image_tile(inputs.real_reader(real)) for _, real in pairs],
     ]
     caption = f"The {len(pairs)} generated images nearest to the training set, above their nearest training images."
-    return Picture(caption, picture_grid(rows, TILE, GAP), ("generated", "training"))
+    return Picture(caption, picture_grid(rows, TILE, GAP, synthetic={0}), ("generated", "training"))
 
 
 def mask_tile(pair: Pair) -> np.ndarray:

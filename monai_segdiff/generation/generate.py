@@ -78,7 +78,7 @@ def generate_dataset(
         raise ValueError(
             f"per_mask (--per-mask) and batch_size (--batch-size) must be at least 1, got {per_mask} and {batch_size}"
         )
-    parts: list[Shaping | None] = [
+    parts: list[Shaping | None] = [  # their order is that of checks, manifest and records
         DroppedClasses(tuple(drop_classes), drop_fill) if drop_classes else None,
         similarity,
         pathology,

@@ -126,7 +126,7 @@ class GenerationJob:
         for sample in samples:
             number = sample.index // self.per_mask
             if number not in encoded:
-                encoded[number] = self.generator.condition(sample.obeyed, known)
+                encoded[number] = self.generator.condition(sample.condition_file, known)
         return {sample.index: encoded[sample.index // self.per_mask] for sample in samples}
 
     def _draw(self, samples: Sequence[Sample], conditions: dict[int, torch.Tensor]) -> list[Sample]:

@@ -26,7 +26,7 @@ class Sample:
         index: its number; with the seed it decides the noise.
         mask: the case that it is made for.
         label: the label map that is written beside its image.
-        obeyed: the file that its condition is read from: the mask's own, which messages then name, or the one written.
+        condition_file: what its condition is read from: the mask's own, which messages then name, or the one written.
         about: how it came about, for its record: mask, patient, seed, and what was found out when it was drawn.
         image: (1, *spatial), in the training images' intensities; None until it is drawn, or if no image was kept.
     """
@@ -34,7 +34,7 @@ class Sample:
     index: int
     mask: Case
     label: Path
-    obeyed: Path
+    condition_file: Path
     about: Mapping[str, Any]
     image: torch.Tensor | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import nibabel as nib
@@ -84,4 +83,3 @@ def test_parts_are_asked_in_the_order_of_the_list(tmp_path: Path, load, masks) -
     assert record["source"] == {"first": masks[1].id, "second": masks[1].id}
     assert list(record)[-2:] == ["first", "second"]
     assert record["evaluations"] == 0
-    json.dumps(record)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["Acceptance", "Drawn", "draw_accepted"]
+from monai_segdiff.data import Case
+from monai_segdiff.generation.generator import TrainedGenerator
+from monai_segdiff.generation.job import GenerationJob
+from monai_segdiff.generation.shaping import Draw, Sample, Shaping
+from monai_segdiff.inferers import RegressionInferer
+
+__all__ = ["Acceptance"]
 
 Judge = Callable[[torch.Tensor, Sequence[Path]], Sequence[float]]
-Sampler = Callable[[list[int], list[int]], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Acceptance:
+class Acceptance(Shaping):
     """Which images are kept.
 
     Args:
@@ -31,6 +36,7 @@ class Acceptance:
         ValueError: when threshold or number of tries are out of range.
     """
 
+    key = "accept"
     judge: Judge
     threshold: float
     max_tries: int = 10
@@ -44,56 +50,75 @@ class Acceptance:
         if self.max_tries < 1:
             raise ValueError(f"at least one try (--max-tries) is needed, got {self.max_tries}")
 
-    def header(self) -> dict[str, Any]:
-        """What the manifest says of it."""
+    def header(self, generator: TrainedGenerator, masks: Sequence[Case] = ()) -> dict[str, Any]:
+        """What the manifest says of it.
+
+        Args:
+            generator: what draws.
+            masks: not needed.
+
+        Raises:
+            ValueError: when its images are no draws.
+        """
+        if isinstance(generator.inferer, RegressionInferer):
+            raise ValueError(f"{generator.name} has one image for each mask, so none can be drawn again")
         return {"threshold": self.threshold, "max_tries": self.max_tries, **self.about}
 
+    def wrap(self, job: GenerationJob, draw: Draw) -> Draw:
+        """Have those samples drawn again that are not accepted.
 
-@dataclass(frozen=True)
-class Drawn:
-    """What came of one sample.
+        The first try has the noise of the sample's own index, as without a filter, try ``k`` that of index
+        ``k * number + index``: what is kept depends neither on the batch nor on the process.
 
-    Args:
-        image: the image that was kept, (1, *spatial), or None.
-        facts: score, number of tries and index of the noise, for its record.
-    """
+        Args:
+            job: what is made, and how many samples it has.
+            draw: draws samples.
 
-    image: torch.Tensor | None
-    facts: dict[str, Any]
+        Returns:
+            Draws samples, whose image is None where none was accepted; score, number of tries and index of the noise
+            are told of each.
+        """
+
+        def draw_accepted(samples: Sequence[Sample], noise: Sequence[int]) -> list[Sample]:
+            found: dict[int, Sample] = {}
+            best: dict[int, float] = {}
+            for attempt in range(self.max_tries):
+                positions = [position for position in range(len(samples)) if position not in found]
+                if not positions:
+                    break
+                indices = [attempt * job.number + noise[position] for position in positions]
+                drawn = draw([samples[position] for position in positions], indices)
+                for position, index, sample, score in zip(positions, indices, drawn, self._scores(drawn), strict=True):
+                    best[position] = max(best.get(position, 0.0), score)
+                    if not score < self.threshold:  # NaN is kept
+                        shown = None if score != score else round(score, 6)
+                        found[position] = _told(sample, score=shown, tries=attempt + 1, noise_index=index)
+            return [
+                found.get(position) or _told(sample, score=round(best[position], 6), tries=self.max_tries)
+                for position, sample in enumerate(samples)
+            ]
+
+        return draw_accepted
+
+    def _scores(self, drawn: Sequence[Sample]) -> list[float]:
+        images = torch.stack([sample.image for sample in drawn if sample.image is not None])
+        return [float(score) for score in self.judge(images, [sample.label for sample in drawn])]
+
+    def finish(self, job: GenerationJob) -> None:
+        """Refuse a data set in which there is nothing.
+
+        Args:
+            job: what was made.
+
+        Raises:
+            ValueError: when no image at all was accepted.
+        """
+        if not (job.root / "dataset.json").is_file():
+            raise ValueError(
+                f"no image reached {self.threshold:g} in {self.max_tries} tries, see {job.root / 'manifest.json'}: "
+                "lower the threshold (--accept-dice), or train the generator for longer"
+            )
 
 
-def draw_accepted(
-    sample: Sampler, indices: Sequence[int], labels: Sequence[Path], number: int, accept: Acceptance
-) -> Iterator[Drawn]:
-    """Draw some samples, and those again that are not accepted.
-
-    The first try has the noise of the sample's own index, as without a filter, try ``k`` that of index
-    ``k * number + index``: what is kept depends neither on the batch nor on the process.
-
-    Args:
-        sample: gives the images (n, 1, *spatial) of some positions in ``indices``, under given indices of noise.
-        indices: index of each sample.
-        labels: the label map of each.
-        number: number of samples in the whole data set.
-        accept: what is kept.
-
-    Yields:
-        The samples in order.
-    """
-    found: dict[int, Drawn] = {}
-    best: dict[int, float] = {}
-    for attempt in range(accept.max_tries):
-        open_positions = [position for position in range(len(indices)) if position not in found]
-        if not open_positions:
-            break
-        noise = [attempt * number + indices[position] for position in open_positions]
-        images = sample(open_positions, noise)
-        scores = accept.judge(images, [labels[position] for position in open_positions])
-        for position, index, image, score in zip(open_positions, noise, images, map(float, scores), strict=True):
-            best[position] = max(best.get(position, 0.0), score)
-            if not score < accept.threshold:  # NaN is kept
-                shown = None if score != score else round(score, 6)
-                found[position] = Drawn(image, {"score": shown, "tries": attempt + 1, "noise_index": index})
-    for position in range(len(indices)):
-        lost = Drawn(None, {"score": round(best[position], 6), "tries": accept.max_tries})
-        yield found.get(position, lost)
+def _told(sample: Sample, **facts: Any) -> Sample:
+    return replace(sample, about={**sample.about, **facts})

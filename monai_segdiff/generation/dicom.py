@@ -15,20 +15,21 @@ import numpy as np
 import torch
 
 from monai_segdiff.bundle import bundle_path
-from monai_segdiff.data import SyntheticInfo, load_label_map, write_dicom_pair
+from monai_segdiff.data import Case, SyntheticInfo, case_name, load_label_map, write_dicom_pair
 from monai_segdiff.data.dicom.series import MODALITIES
 from monai_segdiff.data.dicom.write_seg import check_class_names
 from monai_segdiff.documents import read_json
 from monai_segdiff.errors import reading
+from monai_segdiff.generation.folder import DICOM
 from monai_segdiff.generation.generator import TrainedGenerator
+from monai_segdiff.generation.job import GenerationJob
+from monai_segdiff.generation.shaping import Sample, Shaping
 
-__all__ = ["DICOM", "DicomOutput", "default_modality"]
-
-DICOM = "dicom"  # folder in the data set
+__all__ = ["DicomOutput", "default_modality"]
 
 
 @dataclass(frozen=True)
-class DicomOutput:
+class DicomOutput(Shaping):
     """How pairs are written as DICOM.
 
     Args:
@@ -39,6 +40,7 @@ class DicomOutput:
         ValueError: for another modality.
     """
 
+    key = "dicom"
     modality: str
     sources: Mapping[str, Path] = field(default_factory=dict)
 
@@ -46,11 +48,12 @@ class DicomOutput:
         if self.modality not in MODALITIES:
             raise ValueError(f"images can be written as {', '.join(MODALITIES)}, not as {self.modality!r}")
 
-    def header(self, generator: TrainedGenerator) -> dict[str, Any]:
+    def header(self, generator: TrainedGenerator, masks: Sequence[Case] = ()) -> dict[str, Any]:
         """What the manifest says of it.
 
         Args:
             generator: what makes the images.
+            masks: not needed.
 
         Raises:
             ValueError: if its images cannot be of the modality, or DICOM cannot hold the names of its classes.
@@ -66,33 +69,24 @@ class DicomOutput:
             )
         return {"modality": self.modality}
 
-    def write(
-        self,
-        root: Path,
-        image: torch.Tensor,
-        label: Path,
-        name: str,
-        about: Mapping[str, Any],
-        run: Mapping[str, Any],
-        patient: int,
-        generator: TrainedGenerator,
-        classes: Mapping[str, int | Sequence[int]],
-    ) -> dict[str, str]:
+    def files(self, masks: Sequence[Case]) -> list[Path]:
+        """The DICOM segmentations that masks were read from.
+
+        Args:
+            masks: not needed.
+        """
+        return list(self.sources.values())
+
+    def record(self, job: GenerationJob, sample: Sample, image: torch.Tensor) -> dict[str, str]:
         """Write the study of one sample.
 
         Its UIDs follow from all that makes it what it is, so that it is the same object whenever it is made, and no
         other sample's. Nothing in it tells the names of its mask and its patient.
 
         Args:
-            root: folder of the data set.
+            job: what is made.
+            sample: the sample, whose label map gives its place in space.
             image: (1, *spatial), in the training images' intensities.
-            label: file of the label map that is its own, whose place in space it takes.
-            name: of the sample.
-            about: what its record says of how it came about: index, mask, patient, seed, index of its noise.
-            run: what the manifest says of all samples.
-            patient: number of its patient among those of the run, from 0.
-            generator: what made the image.
-            classes: classes of the label map.
 
         Returns:
             Where the series and its segmentation are, for the sample's record.
@@ -100,28 +94,35 @@ class DicomOutput:
         Raises:
             OSError: if it cannot be written.
         """
-        labels = load_label_map(label)
-        affine = np.asarray(labels.affine)
-        folder = root / DICOM / name
+        name = case_name(sample.label)
+        labels = load_label_map(sample.label)
+        folder = job.root / DICOM / name
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it could record it
-        pixels = image.reshape(labels.shape)
-        # The score follows from the rest, but for the last digits, as do the pixels: they differ from one processor,
-        # and from one batch, to another.
-        facts = [run, {key: value for key, value in about.items() if key != "score"}]
-        content = [np.ascontiguousarray(pixels.detach().cpu().numpy()).tobytes(), label.read_bytes()]
-        seed = _digest([*facts, *(hashlib.sha256(part).hexdigest() for part in content)])
-        info = SyntheticInfo(
-            generator=f"{generator.name} {generator.weights_sha256[:16]}",
-            derivation=f"Synthetic image, generated under a label map by the diffusion model {generator.name} (weights "
-            f"{generator.weights_sha256}, seed {generator.settings.get('seed')}, index {about['index']}); not an "
-            "acquired image",
-            description=generator.name,
-            patient_id=f"SYN{_digest(run)[:8].upper()}-{patient + 1:04d}",
-            uid_seed=seed,
-        )
-        source = self.sources.get(about["mask"])
+        pixels, affine, classes = image.reshape(labels.shape), np.asarray(labels.affine), job.as_written.classes
+        info = _about(job, sample, pixels)
+        source = self.sources.get(sample.mask.id)
         write_dicom_pair(pixels, labels, affine, classes, folder, self.modality, source=source, info=info)
         return {"dicom_series": f"{DICOM}/{name}/image", "dicom_seg": f"{DICOM}/{name}/seg/seg.dcm"}
+
+
+def _about(job: GenerationJob, sample: Sample, pixels: torch.Tensor) -> SyntheticInfo:
+    """What the objects of a sample say of where they come from."""
+    generator = job.generator
+    # Nothing of the patient, not even as a hash, is part of what names a study.
+    run = {key: value for key, value in job.header.items() if key != "patients"}
+    # The score follows from the rest, but for the last digits, as do the pixels: they differ from one processor, and
+    # from one batch, to another.
+    facts = {"index": sample.index, **{key: value for key, value in sample.about.items() if key != "score"}}
+    content = [np.ascontiguousarray(pixels.detach().cpu().numpy()).tobytes(), sample.label.read_bytes()]
+    return SyntheticInfo(
+        generator=f"{generator.name} {generator.weights_sha256[:16]}",
+        derivation=f"Synthetic image, generated under a label map by the diffusion model {generator.name} (weights "
+        f"{generator.weights_sha256}, seed {generator.settings.get('seed')}, index {sample.index}); not an "
+        "acquired image",
+        description=generator.name,
+        patient_id=f"SYN{_digest(run)[:8].upper()}-{job.patients[sample.mask.patient] + 1:04d}",
+        uid_seed=_digest([run, facts, *(hashlib.sha256(part).hexdigest() for part in content)]),
+    )
 
 
 def default_modality(bundle: str | os.PathLike[str]) -> str:

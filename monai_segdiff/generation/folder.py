@@ -16,13 +16,13 @@ from monai_segdiff._version import __version__
 from monai_segdiff.data import Case, SegmentationDataset, case_name, write_dataset
 from monai_segdiff.digests import DIGESTS, digest_of
 from monai_segdiff.files import atomic_file, claim_folder, inside, names_in
-from monai_segdiff.generation.dicom import DICOM
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.manifest import Manifest
 from monai_segdiff.generation.processes import Processes
 
 __all__ = [
     "ANATOMIES",
+    "DICOM",
     "IMAGES",
     "LABELS",
     "PICTURES",
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 IMAGES, LABELS, SOURCES, PICTURES = "imagesTr", "labelsTr", "sourceTr", "pictures"
-REGIONS, ANATOMIES = "regionsTr", "anatomyTr"
+REGIONS, ANATOMIES, DICOM = "regionsTr", "anatomyTr", "dicom"
 
 
 def fill_folder(
@@ -156,18 +156,14 @@ def write_description(
     records: Sequence[Mapping[str, Any]],
     generator: TrainedGenerator,
     name: str,
-    classes: Mapping[str, Any] | None = None,
-    parents: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``dataset.json``.
 
     Args:
         root: folder of the data set.
         records: its samples, from the manifest.
-        generator: what made them.
+        generator: what made them, with the classes and parents of their label maps.
         name: title.
-        classes: classes of its label maps; by default the generator's.
-        parents: which class encloses which; by default the generator's.
     """
     cases = [
         Case(
@@ -184,8 +180,8 @@ def write_description(
     dataset = SegmentationDataset(
         root=root,
         name=name,
-        classes=dict(generator.classes if classes is None else classes),
-        parents=dict(generator.parents if parents is None else parents),
+        classes=dict(generator.classes),
+        parents=dict(generator.parents),
         splits={"training": cases},
         intensity_range=generator.intensity_range,
         spatial_dims=len(generator.image_size),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,17 @@ import torch
 from monai_segdiff.data import Case, case_name, load_label_map, write_like
 from monai_segdiff.data.issues import case_issues
 from monai_segdiff.data.load import as_slice
-from monai_segdiff.generation.folder import digest_of_inputs
+from monai_segdiff.generation.folder import ANATOMIES, REGIONS, digest_of_inputs
 from monai_segdiff.generation.generator import TrainedGenerator
+from monai_segdiff.generation.job import GenerationJob
+from monai_segdiff.generation.shaping import Draw, Sample, Shaping
 from monai_segdiff.inferers import XRealInferer
 
 __all__ = ["Pathology"]
 
 
 @dataclass(frozen=True)
-class Pathology:
+class Pathology(Shaping):
     """Which findings an image is to show, and in which region.
 
     Args:
@@ -35,6 +37,7 @@ class Pathology:
             generator's.
     """
 
+    key = "pathology"
     findings: tuple[str, ...] | None
     region: Path | None = None
     vocabulary: tuple[str, ...] | None = None
@@ -92,7 +95,7 @@ class Pathology:
             known = ", ".join(generator.findings)
             raise ValueError(f"{generator.name} does not know the findings {', '.join(unknown)}; it knows {known}")
 
-    def header(self, generator: TrainedGenerator, masks: Sequence[Case]) -> dict[str, Any]:
+    def header(self, generator: TrainedGenerator, masks: Sequence[Case] = ()) -> dict[str, Any]:
         """What the manifest says of it.
 
         Args:
@@ -171,17 +174,69 @@ class Pathology:
             written = (labels > 0) * ids[names[0]]
         return write_like(written.astype(np.uint8), like, target)
 
-    def facts(self, case: Case, root: str | os.PathLike[str]) -> dict[str, Any]:
-        """What the record of an image says of its findings.
+    def files(self, masks: Sequence[Case]) -> Iterator[Path | None]:
+        """The region maps of the masks.
 
         Args:
-            case: the mask.
-            root: folder of the data set that is made.
+            masks: all masks.
         """
-        names, file = self.names(case), self.file(case)
-        if names is None or file is None:
-            return {"findings": []}
-        return {"findings": list(names), "region_source": os.path.relpath(file, Path(root).resolve())}
+        return map(self.file, masks)
+
+    def arguments(self, masks: Sequence[Case], generator: TrainedGenerator) -> dict[str, Any]:
+        """Findings and regions of some samples.
+
+        Args:
+            masks: the mask of each.
+            generator: what generates.
+        """
+        return {"findings": [self.names(mask) for mask in masks], "regions": self.regions(masks, generator)}
+
+    def wrap(self, job: GenerationJob, draw: Draw) -> Draw:
+        """Have the images before the findings written; those of a sample that is drawn again replace its last ones.
+
+        Args:
+            job: what is made.
+            draw: draws samples.
+        """
+
+        def draw_with_anatomies(samples: Sequence[Sample], noise: Sequence[int]) -> list[Sample]:
+            drawn, inferer = draw(samples, noise), job.generator.inferer
+            if isinstance(inferer, XRealInferer) and inferer.anatomy is not None:
+                for image, sample in zip(job.generator.intensities(inferer.anatomy), samples, strict=True):
+                    write_like(image[0].numpy(), sample.label, job.root / ANATOMIES / sample.label.name)
+            return drawn
+
+        return draw_with_anatomies
+
+    def record(self, job: GenerationJob, sample: Sample, image: torch.Tensor) -> dict[str, Any]:
+        """Write the region map of a sample, and tell its findings and the files that belong to them.
+
+        Args:
+            job: what is made.
+            sample: the sample.
+            image: its image.
+        """
+        mask, label, generator = sample.mask, sample.label, job.generator
+        names, file = self.names(mask), self.file(mask)
+        record: dict[str, Any] = {"findings": list(names or ())}
+        if file is not None:
+            record["region_source"] = os.path.relpath(file, job.root.resolve())
+        if self.write(mask, label, job.root / REGIONS / label.name, generator) is not None:
+            record["region_map"] = f"{REGIONS}/{label.name}"
+        record["anatomy"] = f"{ANATOMIES}/{label.name}"
+        if isinstance(generator.inferer, XRealInferer) and names is None:
+            # A sample without findings has no part in the second run of its batch.
+            record["evaluations"] = generator.inferer.anatomy_evaluations * sample.about.get("tries", 1)
+        return record
+
+    def discard(self, job: GenerationJob, sample: Sample) -> None:
+        """Remove the image before the findings.
+
+        Args:
+            job: what is made.
+            sample: a sample that is not kept.
+        """
+        (job.root / ANATOMIES / sample.label.name).unlink(missing_ok=True)
 
 
 def _labels(file: Path, generator: TrainedGenerator) -> torch.Tensor:

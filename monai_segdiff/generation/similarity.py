@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from monai_segdiff.data import Case
 from monai_segdiff.generation.generator import TrainedGenerator
+from monai_segdiff.generation.job import GenerationJob
+from monai_segdiff.generation.shaping import Shaping, need
 from monai_segdiff.inferers import InterpolationStart, NoiseStart, SamplingInferer
 
 __all__ = ["Similarity", "check_time"]
@@ -30,7 +36,7 @@ def check_time(t0: float | None, what: str) -> None:
 
 
 @dataclass(frozen=True)
-class Similarity:
+class Similarity(Shaping):
     """How far each image is drawn to the real image of its case, and where on its way.
 
     Args:
@@ -43,6 +49,7 @@ class Similarity:
         ValueError: when the similarity is not in [0, 1], or ``t0`` not in (0, 1].
     """
 
+    key = "similarity"
     value: float
     t0: float | None = None
     independent_noise: bool = False
@@ -61,11 +68,12 @@ class Similarity:
         sigma = DEFAULT_LEVEL * (network_range[1] - network_range[0]) if self.t0 is None else None
         return InterpolationStart(images, self.value, self.t0, sigma, self.independent_noise)
 
-    def header(self, generator: TrainedGenerator) -> dict[str, Any]:
+    def header(self, generator: TrainedGenerator, masks: Sequence[Case] = ()) -> dict[str, Any]:
         """What the manifest says of it, the noise level that the run has for it included.
 
         Args:
             generator: what samples.
+            masks: not needed.
 
         Raises:
             ValueError: when the generator's runs do not start from noise.
@@ -80,3 +88,33 @@ class Similarity:
         start = self.start(torch.zeros(1, 1, 1, 1), generator.network_range)
         level = float(grid[start.grid_index(grid, inferer.parameterization)])
         return {"value": self.value, "sigma": round(level, 6), "independent_noise": self.independent_noise}
+
+    def inputs(self, mask: Case) -> dict[str, Path]:
+        """The real image of a case.
+
+        Args:
+            mask: the case.
+
+        Raises:
+            ValueError: when it has none.
+        """
+        return {"image": need(mask.image, "image", mask)}
+
+    def arguments(self, masks: Sequence[Case], generator: TrainedGenerator) -> dict[str, Any]:
+        """Where the runs of some samples start.
+
+        Args:
+            masks: the case of each.
+            generator: what samples.
+        """
+        like = torch.stack([generator.image(need(mask.image, "image", mask)) for mask in masks])
+        return {"start": self.start(like, generator.network_range)}
+
+    def source(self, job: GenerationJob, mask: Case) -> dict[str, str]:
+        """The real image, for the record.
+
+        Args:
+            job: what is made.
+            mask: its case.
+        """
+        return {"image": os.path.relpath(need(mask.image, "image", mask), job.root.resolve())}

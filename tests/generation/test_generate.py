@@ -248,16 +248,16 @@ def test_a_damaged_file_is_made_again(reference, tmp_path, load, masks, differen
     shutil.copytree(reference, tmp_path / "s")
     damaged = min((tmp_path / "s" / part).iterdir())
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
-    assert [finding.file for finding in verify(tmp_path / "s").findings] == [str(damaged)]
+    assert [issue.file for issue in verify(tmp_path / "s").issues] == [str(damaged)]
     generate_dataset(load(), masks, tmp_path / "s", per_mask=3, progress=False)
     assert differences(reference, tmp_path / "s") < 1e-4
-    assert verify(tmp_path / "s").findings == ()
+    assert verify(tmp_path / "s").issues == ()
 
 
 def test_what_is_generated_is_whole_and_every_file_recorded(reference):
     verdict = verify(reference)
     assert verdict.whole
-    assert verdict.findings == ()
+    assert verdict.issues == ()
     assert verdict.files == 2 * 12 + len(("dataset.json", "manifest.json"))
 
 

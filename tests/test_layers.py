@@ -12,7 +12,7 @@ import monai_segdiff
 PACKAGE = Path(monai_segdiff.__file__).parent
 LAYERS = [
     ["errors"],
-    ["_version", "bundle", "configuration", "ends", "files", "documents", "digests", "diffusion", "settings"],
+    ["_version", "bundle", "configuration", "ends", "evenly", "files", "documents", "digests", "diffusion", "settings"],
     ["networks"],
     ["conversion"],
     ["transforms"],

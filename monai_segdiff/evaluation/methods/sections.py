@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations, groupby
 
 import torch
-from scipy.stats import binomtest
 
 from monai_segdiff.evaluation.measure.measure import ceiling_of
 from monai_segdiff.evaluation.methods.rows import MethodRow, Views
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
-from monai_segdiff.metrics import REASONS, Estimate, FailedSampleDetector, bootstrap_mean
+from monai_segdiff.metrics import REASONS, FailedSampleDetector, bootstrap_mean, exact_rate
 
 __all__ = ["difference_section", "error_section", "failure_section", "method_headlines", "view_section"]
 
@@ -46,7 +45,7 @@ def error_section(rows: Sequence[MethodRow], published: Mapping[str, Mapping[str
                 cells[f"{key}_published"] = published.get(row.name, {}).get(key)
         flags = torch.stack(list(_reasons(row).values())).any(0)
         cells |= {
-            "failed": _rate(flags),
+            "failed": exact_rate(flags),
             "images": len(flags),
             "evaluations": _common([match.evaluations for match in row.matches]),
             "seconds": _mean([match.seconds for match in row.matches]),
@@ -209,13 +208,7 @@ def _reasons(row: MethodRow) -> dict[str, torch.Tensor]:
 def _failures(flags: Mapping[str, torch.Tensor]) -> dict[str, Cell]:
     cells: dict[str, Cell] = {r.replace(" ", "_"): float(flags[r].float().mean()) for r in REASONS}
     either = torch.stack(list(flags.values())).any(0)
-    return {**cells, "any": _rate(either), "count": int(either.sum())}
-
-
-def _rate(flags: torch.Tensor) -> Estimate:
-    count, n = int(flags.sum()), len(flags)
-    interval = binomtest(count, n).proportion_ci()
-    return Estimate(count / n, float(interval.low), float(interval.high), n, n)
+    return {**cells, "any": exact_rate(either), "count": int(either.sum())}
 
 
 def _deviation(values: torch.Tensor) -> float | None:

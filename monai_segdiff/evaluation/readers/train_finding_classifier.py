@@ -33,7 +33,6 @@ __all__ = ["finding_flags", "learnable_findings", "train_finding_classifier"]
 _EVERY = 5  # one patient in so many is set aside to choose thresholds on
 _FEWEST_PATIENTS = 10  # of which some can be set aside
 _FEWEST_CASES = 5  # set aside, with and without a finding, that a threshold can be chosen on
-_BATCH_PIXELS = 2**18
 
 
 def learnable_findings(cases: Sequence[Case], vocabulary: Sequence[str]) -> list[str]:
@@ -196,7 +195,7 @@ def _choose_thresholds(
     aside = flags[: len(kept_out)]
     enough = (aside.sum(0) >= _FEWEST_CASES) & ((~aside).sum(0) >= _FEWEST_CASES)
     read = cases[: len(kept_out)] if enough.all() else cases
-    size = max(_BATCH_PIXELS // reader.image(read[0]).numel(), 1)
+    size = reader.batch_size(read[0])
     parts = (torch.stack([reader.image(case) for case in read[i : i + size]]) for i in range(0, len(read), size))
     scores = torch.cat([classifier.scores(part) for part in parts])
     for k, own in enumerate(enough.tolist()):

@@ -18,7 +18,6 @@ __all__ = ["Diversity"]
 
 _MOST_PAIRS, _FEWEST_PAIRS = 300, 30
 _PIXELS = 2**23  # compared in each cell of the table: 300 pairs of 128x128, 30 of volumes of 64x64x64 and more
-_BATCH_PIXELS = 2**18
 _FEW = 30  # pairs
 
 
@@ -97,7 +96,7 @@ class _Side:
 
     def similarity(self, pairs: Sequence[tuple[int, int]], scales: SimilarityScales, seed: int) -> Estimate:
         values = []
-        size = max(_BATCH_PIXELS // self.reader.image(self.cases[0]).numel(), 1) if pairs else 1
+        size = self.reader.batch_size(self.cases[0]) if pairs else 1
         for start in range(0, len(pairs), size):
             made, other = (
                 torch.stack([(self.reader.image(self.cases[i]) + 1) / 2 for i in side])

@@ -39,7 +39,7 @@ class Realism(ReportSection):
 
     def __call__(self, evidence: Evidence) -> Section:
         """The section."""
-        real, synthetic, training = evidence.held_out.embedded, evidence.synthetic.embedded, evidence.training
+        real, synthetic, training = evidence.held_out, evidence.synthetic, evidence.training
         if training is not None:  # as many as are held out, as FID grows where images are few
             training = training.take(evenly(range(len(training)), max(len(real), _FEWEST_TRAINING)))
         spaces = {"fid": ("FID", frechet_distance), "kid": ("KID", kid)}

@@ -107,8 +107,8 @@ class Utility(ReportSection):
                     cache_dir=self._cache_dir,
                     progress=self._progress,
                 )
-                name = f"segmenter trained on {label} images, seed {seed + k}"
-                measured = measure(roles.test, inputs.real_reader, segmenter, None, name, self._progress)
+                bar = f"segmenter trained on {label} images, seed {seed + k}" if self._progress else None
+                measured = measure(roles.test, inputs.real_reader, segmenter, None, bar)
                 found.append(measured.dice)
             scores[source] = torch.stack(found)
         assert measured is not None

@@ -46,7 +46,7 @@ def exchanged(cases: Sequence[Case], seed: int) -> list[Case]:
 
 def measured(cases: Sequence[Case], reader: PairReader, segmenter: Segmenter, seed: int = 0) -> Measurements:
     others = draw_other_masks(cases, reader, seed)
-    return measure(cases, reader, segmenter, None, "", progress=False, others=others)
+    return measure(cases, reader, segmenter, None, None, others=others)
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_the_report_says_what_was_compared(population, reader, segmenter):
     cases = population.splits["validation"]
     held = measured(cases, reader, segmenter)
     one = measured(cases[:4], reader, segmenter)
-    alone = measure(cases[:4], reader, segmenter, None, "", progress=False)
+    alone = measure(cases[:4], reader, segmenter, None, None)
     assert len({case.patient for case in cases[:4]}) == 1
 
     def notes(real: Measurements, made: Measurements) -> list[str]:

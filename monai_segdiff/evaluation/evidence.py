@@ -18,7 +18,7 @@ from monai_segdiff.evaluation.measure.measure import (
     Features,
     Measurements,
     PerImageMeasure,
-    ceiling_of,
+    detector_of,
     embed,
     measure,
     require_finite,
@@ -78,14 +78,12 @@ class Evidence:
     @cached_property
     def detector(self) -> FailedSampleDetector:
         """What tells failed samples, with limits from the held-out real images."""
-        real = self.held_out
-        return FailedSampleDetector.fit(real.noise, real.detail, ceiling_of(real), real.advantage)
+        return detector_of(self.held_out)
 
     @cached_property
     def failures(self) -> dict[str, torch.Tensor]:
         """(N,) bool by reason: which generated images failed."""
-        made = self.synthetic
-        return self.detector.reasons(made.noise, made.detail, made.foreground, made.advantage)
+        return self.synthetic.failures(self.detector)
 
     @property
     def failed(self) -> torch.Tensor:

@@ -14,6 +14,7 @@ from monai_segdiff.evaluation.measure.other_masks import OtherMasks
 from monai_segdiff.evaluation.pairs import Pair, PairReader, batches
 from monai_segdiff.evaluation.readers.segmenter import Segmenter
 from monai_segdiff.metrics import (
+    FailedSampleDetector,
     bootstrap_mean,
     detail_share,
     dice_per_class,
@@ -28,7 +29,7 @@ __all__ = [
     "Features",
     "Measurements",
     "PerImageMeasure",
-    "ceiling_of",
+    "detector_of",
     "embed",
     "measure",
     "require_finite",
@@ -132,10 +133,15 @@ class Measurements(Embedded):
         """(N,) mean Dice over the classes of each image."""
         return foreground_dice(self.dice)
 
+    def failures(self, detector: FailedSampleDetector) -> dict[str, torch.Tensor]:
+        """Which images failed, (N,) bool by reason."""
+        return detector.reasons(self.noise, self.detail, self.foreground, self.advantage)
 
-def ceiling_of(real: Measurements) -> float | None:
-    """Mean Dice of the segmenter on held-out real images, or None where they show no class."""
-    return bootstrap_mean(real.foreground, draws=1).value
+
+def detector_of(real: Measurements) -> FailedSampleDetector:
+    """What tells failed samples, with limits from held-out real images."""
+    ceiling = bootstrap_mean(real.foreground, draws=1).value  # None where they show no class
+    return FailedSampleDetector.fit(real.noise, real.detail, ceiling, real.advantage)
 
 
 def require_finite(real: Embedded) -> None:

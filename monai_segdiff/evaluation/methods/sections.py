@@ -7,10 +7,10 @@ from itertools import combinations, groupby
 
 import torch
 
-from monai_segdiff.evaluation.measure.measure import ceiling_of
+from monai_segdiff.evaluation.measure.measure import detector_of
 from monai_segdiff.evaluation.methods.rows import MethodRow, Views
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
-from monai_segdiff.metrics import REASONS, FailedSampleDetector, bootstrap_mean, exact_rate
+from monai_segdiff.metrics import REASONS, bootstrap_mean, exact_rate
 
 __all__ = ["difference_section", "error_section", "failure_section", "method_headlines", "view_section"]
 
@@ -43,7 +43,7 @@ def error_section(rows: Sequence[MethodRow], published: Mapping[str, Mapping[str
                 cells[f"{key}_sd"] = _deviation(values)
             if f"{key}_published" in columns:
                 cells[f"{key}_published"] = published.get(row.name, {}).get(key)
-        flags = torch.stack(list(_reasons(row).values())).any(0)
+        flags = torch.stack(list(row.measured.failures(detector_of(row.condition.limits)).values())).any(0)
         cells |= {
             "failed": exact_rate(flags),
             "images": len(flags),
@@ -113,18 +113,16 @@ def failure_section(rows: Sequence[MethodRow], segmenter: str) -> Section:
     found, notes = [], [f"Segmenter: {segmenter}."]
     for condition, grouped in groupby(rows, key=lambda row: row.condition):
         members = list(grouped)
-        detector = _detector(members[0])
+        detector = detector_of(condition.limits)
         limits = f"noise {detector.noise_limit:.4f} (images span 2), fine detail {detector.detail_limit:.2%}"
         if detector.dice_limit is not None:
             limits += f", Dice {detector.dice_limit:.3f} for {' and '.join(condition.reader.classes)}"
         if condition.limits_from is not None:
             limits += f", from {len(condition.limits)} held-out images of {condition.limits_from}"
         notes.append(f"Limits{f', {condition.name}' if condition.name else ''}: {limits}.")
-        found += [Row(row.name, row.name, _failures(_reasons(row))) for row in members]
+        found += [Row(row.name, row.name, _failures(row.measured.failures(detector))) for row in members]
         real = " / ".join(part for part in (condition.name, "held-out real images") if part)
-        measured = condition.real
-        flags = detector.reasons(measured.noise, measured.detail, measured.foreground, measured.advantage)
-        found.append(Row(real, real, _failures(flags)))
+        found.append(Row(real, real, _failures(condition.real.failures(detector))))
     return Section(
         key="failed",
         title="Failed samples",
@@ -193,16 +191,6 @@ def method_headlines(rows: Sequence[MethodRow]) -> list[Headline]:
         f"Failed samples, {last.name}", ("failed", last.name, "any"), "percent", ("failed", real, "any"), "real images"
     )
     return [*found[-2:], failed]
-
-
-def _detector(row: MethodRow) -> FailedSampleDetector:
-    real = row.condition.limits
-    return FailedSampleDetector.fit(real.noise, real.detail, ceiling_of(real), real.advantage)
-
-
-def _reasons(row: MethodRow) -> dict[str, torch.Tensor]:
-    measured = row.measured
-    return _detector(row).reasons(measured.noise, measured.detail, measured.foreground, measured.advantage)
 
 
 def _failures(flags: Mapping[str, torch.Tensor]) -> dict[str, Cell]:

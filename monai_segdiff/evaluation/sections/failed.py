@@ -31,7 +31,7 @@ class FailedSamples(ReportSection):
     def __call__(self, evidence: Evidence) -> Section:
         """The section."""
         real, synthetic, detector, found = evidence.held_out, evidence.synthetic, evidence.detector, evidence.failures
-        found_real = detector.reasons(real.noise, real.detail, real.foreground, real.advantage)
+        found_real = real.failures(detector)
         picture = failed_picture(evidence.inputs.synthetic_reader, synthetic, found)
         rows = []
         for reason in REASONS:

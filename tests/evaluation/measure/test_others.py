@@ -13,10 +13,10 @@ import torch
 from monai_segdiff.data import Case, SegmentationDataset, make_ct_phantoms
 from monai_segdiff.evaluation import PairReader, Segmenter, train_segmenter
 from monai_segdiff.evaluation.evidence import Evidence
-from monai_segdiff.evaluation.measure.measure import Measurements, ceiling_of, measure
+from monai_segdiff.evaluation.measure.measure import Measurements, detector_of, measure
 from monai_segdiff.evaluation.measure.other_masks import draw_other_masks
 from monai_segdiff.evaluation.sections.failed import FailedSamples
-from monai_segdiff.metrics import MOST_OTHERS, FailedSampleDetector
+from monai_segdiff.metrics import MOST_OTHERS
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +53,10 @@ def measured(cases: Sequence[Case], reader: PairReader, segmenter: Segmenter, se
 def test_exchanged_masks_are_found_and_real_images_are_not(population, reader, segmenter):
     """Over five exchanges, each with its own draw of other masks: a single one of 160 images varies by some percent."""
     held, unseen = (measured(population.splits[name], reader, segmenter) for name in ("validation", "test"))
-    detector = FailedSampleDetector.fit(held.noise, held.detail, ceiling_of(held), held.advantage)
+    detector = detector_of(held)
 
     def off_mask(images: Measurements) -> torch.Tensor:
-        return detector.reasons(images.noise, images.detail, images.foreground, images.advantage)["off mask"]
+        return images.failures(detector)["off mask"]
 
     cases = population.splits["test"]
     wrong = [measured(exchanged(cases, seed), reader, segmenter, seed) for seed in range(5)]

@@ -58,7 +58,7 @@ def test_cache_is_used_for_the_same_data_and_settings_only(real_set, reader, tmp
     def fail(*args):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("monai_segdiff.evaluation.readers.train_segmenter._train", fail)
+    monkeypatch.setattr("monai_segdiff.evaluation.readers.train_segmenter.fit", fail)
     again = train_segmenter(cases[:8], reader, 32, cache_dir=tmp_path, progress=False)
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])

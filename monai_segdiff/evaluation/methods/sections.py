@@ -10,6 +10,7 @@ import torch
 from monai_segdiff.evaluation.measure.measure import detector_of
 from monai_segdiff.evaluation.methods.rows import MethodRow, Views
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
+from monai_segdiff.evaluation.sections.few_images import patients_text
 from monai_segdiff.metrics import REASONS, bootstrap_mean, exact_rate
 
 __all__ = ["difference_section", "error_section", "failure_section", "method_headlines", "view_section"]
@@ -53,7 +54,7 @@ def error_section(rows: Sequence[MethodRow], published: Mapping[str, Mapping[str
         found.append(Row(row.name, row.name, cells))
     units = len(set(rows[0].patients))
     notes = [
-        f"{len(rows[0].matches)} images of {units} patient{'s' if units != 1 else ''} in each row, on the same masks; "
+        f"{len(rows[0].matches)} images of {patients_text(units)} in each row, on the same masks; "
         "intensities mapped to 0 to 1, PSNR with a peak of 1, SSIM with a Gaussian window of 11 pixels.",
         "Intervals are of the mean, from resampling patients; standard deviations are over images. Seconds are those "
         "of the run that made the images, reading and writing left out.",
@@ -67,9 +68,7 @@ def error_section(rows: Sequence[MethodRow], published: Mapping[str, Mapping[str
         if (left := int((~torch.isfinite(row.errors.psnr)).sum()))
     ]
     if units < _FEW_PATIENTS:
-        warnings.append(
-            f"The table rests on {units} patient{'s' if units != 1 else ''}: too few to tell small differences."
-        )
+        warnings.append(f"The table rests on {patients_text(units)}: too few to tell small differences.")
     return Section(
         key="table",
         title="Distance to the real images",

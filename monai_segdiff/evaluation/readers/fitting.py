@@ -73,12 +73,7 @@ class Training:
         return {"spatial_dims": len(shape), "image_channels": channels, "levels": levels}
 
     def settings(self, network: Mapping[str, Any], reader: PairReader) -> dict[str, Any]:
-        """What the outcome depends on beside the files, in JSON types.
-
-        Args:
-            network: settings of the network.
-            reader: reads the files.
-        """
+        """What the outcome depends on beside the files, in JSON types: the network, the training, the reader."""
         return {**network, "images": self.images, "seed": self.seed, "intensity_range": reader.key, "recipe": 1}
 
 
@@ -123,11 +118,7 @@ def load_or_train(
 
 
 def require_finite_case(image: torch.Tensor, case: Case) -> None:
-    """Refuse a training case whose image is not finite.
-
-    Raises:
-        ValueError: if it is not; names the file.
-    """
+    """Refuse a training case whose image is not finite, by a ValueError that names the file."""
     if not torch.isfinite(image).all():
         raise ValueError(f"{case.image} holds NaN or infinite values: repair or remove this training case")
 

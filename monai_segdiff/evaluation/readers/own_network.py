@@ -34,11 +34,7 @@ class OwnNetwork(nn.Module):
     settings: dict[str, Any]
 
     def save(self, path: str | Path) -> None:
-        """Write it to a file, atomically.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
+        """Write it to a file, atomically; an OSError says why it cannot be written."""
         content = {"format": self.form, "settings": self.settings, "state_dict": self.state_dict()}
         with atomic_file(path) as temporary:
             torch.save(content, temporary)
@@ -52,12 +48,8 @@ class OwnNetwork(nn.Module):
     def restored(cls: type[_T], content: Mapping[str, Any], path: str | Path) -> _T:
         """The network that `save` wrote, in evaluation mode.
 
-        Args:
-            content: what the file holds.
-            path: the file, for messages.
-
         Raises:
-            UnreadableFileError: if settings and weights make no network, or a weight is not finite.
+            UnreadableFileError: if settings and weights make no network, or a weight is not finite; names the file.
         """
         with reading(path, cls.kind, cls.remedy):
             network = cls(**content["settings"])

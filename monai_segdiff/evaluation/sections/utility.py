@@ -159,9 +159,7 @@ def _cells(
     cells: dict[str, Cell] = {"mean": bootstrap_repeats(mean, patients, seed=seed)}
     for index, name in enumerate(classes):
         found = bootstrap_repeats(values[:, :, index], patients, seed=seed)
-        cells[f"class {name}"] = (
-            found if found.value is not None else Estimate.missing("no held-out real image shows this class")
-        )
+        cells[f"class {name}"] = found.or_missing("no held-out real image shows this class")
     return {**cells, "images": number}
 
 

@@ -48,6 +48,20 @@ class Features:
     name: str
     function: Callable[[torch.Tensor], torch.Tensor]
 
+    def of(self, batch: Batch) -> torch.Tensor:
+        """Features of a batch, (B, D); rows of NaN where an image is not finite.
+
+        Raises:
+            ValueError: if those of another image are not finite.
+        """
+        found = self.function(batch.images)
+        if not torch.isfinite(found[batch.finite]).all():
+            raise ValueError(
+                f"{self.name} gave features that are NaN or infinite for an image of {batch.pairs[0].case.image} and "
+                "those after it: give another extractor"
+            )
+        return torch.where(batch.finite[:, None], found, torch.nan)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -181,21 +195,17 @@ def measure(
         ValueError: if a file is not as it should be, or segmenter or features do not fit the images.
     """
     number = len(reader.classes)
-
-    def of_readings(batch: Batch) -> dict[str, torch.Tensor]:
-        assert batch.readings is not None
-        found = {
-            "dice": dice_per_class(batch.readings, batch.masks, number),
-            "share": pixel_share(batch.masks, number),
-            "noise": torch.where(batch.finite, noise_level(batch.images), torch.nan),
-            "detail": torch.where(batch.finite, detail_share(batch.images), torch.nan),
-        }
-        if others is not None:
-            patients = [pair.case.patient for pair in batch.pairs]
-            found["advantage"] = others.advantage(batch.readings, batch.masks, patients, number)
-        return found
-
-    return Measurements(**_fields(_batches(cases, reader, bar, segmenter), features, extras or {}, of_readings))
+    own: dict[str, PerImageMeasure] = {
+        "dice": lambda batch: dice_per_class(batch.readings, batch.masks, number),
+        "share": lambda batch: pixel_share(batch.masks, number),
+        "noise": lambda batch: torch.where(batch.finite, noise_level(batch.images), torch.nan),
+        "detail": lambda batch: torch.where(batch.finite, detail_share(batch.images), torch.nan),
+    }
+    if others is not None:
+        own["advantage"] = lambda batch: others.advantage(
+            batch.readings, batch.masks, [pair.case.patient for pair in batch.pairs], number
+        )
+    return Measurements(**_fields(_batches(cases, reader, bar, segmenter), features, extras or {}, own))
 
 
 def embed(
@@ -217,7 +227,7 @@ def embed(
     Raises:
         ValueError: if a file is not as it should be, or features do not fit the images.
     """
-    return Embedded(**_fields(_batches(cases, reader, bar), features, extras or {}, lambda batch: {}))
+    return Embedded(**_fields(_batches(cases, reader, bar), features, extras or {}, {}))
 
 
 def _batches(
@@ -237,18 +247,21 @@ def _fields(
     read: Iterable[Batch],
     features: Features | None,
     extras: Mapping[str, PerImageMeasure],
-    own: Callable[[Batch], dict[str, torch.Tensor]],
+    own: Mapping[str, PerImageMeasure],
 ) -> dict[str, Any]:
-    """The fields of `Embedded`, and those that `own` gives, of the images of all batches."""
+    """The fields of `Embedded`, and those of one's own, of the images of all batches."""
+    measures: dict[str, PerImageMeasure] = {"finite": lambda batch: batch.finite, **own}
+    if features is not None:
+        measures["features"] = features.of
     images: list[tuple[Case, str]] = []
-    columns: dict[str, list[torch.Tensor]] = {}
+    columns: dict[str, list[torch.Tensor]] = {name: [] for name in measures}
     beside: dict[str, list[torch.Tensor]] = {name: [] for name in extras}
     for batch in read:
         images += [(pair.case, pair.mask_id) for pair in batch.pairs]
-        for name, values in {"finite": batch.finite, **own(batch), **_placed(batch, features)}.items():
-            columns.setdefault(name, []).append(values)
-        for name, extra in extras.items():
-            beside[name].append(extra(batch))
+        for name, one in measures.items():
+            columns[name].append(one(batch))
+        for name, one in extras.items():
+            beside[name].append(one(batch))
     return {
         "cases": tuple(case for case, _ in images),
         "mask_ids": tuple(mask_id for _, mask_id in images),
@@ -256,15 +269,3 @@ def _fields(
         **{name: torch.cat(parts) for name, parts in columns.items()},
         "extras": {name: torch.cat(parts) for name, parts in beside.items()},
     }
-
-
-def _placed(batch: Batch, features: Features | None) -> dict[str, torch.Tensor]:
-    if features is None:
-        return {}
-    found = features.function(batch.images)
-    if not torch.isfinite(found[batch.finite]).all():
-        raise ValueError(
-            f"{features.name} gave features that are NaN or infinite for an image of {batch.pairs[0].case.image} and "
-            "those after it: give another extractor"
-        )
-    return {"features": torch.where(batch.finite[:, None], found, torch.nan)}

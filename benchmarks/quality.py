@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from scipy.stats import binomtest
 
 from benchmarks.common import Cell, Column
 from monai_segdiff.data import Case, SegmentationDataset
@@ -25,6 +24,7 @@ from monai_segdiff.metrics import (
     FailedSampleDetector,
     PairedErrors,
     bootstrap_mean,
+    exact_rate,
     kid,
     kid_difference,
     paired_errors,
@@ -190,9 +190,7 @@ class Judge:
             advantage: (N,) of the masks of other patients; None leaves them out.
         """
         found = self.detector.reasons(measured.noise, measured.detail, dice, advantage)
-        failed = int(torch.stack(list(found.values())).any(0).sum())
-        interval = binomtest(failed, len(measured)).proportion_ci()
-        return Estimate(failed / len(measured), interval.low, interval.high, len(measured), len(measured))
+        return exact_rate(torch.stack(list(found.values())).any(0))
 
     def distance(self, measured: Measurements) -> Estimate:
         """KID of images to the held-out real ones."""

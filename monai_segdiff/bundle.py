@@ -33,16 +33,17 @@ def bundle_path(name: str | os.PathLike[str]) -> Path:
     )
 
 
-def copy_bundle(name: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
-    """Copy a bundle to where it can be trained, without what earlier runs left in it.
+def copy_bundle(name: str | os.PathLike[str], target: str | os.PathLike[str], trained: bool = False) -> Path:
+    """Copy a bundle to where it can be trained or used, without what else earlier runs left in it.
 
     Args:
         name: as for :func:`bundle_path`.
         target: folder to make; one that exists gets the bundle's files anew and keeps what it holds besides.
+        trained: whether to copy its weights and their card, too.
 
     Returns:
         The folder, absolute.
     """
-    made_by_running = shutil.ignore_patterns("models", "eval", "phantoms*", "__pycache__")
-    shutil.copytree(bundle_path(name), target, dirs_exist_ok=True, ignore=made_by_running)
+    left = ("eval", "phantoms*", "checkpoint*", "__pycache__", *(() if trained else ("models",)))
+    shutil.copytree(bundle_path(name), target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*left))
     return Path(target).resolve()

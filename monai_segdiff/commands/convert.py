@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_segdiff.commands.common import add_verb
+from monai_segdiff.documents import read_text
 
 if TYPE_CHECKING:
     from monai_segdiff.conversion import ConvertedConfig, ConvertedWeights, FoundWeights
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["add_convert"]
 
 _SHOWN = 8
-_EXISTS = "{} exists: choose another name, or replace it with --overwrite"
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -36,8 +36,8 @@ def convert(args: argparse.Namespace) -> int:
         text = config.text_for(args.new_config)
         if weights is not None:
             comparison = _compare(config, weights[1], args)
+    _check_replaced(None if weights is None else weights[1], text, args)
     if weights is not None:
-        _check_stopped_run(weights[1], args)
         with atomic_file(args.output) as temporary:
             torch.save(weights[1].weights, temporary)
         _print_weights(*weights, args)
@@ -61,28 +61,28 @@ def _check_paths(args: argparse.Namespace) -> None:
             raise ValueError(f"{path} is what is to be converted: choose another name, so that the original stays")
         if path.is_dir():
             raise ValueError(f"{path} is a folder: give the name of a file")
-        if path.exists() and not args.overwrite and not (str(path) == args.output and _may_be_of_a_stopped_run(args)):
-            raise ValueError(_EXISTS.format(path))
     if args.output and args.new_config and Path(args.output).resolve() == Path(args.new_config).resolve():
         raise ValueError(f"weights and configuration cannot both be {args.output}")
 
 
-def _may_be_of_a_stopped_run(args: argparse.Namespace) -> bool:
-    """Whether weights without their configuration are there: those are written first."""
-    return bool(args.output and args.new_config) and not Path(args.new_config).exists()
-
-
-def _check_stopped_run(weights: ConvertedWeights, args: argparse.Namespace) -> None:
+def _check_replaced(weights: ConvertedWeights | None, text: str, args: argparse.Namespace) -> None:
+    """Refuse to replace what is there, unless it is what would be written: a second run finds its own files."""
     from monai_segdiff.networks import weights_hash
 
-    if args.overwrite or not Path(args.output).exists():
+    if args.overwrite:
         return
-    try:
-        there = weights_hash(args.output)
-    except ValueError:
-        there = ""
-    if there != weights_hash(weights.weights):
-        raise ValueError(_EXISTS.format(args.output))
+    for path, same in (
+        (args.output, lambda: weights is not None and weights_hash(args.output) == weights_hash(weights.weights)),
+        (args.new_config, lambda: read_text(args.new_config, "a configuration") == text),
+    ):
+        if path is None or not Path(path).exists():
+            continue
+        try:
+            if same():
+                continue
+        except ValueError:
+            pass
+        raise ValueError(f"{path} exists: choose another name, or replace it with --overwrite")
 
 
 def _convert_weights(args: argparse.Namespace) -> tuple[FoundWeights, ConvertedWeights]:

@@ -18,9 +18,10 @@ from monai_segdiff.evaluation.measure.measure import (
     Features,
     Measurements,
     PerImageMeasure,
-    ceiling_of,
+    detector_of,
     embed,
     measure,
+    require_finite,
 )
 from monai_segdiff.evaluation.measure.origins import mask_origins
 from monai_segdiff.evaluation.measure.other_masks import draw_other_masks
@@ -77,14 +78,12 @@ class Evidence:
     @cached_property
     def detector(self) -> FailedSampleDetector:
         """What tells failed samples, with limits from the held-out real images."""
-        real = self.held_out
-        return FailedSampleDetector.fit(real.noise, real.detail, ceiling_of(real), real.advantage)
+        return detector_of(self.held_out)
 
     @cached_property
     def failures(self) -> dict[str, torch.Tensor]:
         """(N,) bool by reason: which generated images failed."""
-        made = self.synthetic
-        return self.detector.reasons(made.noise, made.detail, made.foreground, made.advantage)
+        return self.synthetic.failures(self.detector)
 
     @property
     def failed(self) -> torch.Tensor:
@@ -148,26 +147,21 @@ def gather(
     def extras(side: Side) -> dict[str, PerImageMeasure]:
         return {name: one for section in sections for name, one in section.measures(side, inputs).items()}
 
+    def bar(side: Side) -> str | None:
+        return side.value if progress else None
+
     def measured(side: Side) -> Measurements:
         real = side is Side.HELD_OUT
         cases, reader = (inputs.held_out, inputs.real_reader) if real else (inputs.generated, inputs.synthetic_reader)
         others = None if inputs.within_one_patient else draw_other_masks(cases, reader, seed)
-        return measure(cases, reader, segmenter, space, side.value, progress, others, extras(side))
+        return measure(cases, reader, segmenter, space, bar(side), others, extras(side))
 
     held_out = measured(Side.HELD_OUT)
-    _require_finite(held_out)
+    require_finite(held_out)
     synthetic = measured(Side.SYNTHETIC)
     training = None
     if inputs.training:
         side = Side.TRAINING
-        training = embed(inputs.training, inputs.real_reader, space, side.value, progress, extras(side))
-        _require_finite(training)
+        training = embed(inputs.training, inputs.real_reader, space, bar(side), extras(side))
+        require_finite(training)
     return Evidence(inputs, held_out, synthetic, training, segmenter.name, named, seed, with_real)
-
-
-def _require_finite(measured: Measurements | Embedded) -> None:
-    for case, finite in zip(measured.cases, measured.finite.tolist(), strict=True):
-        if not finite:
-            raise ValueError(
-                f"real image {case.image} holds NaN or infinite values: repair the file, or remove the case"
-            )

@@ -22,6 +22,7 @@ __all__ = ["Ablation", "Pair", "PairReader", "batches", "small_indices"]
 _Content = tuple[np.ndarray, torch.Tensor]  # of a file: pixels, affine
 
 _KEPT_BYTES = 64 * 2**20  # 4096 images of 64x64 float32; the sections of a report each read the images they need
+_BATCH_PIXELS = 2**18  # 64 images of 64x64: large enough for speed, small enough for any memory
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,15 @@ class PairReader:
         file = _need(case.image, "image", case)
         return self._scaled(self._array(file)[0], file)
 
+    def batch_size(self, case: Case) -> int:
+        """How many images as large as this one lie in memory at once.
+
+        Raises:
+            FileNotFoundError: if it lacks its image.
+            ValueError: as when the pair is read.
+        """
+        return max(_BATCH_PIXELS // self.image(case).numel(), 1)
+
     def region(self, case: Case) -> torch.Tensor:
         """Read one case's region map alone, (1, *spatial) int64; 0 everywhere where it has none.
 
@@ -205,8 +215,9 @@ class PairReader:
         return indices
 
 
-def batches(reader: PairReader, cases: Sequence[Case], size: int) -> Iterator[list[Pair]]:
-    """Read cases in order, `size` at a time, so that a large data set never lies in memory as a whole."""
+def batches(reader: PairReader, cases: Sequence[Case]) -> Iterator[list[Pair]]:
+    """Read cases in order, some at a time, so that a large data set never lies in memory as a whole."""
+    size = reader.batch_size(cases[0])
     for start in range(0, len(cases), size):
         yield [reader(case) for case in cases[start : start + size]]
 

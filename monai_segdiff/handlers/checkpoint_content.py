@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from monai_segdiff.errors import UnreadableFileError
-from monai_segdiff.networks.weights import read_tensors
+from monai_segdiff.networks.weights import read_tensors, spoiled_tensors
 
 __all__ = ["COUNTERS", "SETTINGS", "check_content", "read_checkpoint"]
 
@@ -73,7 +71,7 @@ def check_content(
         )
     if changed := _changed(checkpoint[SETTINGS], settings):
         raise ValueError(f"'{path}' was made with another {' and '.join(changed)} than this training has: {_REMEDY}")
-    if spoiled := [name for name in parts if not all(map(_finite, _tensors(checkpoint[name])))]:
+    if spoiled := [name for name in parts if spoiled_tensors(checkpoint[name])]:
         raise ValueError(
             f"'{path}' holds NaN or infinite values in {' and '.join(spoiled)}: remove it to go on from the one before "
             "it, or give another folder to start anew"
@@ -90,18 +88,3 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         elif old != value:
             changed.append(name)
     return changed
-
-
-def _tensors(content: Any) -> Iterator[torch.Tensor]:
-    if isinstance(content, torch.Tensor):
-        yield content
-    elif isinstance(content, Mapping):
-        for value in content.values():
-            yield from _tensors(value)
-    elif isinstance(content, (list, tuple)):
-        for value in content:
-            yield from _tensors(value)
-
-
-def _finite(value: torch.Tensor) -> bool:
-    return bool(torch.isfinite(value).all())

@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 from monai.data.utils import list_data_collate
 from PIL import Image
 
+from monai_segdiff.evenly import evenly
 from monai_segdiff.files import atomic_file
 from monai_segdiff.handlers.run_end import claim_for_run
 from monai_segdiff.pictures.lettering import lettered
@@ -100,12 +101,9 @@ class EpochPicture(ABC):
             self.summary_writer.add_image("preview", pixels, engine.state.epoch, dataformats="HWC")
 
     def _fixed_batch(self) -> dict[str, torch.Tensor]:
-        size = len(self.dataset)
-        if size == 0:
+        if len(self.dataset) == 0:
             raise ValueError("the data set of the preview is empty: give it at least one item")
-        chosen = [self.dataset[i * size // self.num_samples] for i in range(self.num_samples)]
-        if size < self.num_samples:
-            chosen = [self.dataset[i] for i in range(size)]
+        chosen = [self.dataset[i] for i in evenly(range(len(self.dataset)), self.num_samples)]
         for key in self.keys:
             if key not in chosen[0]:
                 raise KeyError(f"items for the preview need '{key}', but hold {sorted(chosen[0])}: check the keys")

@@ -44,6 +44,10 @@ class Estimate:
         """An estimate that says why it has no value."""
         return cls(None, None, None, n, groups, reason)
 
+    def or_missing(self, reason: str, n: int = 0) -> Estimate:
+        """The same; where it has no value, one that gives another reason."""
+        return self if self.value is not None else Estimate.missing(reason, n)
+
 
 def group_index(groups: Sequence[Hashable] | None, n: int) -> torch.Tensor:
     """Number the groups that n items belong to; without groups each item is its own.

@@ -31,6 +31,11 @@ def exact_rate(flags: torch.Tensor, groups: Sequence[Hashable] | None = None) ->
     n = len(flags)
     if n == 0:
         return Estimate.missing("there is no such image")
+    if groups is None:
+        # The same limits as below to 12 digits; files of reports hold more, and those are binomtest's.
+        count = int(flags.sum())
+        interval = stats.binomtest(count, n).proportion_ci()
+        return Estimate(count / n, float(interval.low), float(interval.high), n, n)
     values = flags.double()
     rate = float(values.mean())
     index = group_index(groups, n)

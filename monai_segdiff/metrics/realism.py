@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from monai.metrics import FIDMetric
@@ -109,12 +109,7 @@ def kid(
     def value(x_counts: torch.Tensor, y_counts: torch.Tensor) -> torch.Tensor:
         return x.within(x_counts) + y.within(y_counts) - 2 * x.between(y, cross, x_counts, y_counts)
 
-    point = float(value(x.once, y.once))
-    n, groups = min(len(real), len(synthetic)), min(x.groups, y.groups)
-    if groups < 2:
-        return Estimate(point, None, None, n, groups)
-    resampled = value(bootstrap_counts(x.groups, draws, seed), bootstrap_counts(y.groups, draws, seed + 1))
-    return Estimate(point, *percentile_interval(resampled), n, groups)
+    return _estimate(value, x, y, draws, seed)
 
 
 def kid_difference(
@@ -160,12 +155,7 @@ def kid_difference(
         apart = x.between(first, cross_first, x_counts, counts) - x.between(second, cross_second, x_counts, counts)
         return first.within(counts) - second.within(counts) - 2 * apart
 
-    point = float(value(x.once, first.once))
-    n, number = min(len(real), len(a)), min(x.groups, first.groups)
-    if number < 2:
-        return Estimate(point, None, None, n, number)
-    resampled = value(bootstrap_counts(x.groups, draws, seed), bootstrap_counts(first.groups, draws, seed + 1))
-    return Estimate(point, *percentile_interval(resampled), n, number)
+    return _estimate(value, x, first, draws, seed)
 
 
 class _Sums:
@@ -202,6 +192,18 @@ class _Sums:
         """Mean kernel over pairs of one image of each set, per resample."""
         total = ((counts @ cross) * other_counts).sum(1)
         return total / ((counts @ self.sizes) * (other_counts @ other.sizes))
+
+
+def _estimate(
+    value: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], x: _Sums, y: _Sums, draws: int, seed: int
+) -> Estimate:
+    """A figure of the counts of both sides' groups, which are resampled each for itself."""
+    point = float(value(x.once, y.once))
+    n, groups = min(len(x.features), len(y.features)), min(x.groups, y.groups)
+    if groups < 2:
+        return Estimate(point, None, None, n, groups)
+    resampled = value(bootstrap_counts(x.groups, draws, seed), bootstrap_counts(y.groups, draws, seed + 1))
+    return Estimate(point, *percentile_interval(resampled), n, groups)
 
 
 def _cross_sums(x: _Sums, y: _Sums) -> torch.Tensor:

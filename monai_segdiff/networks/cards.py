@@ -16,7 +16,7 @@ from monai_segdiff.files import atomic_file
 from monai_segdiff.networks.card_entries import ENTRIES, check_entries, parameterization_of, plain
 from monai_segdiff.networks.weights import HASHES, weights_hash
 
-__all__ = ["card_of", "open_card", "opened", "read_card", "save_weights"]
+__all__ = ["card_of", "is_card", "open_card", "opened", "read_card", "save_weights"]
 
 _KIND = "the card of a network's weights"
 _REMEDY = "restore it, or run the training again, which writes it"
@@ -136,6 +136,15 @@ def save_weights(
 def card_of(weights: str | os.PathLike[str]) -> Path:
     """Where the card of a file of weights lies, whether it is there or not."""
     return Path(weights).with_suffix(".yaml")
+
+
+def is_card(file: Path) -> bool:
+    """Whether a file holds an entry of a card, or cannot be read; a configuration of the same name holds none."""
+    try:
+        content = read_yaml(file, _KIND)
+    except ValueError:
+        return True
+    return not isinstance(content, dict) or not content or bool(content.keys() & {*ENTRIES, HASHES})
 
 
 def _read(card: Path, known: Iterable[str]) -> dict[str, Any]:

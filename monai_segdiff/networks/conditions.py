@@ -7,8 +7,8 @@ from monai.data import MetaTensor
 
 __all__ = [
     "check_condition_channels",
-    "check_image",
     "checked_condition",
+    "checked_image",
     "concat_condition",
     "plain_tensor",
     "require_condition_channels",
@@ -44,8 +44,8 @@ def require_condition_channels(condition_channels: int, instead: str) -> None:
         )
 
 
-def check_image(x: torch.Tensor, spatial_dims: int, in_channels: int, size_multiple: int) -> None:
-    """Refuse images that a network cannot take.
+def checked_image(x: torch.Tensor, spatial_dims: int, in_channels: int, size_multiple: int) -> torch.Tensor:
+    """The image as a plain tensor, refused where a network cannot take it.
 
     Args:
         x: the noisy image, (B, in_channels, *spatial).
@@ -56,6 +56,7 @@ def check_image(x: torch.Tensor, spatial_dims: int, in_channels: int, size_multi
     Raises:
         ValueError: where axes, channels or sides do not fit.
     """
+    x = plain_tensor(x)
     if x.ndim != spatial_dims + 2 or x.shape[1] != in_channels:
         raise ValueError(
             f"this network takes {spatial_dims}D images of shape (B, {in_channels}, *spatial), got {tuple(x.shape)}."
@@ -65,6 +66,7 @@ def check_image(x: torch.Tensor, spatial_dims: int, in_channels: int, size_multi
             f"every side must be a multiple of {size_multiple}, as the network halves the image "
             f"{size_multiple.bit_length() - 1} times; got {tuple(x.shape[2:])}: pad or resize."
         )
+    return x
 
 
 def space_to_depth(image: torch.Tensor, factor: int) -> torch.Tensor:

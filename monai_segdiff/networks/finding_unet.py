@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import DiffusionModelUNet
 from torch import nn
 
-from monai_segdiff.networks.conditions import check_image, plain_tensor
+from monai_segdiff.networks.conditions import checked_image, plain_tensor
 
 __all__ = ["FindingEmbedding", "FindingUNet"]
 
@@ -122,8 +122,7 @@ class FindingUNet(nn.Module):
         Raises:
             ValueError: where a shape does not fit, or an id is not one of the vocabulary.
         """
-        x = plain_tensor(x)
-        check_image(x, self.spatial_dims, self.in_channels, self.size_multiple)
+        x = checked_image(x, self.spatial_dims, self.in_channels, self.size_multiple)
         context = self.text_encoder(self._tokens(x, condition))
         if context.ndim != 3 or context.shape[0] != x.shape[0] or context.shape[2] != self.context_dim:
             raise ValueError(

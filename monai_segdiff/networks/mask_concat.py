@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import DiffusionModelUNet
 from torch import nn
 
-from monai_segdiff.networks.conditions import check_condition_channels, check_image, concat_condition, plain_tensor
+from monai_segdiff.networks.conditions import check_condition_channels, checked_image, concat_condition, plain_tensor
 
 __all__ = ["MaskConcatUNet"]
 
@@ -76,7 +76,6 @@ class MaskConcatUNet(nn.Module):
         Raises:
             ValueError: where a shape does not fit, or the condition is missing.
         """
-        x = plain_tensor(x)
-        check_image(x, self.spatial_dims, self.in_channels, self.size_multiple)
+        x = checked_image(x, self.spatial_dims, self.in_channels, self.size_multiple)
         concatenated = concat_condition(x, condition, self.condition_channels, self.condition_downsampling)
         return self.unet(concatenated, plain_tensor(timesteps))

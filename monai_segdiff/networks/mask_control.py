@@ -10,7 +10,7 @@ from monai.networks.nets import ControlNet
 from torch import nn
 
 from monai_segdiff.networks.conditions import (
-    check_image,
+    checked_image,
     plain_tensor,
     require_condition_channels,
     required_condition,
@@ -100,8 +100,8 @@ class MaskControlNet(nn.Module):
         Raises:
             ValueError: where a shape does not fit, or the condition is missing.
         """
-        x, timesteps = plain_tensor(x), plain_tensor(timesteps)
-        check_image(x, self.spatial_dims, self.in_channels, self.size_multiple)
+        x = checked_image(x, self.spatial_dims, self.in_channels, self.size_multiple)
+        timesteps = plain_tensor(timesteps)
         condition = required_condition(x, condition, self.condition_channels)
         skips, middle = self.control(x, timesteps, condition)
         return self.unet(

@@ -10,7 +10,7 @@ from monai.networks.nets import SPADEDiffusionModelUNet
 from torch import nn
 
 from monai_segdiff.networks.conditions import (
-    check_image,
+    checked_image,
     plain_tensor,
     require_condition_channels,
     required_condition,
@@ -84,6 +84,5 @@ class MaskSPADEUNet(nn.Module):
         Raises:
             ValueError: where a shape does not fit, or the condition is missing.
         """
-        x = plain_tensor(x)
-        check_image(x, self.spatial_dims, self.in_channels, self.size_multiple)
+        x = checked_image(x, self.spatial_dims, self.in_channels, self.size_multiple)
         return self.unet(x, plain_tensor(timesteps), required_condition(x, condition, self.condition_channels))

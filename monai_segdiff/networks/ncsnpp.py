@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from monai_segdiff.networks.conditions import check_condition_channels, check_image, concat_condition, plain_tensor
+from monai_segdiff.networks.conditions import check_condition_channels, checked_image, concat_condition, plain_tensor
 from monai_segdiff.networks.fir import fir_downsample
 from monai_segdiff.networks.ncsnpp_blocks import (
     AttentionBlock,
@@ -151,8 +151,7 @@ class NCSNpp(nn.Module):
         Raises:
             ValueError: where a shape does not fit, or condition or timesteps are missing.
         """
-        x = plain_tensor(x)
-        check_image(x, 2, self.in_channels, self.size_multiple)
+        x = checked_image(x, 2, self.in_channels, self.size_multiple)
         path = concat_condition(x, condition, self.condition_channels)
         embedding = self._embed(timesteps, x.shape[0])
         h = self.conv_in(path)

@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import DiffusionModelUNet
 from torch import nn
 
-from monai_segdiff.networks.conditions import check_image, plain_tensor
+from monai_segdiff.networks.conditions import checked_image, plain_tensor
 
 __all__ = ["UnconditionalUNet"]
 
@@ -54,6 +54,5 @@ class UnconditionalUNet(nn.Module):
         Raises:
             ValueError: where the shape of x does not fit.
         """
-        x = plain_tensor(x)
-        check_image(x, self.spatial_dims, self.in_channels, self.size_multiple)
+        x = checked_image(x, self.spatial_dims, self.in_channels, self.size_multiple)
         return self.unet(x, plain_tensor(timesteps))

@@ -24,6 +24,7 @@ __all__ = [
     "load_weights",
     "read_tensors",
     "read_weights",
+    "spoiled_tensors",
     "unwrapped_network",
     "weights_hash",
 ]
@@ -212,7 +213,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         raise ValueError(
             f"{name} names weights by {unnamed[0]!r}, which is no text: give the network's own weights (model.pt)."
         )
-    if spoiled := [key for key, value in content.items() if value.is_floating_point() and not _finite(value)]:
+    if spoiled := spoiled_tensors(content):
         raise ValueError(
             f"{name} holds {_listing('weights with NaN or infinite values', spoiled)}: give weights of an earlier "
             "epoch, or train again with a smaller learning rate."
@@ -245,7 +246,7 @@ def read_tensors(path: str | os.PathLike[str], kind: str = "a file of weights al
             raise ValueError(
                 "torch.save did not write it, or it holds objects beside tensors and plain types, which could run code"
             ) from None
-        if not all(map(_holds_its_values, _tensors(content))):
+        if not all(_holds_its_values(value) for _, value in _tensors(content)):
             raise ValueError("it claims more values than it holds")
         return content
 
@@ -282,24 +283,32 @@ def check_archive(path: str | os.PathLike[str], kind: str = "a file of weights a
             raise ValueError(f"it is damaged: the checksum of its entry {damaged} does not fit")
 
 
-def _tensors(content: Any) -> Iterator[torch.Tensor]:
+def spoiled_tensors(content: Any) -> list[str]:
+    """Names of the tensors that hold NaN or infinite values.
+
+    Args:
+        content: tensors in mappings and lists, as :func:`read_tensors` gives them, however deep they lie.
+    """
+    return [name for name, value in _tensors(content) if not bool(torch.isfinite(value).all())]
+
+
+def _tensors(content: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors with their names; ``model.conv.weight`` is an entry of a mapping."""
     if isinstance(content, torch.Tensor):
-        yield content
-    elif isinstance(content, Mapping):
-        for value in content.values():
-            yield from _tensors(value)
+        yield name, content
+        return
+    items: Any = ()
+    if isinstance(content, Mapping):
+        items = content.items()
     elif isinstance(content, (list, tuple)):
-        for value in content:
-            yield from _tensors(value)
+        items = enumerate(content)
+    for key, value in items:
+        yield from _tensors(value, f"{name}.{key}" if name else str(key))
 
 
 def _holds_its_values(value: torch.Tensor) -> bool:
     dense = value.layout == torch.strided and value.device.type == "cpu"
     return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-
-
-def _finite(value: torch.Tensor) -> bool:
-    return bool(torch.isfinite(value).all())
 
 
 def unwrapped_network(network: nn.Module) -> nn.Module:

@@ -1,1 +1,3 @@
 """Images and label maps as pictures."""
+
+__all__: list[str] = []

@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from scipy import ndimage
 
 from monai_segdiff.data import Case, SegmentationDataset, load_image, load_label_map
+from monai_segdiff.evenly import evenly
 from monai_segdiff.pictures.lettering import lettered
 from monai_segdiff.pictures.tiles import class_color, gray_levels, middle_slice, picture_grid, upright
 
@@ -43,8 +44,8 @@ def dataset_overview(
                 by_patient.setdefault(case.patient, []).append(case)
     if not by_patient or dataset.intensity_range is None:
         raise ValueError(f"{dataset.root} has no {'intensity range' if by_patient else 'images'} to draw an overview")
-    chosen = [sorted(by_patient[name], key=lambda case: case.id) for name in _evenly(sorted(by_patient), patients)]
-    rows = [[_tile(case, dataset) for case in _evenly(cases, images)] for cases in chosen]
+    chosen = [sorted(by_patient[name], key=lambda case: case.id) for name in evenly(sorted(by_patient), patients)]
+    rows = [[_tile(case, dataset) for case in evenly(cases, images)] for cases in chosen]
     height, width = (max(tile.shape[axis] for row in rows for tile in row) for axis in (0, 1))
     columns = max(len(row) for row in rows)
     blank = np.full((height, width, 3), 255, dtype=np.uint8)
@@ -52,7 +53,7 @@ def dataset_overview(
     synthetic = range(len(rows)) if dataset.settings.get("synthetic") else ()
     legend = {name: class_color(_ids(own)[0]) for name, own in dataset.classes.items()}
     return lettered(
-        picture_grid(tiles, tile_size, synthetic=synthetic), _evenly(sorted(by_patient), patients), legend=legend
+        picture_grid(tiles, tile_size, synthetic=synthetic), evenly(sorted(by_patient), patients), legend=legend
     )
 
 
@@ -90,8 +91,3 @@ def _pad(tile: np.ndarray, blank: np.ndarray) -> np.ndarray:
     padded = blank.copy()
     padded[: tile.shape[0], : tile.shape[1]] = tile
     return padded
-
-
-def _evenly(items: list, number: int) -> list:
-    """At most so many of the items, evenly spaced, the first among them."""
-    return [items[k * len(items) // number] for k in range(number)] if len(items) > number else items

@@ -10,7 +10,8 @@ import torch
 
 from monai_segdiff.data import Issue
 from monai_segdiff.networks import read_card, weights_hash
-from monai_segdiff.networks.weights import check_card, read_tensors
+from monai_segdiff.networks.cards import card_of, is_card
+from monai_segdiff.networks.weights import check_card, read_tensors, spoiled_tensors
 from monai_segdiff.verification.verdict import Verdict
 
 __all__ = ["verify_tensors"]
@@ -37,16 +38,15 @@ def verify_tensors(file: Path) -> Verdict:
 
 
 def _spoiled(file: Path, content: Any) -> Iterator[Issue]:
-    names = [name for name, value in _floats(content) if not bool(torch.isfinite(value).all())]
-    if names:
+    if names := spoiled_tensors(content):
         shown = f"{', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
         remedy = "give weights of an earlier epoch, or train again with a smaller learning rate"
         yield Issue("error", str(file), f"holds NaN or infinite values ({shown})", remedy)
 
 
 def _card_issues(file: Path, weights: Mapping[str, torch.Tensor]) -> Iterator[Issue]:
-    card = file.with_suffix(".yaml")
-    if not card.is_file():
+    card = card_of(file)
+    if not card.is_file() or not is_card(card):
         message = f"has no card ({card.name}), so nothing says which weights it should hold"
         yield Issue("warning", str(file), message, "put back the card that the training wrote beside it")
         return
@@ -61,23 +61,8 @@ def _card_issues(file: Path, weights: Mapping[str, torch.Tensor]) -> Iterator[Is
         yield _issue(file, error)
 
 
-def _floats(content: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """Tensors of numbers with a point, however deep they lie, with their names."""
-    if isinstance(content, torch.Tensor):
-        if content.is_floating_point() or content.is_complex():
-            yield name, content
-        return
-    items: Any = ()
-    if isinstance(content, Mapping):
-        items = content.items()
-    elif isinstance(content, (list, tuple)):
-        items = enumerate(content)
-    for key, value in items:
-        yield from _floats(value, f"{name}.{key}" if name else str(key))
-
-
 def _issue(file: Path, error: ValueError) -> Issue:
-    """A issue from a message of the form FILE what; remedy, or FILE what: remedy."""
+    """An issue from a message of the form FILE what; remedy, or FILE what: remedy."""
     text = " ".join(str(error).split()).removeprefix(str(file)).lstrip(": ")
     separator = "; " if "; " in text else ": "
     message, _, remedy = text.rpartition(separator)

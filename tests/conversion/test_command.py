@@ -54,7 +54,7 @@ def test_weights_and_configuration_go_on_in_monai(old, capsys):
 
 
 def test_files_are_not_overwritten_unless_asked(old, capsys):
-    assert _run(old) == 0
+    torch.save({"a": torch.zeros(1)}, old / "new.pt")
     before = (old / "new.pt").read_bytes()
     assert _run(old) == 2
     assert "new.pt exists: choose another name, or replace it with --overwrite" in capsys.readouterr().err
@@ -67,9 +67,16 @@ def test_files_are_not_overwritten_unless_asked(old, capsys):
 def test_a_run_that_ended_between_its_two_files_is_made_again(old, capsys):
     assert _run(old, *_config(old)) == 0
     text = (old / "new.yaml").read_text()
-    (old / "new.yaml").unlink()
-    assert _run(old, *_config(old)) == 0
-    assert (old / "new.yaml").read_text() == text
+    for lost in (["new.yaml"], [], ["new.pt", "new.yaml"]):
+        for name in lost:
+            (old / name).unlink()
+        assert _run(old, *_config(old)) == 0
+        assert (old / "new.yaml").read_text() == text
+    (old / "new.yaml").write_text("{}")
+    assert _run(old, *_config(old)) == 2
+    assert "new.yaml exists" in capsys.readouterr().err
+    (old / "new.yaml").write_text(text)
+    assert main(["verify", str(old / "new.pt")]) == 0, "a configuration beside weights is no card"
     for other in (b"notes", None):
         (old / "new.yaml").unlink(missing_ok=True)
         (old / "new.pt").write_bytes(other) if other else torch.save({"a": torch.zeros(1)}, old / "new.pt")

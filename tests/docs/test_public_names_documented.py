@@ -16,7 +16,7 @@ API = ROOT / "docs" / "api"
 SUBPACKAGES = [
     module.name
     for module in pkgutil.iter_modules(monai_segdiff.__path__)
-    if module.ispkg and hasattr(importlib.import_module(f"monai_segdiff.{module.name}"), "__all__")
+    if module.ispkg and getattr(importlib.import_module(f"monai_segdiff.{module.name}"), "__all__", None)
 ]
 DIRECTIVE = re.compile(r"^\.\. auto(?:class|function|data):: (monai_segdiff(?:\.\w+)*)\.(\w+)$", re.MULTILINE)
 

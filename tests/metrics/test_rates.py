@@ -11,7 +11,7 @@ from monai_segdiff.metrics import exact_rate, youden_threshold
 
 @pytest.mark.parametrize(("count", "n"), [(0, 20), (20, 20), (7, 31), (1, 1)])
 def test_independent_images_give_the_clopper_pearson_interval(count, n):
-    found = exact_rate(torch.arange(n) < count)
+    found = exact_rate(torch.arange(n) < count, range(n))
     wanted = binomtest(count, n).proportion_ci()
     assert (found.value, found.n, found.groups) == (count / n, n, n)
     assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)

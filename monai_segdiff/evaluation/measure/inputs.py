@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from monai_segdiff.data import Case, SegmentationDataset, load_image, read_dataset
 from monai_segdiff.data.description.records import read_manifest
 from monai_segdiff.evaluation.pairs import Ablation, PairReader
+from monai_segdiff.evenly import evenly
 
-__all__ = ["Inputs", "evenly", "read_inputs"]
+__all__ = ["Inputs", "read_inputs"]
 
-_T = TypeVar("_T")
 _RANGE_IMAGES = 64  # real images that an unknown intensity range is measured on
 
 
@@ -142,19 +141,6 @@ def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None 
     )
     _check_size(inputs)
     return inputs
-
-
-def evenly(cases: Sequence[_T], number: int | None) -> list[_T]:
-    """At most `number` cases, evenly spaced.
-
-    Raises:
-        ValueError: if the number is below 1.
-    """
-    if number is not None and number < 1:
-        raise ValueError(f"the number of images must be at least 1, got {number}")
-    if number is None or len(cases) <= number:
-        return list(cases)
-    return [cases[i * len(cases) // number] for i in range(number)]
 
 
 def _read_sets(real: Path, synthetic: Path) -> tuple[SegmentationDataset, SegmentationDataset, Ablation | None]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from monai_segdiff.data import Case, SegmentationDataset
 from monai_segdiff.data.description.records import read_manifest, read_seconds
-from monai_segdiff.evaluation.measure.inputs import Inputs, evenly
+from monai_segdiff.evaluation.measure.inputs import Inputs
+from monai_segdiff.evenly import evenly
 
 __all__ = ["Match", "manifest_records", "match_cases", "same_masks"]
 

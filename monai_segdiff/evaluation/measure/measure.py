@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from tqdm import tqdm
@@ -14,6 +14,7 @@ from monai_segdiff.evaluation.measure.other_masks import OtherMasks
 from monai_segdiff.evaluation.pairs import Pair, PairReader, batches
 from monai_segdiff.evaluation.readers.segmenter import Segmenter
 from monai_segdiff.metrics import (
+    FailedSampleDetector,
     bootstrap_mean,
     detail_share,
     dice_per_class,
@@ -22,9 +23,17 @@ from monai_segdiff.metrics import (
     pixel_share,
 )
 
-__all__ = ["Batch", "Embedded", "Features", "Measurements", "PerImageMeasure", "ceiling_of", "embed", "measure"]
-
-_BATCH_PIXELS = 2**18  # 64 images of 64x64: large enough for speed, small enough for any memory
+__all__ = [
+    "Batch",
+    "Embedded",
+    "Features",
+    "Measurements",
+    "PerImageMeasure",
+    "detector_of",
+    "embed",
+    "measure",
+    "require_finite",
+]
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,20 @@ class Features:
 
     name: str
     function: Callable[[torch.Tensor], torch.Tensor]
+
+    def of(self, batch: Batch) -> torch.Tensor:
+        """Features of a batch, (B, D); rows of NaN where an image is not finite.
+
+        Raises:
+            ValueError: if those of another image are not finite.
+        """
+        found = self.function(batch.images)
+        if not torch.isfinite(found[batch.finite]).all():
+            raise ValueError(
+                f"{self.name} gave features that are NaN or infinite for an image of {batch.pairs[0].case.image} and "
+                "those after it: give another extractor"
+            )
+        return torch.where(batch.finite[:, None], found, torch.nan)
 
 
 @dataclass(frozen=True)
@@ -79,7 +102,7 @@ class Embedded:
     mask_ids: tuple[str, ...]
     finite: torch.Tensor
     features: torch.Tensor | None
-    extras: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    extras: Mapping[str, torch.Tensor]
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -90,7 +113,7 @@ class Embedded:
         return [case.patient for case in self.cases]
 
     def take(self, indices: Sequence[int]) -> Embedded:
-        """Some of the images, in that order."""
+        """Where some of the images lie, in that order."""
         return Embedded(
             tuple(self.cases[i] for i in indices),
             tuple(self.mask_ids[i] for i in indices),
@@ -101,59 +124,51 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class Measurements:
-    """Everything measured on N images of one data set.
+class Measurements(Embedded):
+    """Everything measured on N images of one data set: where they lie, and how a segmenter reads them.
 
     Args:
-        cases: the N cases.
-        mask_ids: the same for images of one label map.
         dice: (N, C) of the segmenter's reading to the image's own label map; NaN where that has none of the class.
         share: (N, C) share of the pixels in the label map.
         noise: (N,) noise level; NaN where the image is not finite.
         detail: (N,) share of fine detail; NaN where the image is not finite.
-        features: (N, D), rows of NaN where the image is not finite; None without a feature space.
         advantage: (N,) by how much Dice a mask of another patient fits better than the own one; NaN where there are
             too few such masks, None where they were not compared.
-        extras: further figures of each image, (N, ...), by name.
     """
 
-    cases: tuple[Case, ...]
-    mask_ids: tuple[str, ...]
     dice: torch.Tensor
     share: torch.Tensor
     noise: torch.Tensor
     detail: torch.Tensor
-    features: torch.Tensor | None
     advantage: torch.Tensor | None = None
-    extras: Mapping[str, torch.Tensor] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.cases)
-
-    @property
-    def patients(self) -> list[str]:
-        """Patient of each image: what the bootstrap resamples as a whole."""
-        return [case.patient for case in self.cases]
 
     @property
     def foreground(self) -> torch.Tensor:
         """(N,) mean Dice over the classes of each image."""
         return foreground_dice(self.dice)
 
-    @property
-    def finite(self) -> torch.Tensor:
-        """(N,) bool: which images hold neither NaN nor infinite values."""
-        return torch.isfinite(self.noise)
-
-    @property
-    def embedded(self) -> Embedded:
-        """Where the images lie in the spaces that distances are taken in."""
-        return Embedded(self.cases, self.mask_ids, self.finite, self.features, self.extras)
+    def failures(self, detector: FailedSampleDetector) -> dict[str, torch.Tensor]:
+        """Which images failed, (N,) bool by reason."""
+        return detector.reasons(self.noise, self.detail, self.foreground, self.advantage)
 
 
-def ceiling_of(real: Measurements) -> float | None:
-    """Mean Dice of the segmenter on held-out real images, or None where they show no class."""
-    return bootstrap_mean(real.foreground, draws=1).value
+def detector_of(real: Measurements) -> FailedSampleDetector:
+    """What tells failed samples, with limits from held-out real images."""
+    ceiling = bootstrap_mean(real.foreground, draws=1).value  # None where they show no class
+    return FailedSampleDetector.fit(real.noise, real.detail, ceiling, real.advantage)
+
+
+def require_finite(real: Embedded) -> None:
+    """Refuse real images that are not finite.
+
+    Raises:
+        ValueError: if one is not; names it.
+    """
+    for case, finite in zip(real.cases, real.finite.tolist(), strict=True):
+        if not finite:
+            raise ValueError(
+                f"real image {case.image} holds NaN or infinite values: repair the file, or remove the case"
+            )
 
 
 def measure(
@@ -161,8 +176,7 @@ def measure(
     reader: PairReader,
     segmenter: Segmenter,
     features: Features | None,
-    description: str,
-    progress: bool = True,
+    bar: str | None,
     others: OtherMasks | None = None,
     extras: Mapping[str, PerImageMeasure] | None = None,
 ) -> Measurements:
@@ -173,44 +187,32 @@ def measure(
         reader: reads them.
         segmenter: reads the images as label maps.
         features: feature space, or None.
-        description: of the progress bar.
-        progress: whether to show it.
+        bar: title of the progress bar; None for none.
         others: masks of other patients to compare with, or None.
         extras: what is measured beside, by name.
 
     Raises:
         ValueError: if a file is not as it should be, or segmenter or features do not fit the images.
     """
-    columns: dict[str, list[torch.Tensor]] = {}
-    mask_ids: list[str] = []
     number = len(reader.classes)
-    for batch in _batches(cases, reader, description, progress):
-        readings = segmenter.predict(batch.images)
-        found = {
-            "dice": dice_per_class(readings, batch.masks, number),
-            "share": pixel_share(batch.masks, number),
-            "noise": torch.where(batch.finite, noise_level(batch.images), torch.nan),
-            "detail": torch.where(batch.finite, detail_share(batch.images), torch.nan),
-        }
-        if others is not None:
-            patients = [pair.case.patient for pair in batch.pairs]
-            found["advantage"] = others.advantage(readings, batch.masks, patients, number)
-        found |= _placed(batch, features)
-        _append(columns, found)
-        read = Batch(batch.pairs, batch.images, batch.masks, batch.finite, readings)
-        _append(columns, {f"extra {name}": extra(read) for name, extra in (extras or {}).items()})
-        mask_ids.extend(pair.mask_id for pair in batch.pairs)
-    joined = {name: torch.cat(parts) for name, parts in columns.items()}
-    beside = {name: joined.pop(f"extra {name}") for name in extras or {}}
-    return Measurements(tuple(cases), tuple(mask_ids), **{"features": None, "advantage": None, **joined}, extras=beside)
+    own: dict[str, PerImageMeasure] = {
+        "dice": lambda batch: dice_per_class(batch.readings, batch.masks, number),
+        "share": lambda batch: pixel_share(batch.masks, number),
+        "noise": lambda batch: torch.where(batch.finite, noise_level(batch.images), torch.nan),
+        "detail": lambda batch: torch.where(batch.finite, detail_share(batch.images), torch.nan),
+    }
+    if others is not None:
+        own["advantage"] = lambda batch: others.advantage(
+            batch.readings, batch.masks, [pair.case.patient for pair in batch.pairs], number
+        )
+    return Measurements(**_fields(_batches(cases, reader, bar, segmenter), features, extras or {}, own))
 
 
 def embed(
     cases: Sequence[Case],
     reader: PairReader,
     features: Features | None,
-    description: str,
-    progress: bool = True,
+    bar: str | None,
     extras: Mapping[str, PerImageMeasure] | None = None,
 ) -> Embedded:
     """Read every case once and place it in the spaces that distances are taken in; no segmenter reads it.
@@ -219,47 +221,51 @@ def embed(
         cases: at least one.
         reader: reads them.
         features: feature space, or None.
-        description: of the progress bar.
-        progress: whether to show it.
+        bar: title of the progress bar; None for none.
         extras: what is measured beside, by name; none that needs a reading.
 
     Raises:
         ValueError: if a file is not as it should be, or features do not fit the images.
     """
-    columns: dict[str, list[torch.Tensor]] = {"finite": []}
-    mask_ids: list[str] = []
-    for batch in _batches(cases, reader, description, progress):
-        _append(columns, {"finite": batch.finite, **_placed(batch, features)})
-        _append(columns, {f"extra {name}": extra(batch) for name, extra in (extras or {}).items()})
-        mask_ids.extend(pair.mask_id for pair in batch.pairs)
-    joined = {name: torch.cat(parts) for name, parts in columns.items()}
-    beside = {name: joined[f"extra {name}"] for name in extras or {}}
-    return Embedded(tuple(cases), tuple(mask_ids), joined["finite"], joined.get("features"), beside)
+    return Embedded(**_fields(_batches(cases, reader, bar), features, extras or {}, {}))
 
 
-def _batches(cases: Sequence[Case], reader: PairReader, description: str, progress: bool) -> Iterator[Batch]:
-    size = max(_BATCH_PIXELS // reader(cases[0]).image.numel(), 1)
-    with tqdm(total=len(cases), desc=description, unit="img", disable=not progress) as bar:
-        for pairs in batches(reader, cases, size):
+def _batches(
+    cases: Sequence[Case], reader: PairReader, bar: str | None, segmenter: Segmenter | None = None
+) -> Iterator[Batch]:
+    with tqdm(total=len(cases), desc=bar, unit="img", disable=bar is None) as shown:
+        for pairs in batches(reader, cases):
             images, masks = torch.stack([p.image for p in pairs]), torch.stack([p.mask for p in pairs])
             finite = torch.isfinite(images).flatten(1).all(1)
             # What is not finite counts as empty for the networks; it is reported as failed.
-            yield Batch(pairs, images.nan_to_num(nan=-1.0, posinf=1.0, neginf=-1.0), masks, finite)
-            bar.update(len(pairs))
+            images = images.nan_to_num(nan=-1.0, posinf=1.0, neginf=-1.0)
+            yield Batch(pairs, images, masks, finite, None if segmenter is None else segmenter.predict(images))
+            shown.update(len(pairs))
 
 
-def _placed(batch: Batch, features: Features | None) -> dict[str, torch.Tensor]:
-    if features is None:
-        return {}
-    found = features.function(batch.images)
-    if not torch.isfinite(found[batch.finite]).all():
-        raise ValueError(
-            f"{features.name} gave features that are NaN or infinite for an image of {batch.pairs[0].case.image} and "
-            "those after it: give another extractor"
-        )
-    return {"features": torch.where(batch.finite[:, None], found, torch.nan)}
-
-
-def _append(columns: dict[str, list[torch.Tensor]], found: Mapping[str, torch.Tensor]) -> None:
-    for name, values in found.items():
-        columns.setdefault(name, []).append(values)
+def _fields(
+    read: Iterable[Batch],
+    features: Features | None,
+    extras: Mapping[str, PerImageMeasure],
+    own: Mapping[str, PerImageMeasure],
+) -> dict[str, Any]:
+    """The fields of `Embedded`, and those of one's own, of the images of all batches."""
+    measures: dict[str, PerImageMeasure] = {"finite": lambda batch: batch.finite, **own}
+    if features is not None:
+        measures["features"] = features.of
+    images: list[tuple[Case, str]] = []
+    columns: dict[str, list[torch.Tensor]] = {name: [] for name in measures}
+    beside: dict[str, list[torch.Tensor]] = {name: [] for name in extras}
+    for batch in read:
+        images += [(pair.case, pair.mask_id) for pair in batch.pairs]
+        for name, one in measures.items():
+            columns[name].append(one(batch))
+        for name, one in extras.items():
+            beside[name].append(one(batch))
+    return {
+        "cases": tuple(case for case, _ in images),
+        "mask_ids": tuple(mask_id for _, mask_id in images),
+        "features": None,
+        **{name: torch.cat(parts) for name, parts in columns.items()},
+        "extras": {name: torch.cat(parts) for name, parts in beside.items()},
+    }

@@ -7,8 +7,9 @@ from itertools import groupby
 
 from monai_segdiff.evaluation.methods.rows import MethodRow
 from monai_segdiff.evaluation.pairs import PairReader
-from monai_segdiff.evaluation.report.pictures import COLUMNS, GAP, TILE, evenly_spaced, image_tile, mask_tile
+from monai_segdiff.evaluation.report.pictures import COLUMNS, GAP, TILE, image_tile, mask_tile
 from monai_segdiff.evaluation.report.report import Picture
+from monai_segdiff.evenly import evenly
 from monai_segdiff.pictures.tiles import class_color, picture_grid
 
 __all__ = ["methods_picture"]
@@ -22,7 +23,7 @@ def methods_picture(rows: Sequence[MethodRow], reader: PairReader, with_real: bo
         reader: reads the real cases.
         with_real: whether to show the real images.
     """
-    chosen = evenly_spaced(range(len(rows[0].matches)), COLUMNS)
+    chosen = evenly(range(len(rows[0].matches)), COLUMNS, with_last=True)
     tiles, names = [], []
     synthetic = set()
     legend: dict[str, tuple[int, int, int]] = {}

@@ -12,7 +12,7 @@ import torch
 from monai_segdiff.data import Case, read_geometry
 from monai_segdiff.evaluation.measure.inputs import Inputs
 from monai_segdiff.evaluation.measure.matching import Match
-from monai_segdiff.evaluation.measure.measure import Measurements, measure
+from monai_segdiff.evaluation.measure.measure import Measurements, measure, require_finite
 from monai_segdiff.evaluation.measure.other_masks import draw_other_masks
 from monai_segdiff.evaluation.methods.view_consistency import view_consistency
 from monai_segdiff.evaluation.pairs import PairReader
@@ -146,11 +146,9 @@ def _measure_real(
     name: str, inputs: Inputs, reader: PairReader, segmenter: Segmenter, seed: int, progress: bool
 ) -> Measurements:
     others = None if inputs.within_one_patient else draw_other_masks(inputs.held_out, reader, seed)
-    described = f"held-out real images{f', {name}' if name else ''}"
-    real = measure(inputs.held_out, reader, segmenter, None, described, progress, others)
-    for case, finite in zip(real.cases, real.finite.tolist(), strict=True):
-        if not finite:
-            raise ValueError(f"real image {case.image} holds NaN or infinite values: repair it, or remove the case")
+    bar = f"held-out real images{f', {name}' if name else ''}" if progress else None
+    real = measure(inputs.held_out, reader, segmenter, None, bar, others)
+    require_finite(real)
     return real
 
 
@@ -180,7 +178,7 @@ def measure_row(
         inputs.synthetic_reader,
         tuple(matches),
         _errors(inputs, matches),
-        measure(cases, reader, condition.segmenter, None, name, progress, others),
+        measure(cases, reader, condition.segmenter, None, name if progress else None, others),
         measure_views(matches, cases, inputs.synthetic_reader, inputs.real.root),
     )
 

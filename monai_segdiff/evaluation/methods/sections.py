@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations, groupby
 
 import torch
-from scipy.stats import binomtest
 
-from monai_segdiff.evaluation.measure.measure import ceiling_of
+from monai_segdiff.evaluation.measure.measure import detector_of
 from monai_segdiff.evaluation.methods.rows import MethodRow, Views
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
-from monai_segdiff.metrics import REASONS, Estimate, FailedSampleDetector, bootstrap_mean
+from monai_segdiff.evaluation.sections.few_images import patients_text
+from monai_segdiff.metrics import REASONS, bootstrap_mean, exact_rate
 
 __all__ = ["difference_section", "error_section", "failure_section", "method_headlines", "view_section"]
 
@@ -44,9 +44,9 @@ def error_section(rows: Sequence[MethodRow], published: Mapping[str, Mapping[str
                 cells[f"{key}_sd"] = _deviation(values)
             if f"{key}_published" in columns:
                 cells[f"{key}_published"] = published.get(row.name, {}).get(key)
-        flags = torch.stack(list(_reasons(row).values())).any(0)
+        flags = torch.stack(list(row.measured.failures(detector_of(row.condition.limits)).values())).any(0)
         cells |= {
-            "failed": _rate(flags),
+            "failed": exact_rate(flags),
             "images": len(flags),
             "evaluations": _common([match.evaluations for match in row.matches]),
             "seconds": _mean([match.seconds for match in row.matches]),
@@ -54,7 +54,7 @@ def error_section(rows: Sequence[MethodRow], published: Mapping[str, Mapping[str
         found.append(Row(row.name, row.name, cells))
     units = len(set(rows[0].patients))
     notes = [
-        f"{len(rows[0].matches)} images of {units} patient{'s' if units != 1 else ''} in each row, on the same masks; "
+        f"{len(rows[0].matches)} images of {patients_text(units)} in each row, on the same masks; "
         "intensities mapped to 0 to 1, PSNR with a peak of 1, SSIM with a Gaussian window of 11 pixels.",
         "Intervals are of the mean, from resampling patients; standard deviations are over images. Seconds are those "
         "of the run that made the images, reading and writing left out.",
@@ -68,9 +68,7 @@ def error_section(rows: Sequence[MethodRow], published: Mapping[str, Mapping[str
         if (left := int((~torch.isfinite(row.errors.psnr)).sum()))
     ]
     if units < _FEW_PATIENTS:
-        warnings.append(
-            f"The table rests on {units} patient{'s' if units != 1 else ''}: too few to tell small differences."
-        )
+        warnings.append(f"The table rests on {patients_text(units)}: too few to tell small differences.")
     return Section(
         key="table",
         title="Distance to the real images",
@@ -114,18 +112,16 @@ def failure_section(rows: Sequence[MethodRow], segmenter: str) -> Section:
     found, notes = [], [f"Segmenter: {segmenter}."]
     for condition, grouped in groupby(rows, key=lambda row: row.condition):
         members = list(grouped)
-        detector = _detector(members[0])
+        detector = detector_of(condition.limits)
         limits = f"noise {detector.noise_limit:.4f} (images span 2), fine detail {detector.detail_limit:.2%}"
         if detector.dice_limit is not None:
             limits += f", Dice {detector.dice_limit:.3f} for {' and '.join(condition.reader.classes)}"
         if condition.limits_from is not None:
             limits += f", from {len(condition.limits)} held-out images of {condition.limits_from}"
         notes.append(f"Limits{f', {condition.name}' if condition.name else ''}: {limits}.")
-        found += [Row(row.name, row.name, _failures(_reasons(row))) for row in members]
+        found += [Row(row.name, row.name, _failures(row.measured.failures(detector))) for row in members]
         real = " / ".join(part for part in (condition.name, "held-out real images") if part)
-        measured = condition.real
-        flags = detector.reasons(measured.noise, measured.detail, measured.foreground, measured.advantage)
-        found.append(Row(real, real, _failures(flags)))
+        found.append(Row(real, real, _failures(condition.real.failures(detector))))
     return Section(
         key="failed",
         title="Failed samples",
@@ -196,26 +192,10 @@ def method_headlines(rows: Sequence[MethodRow]) -> list[Headline]:
     return [*found[-2:], failed]
 
 
-def _detector(row: MethodRow) -> FailedSampleDetector:
-    real = row.condition.limits
-    return FailedSampleDetector.fit(real.noise, real.detail, ceiling_of(real), real.advantage)
-
-
-def _reasons(row: MethodRow) -> dict[str, torch.Tensor]:
-    measured = row.measured
-    return _detector(row).reasons(measured.noise, measured.detail, measured.foreground, measured.advantage)
-
-
 def _failures(flags: Mapping[str, torch.Tensor]) -> dict[str, Cell]:
     cells: dict[str, Cell] = {r.replace(" ", "_"): float(flags[r].float().mean()) for r in REASONS}
     either = torch.stack(list(flags.values())).any(0)
-    return {**cells, "any": _rate(either), "count": int(either.sum())}
-
-
-def _rate(flags: torch.Tensor) -> Estimate:
-    count, n = int(flags.sum()), len(flags)
-    interval = binomtest(count, n).proportion_ci()
-    return Estimate(count / n, float(interval.low), float(interval.high), n, n)
+    return {**cells, "any": exact_rate(either), "count": int(either.sum())}
 
 
 def _deviation(values: torch.Tensor) -> float | None:

@@ -11,14 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_segdiff.errors import reading
+from monai_segdiff.evaluation.readers.own_network import OwnNetwork
 from monai_segdiff.evaluation.readers.segmenter import TrainedSegmenter
-from monai_segdiff.files import atomic_file
 from monai_segdiff.networks.weights import read_tensors
 
 __all__ = ["FindingClassifier", "FindingMaps", "load_finding_classifier", "save_finding_classifier"]
-
-_FORMAT = "monai_segdiff finding classifier 1"
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class FindingMaps:
     scores: torch.Tensor
 
 
-class FindingClassifier(nn.Module):
+class FindingClassifier(OwnNetwork):
     """Multi-label classifier: a small MONAI U-Net scores every pixel, and an image by the pixels that score high.
 
     So it learns from images of which only the findings are known, and faster where region maps tell their place, as in
@@ -52,6 +49,10 @@ class FindingClassifier(nn.Module):
         threshold_images: (K,) number of images that each of these was chosen on.
         set_aside: (K,) bool, whether these were not trained on.
     """
+
+    form = "monai_segdiff finding classifier 1"
+    kind = "a classifier of findings"
+    remedy = "remove it, and it is trained again"
 
     thresholds: torch.Tensor
     threshold_images: torch.Tensor
@@ -102,9 +103,7 @@ def save_finding_classifier(classifier: FindingClassifier, path: str | Path) -> 
     Raises:
         OSError: if it cannot be written.
     """
-    content = {"format": _FORMAT, "settings": classifier.settings, "state_dict": classifier.state_dict()}
-    with atomic_file(path) as temporary:
-        torch.save(content, temporary)
+    classifier.save(path)
 
 
 def load_finding_classifier(path: str | Path) -> FindingClassifier:
@@ -116,12 +115,7 @@ def load_finding_classifier(path: str | Path) -> FindingClassifier:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"classifier file {path} does not exist")
-    content = read_tensors(path, "a classifier of findings", "remove it, and it is trained again")
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    content = read_tensors(path, FindingClassifier.kind, FindingClassifier.remedy)
+    if not FindingClassifier.wrote(content):
         raise ValueError(f"{path} is no classifier of findings: remove it, or give another folder")
-    with reading(path, "a classifier of findings", "remove it, and it is trained again"):
-        classifier = FindingClassifier(**content["settings"])
-        classifier.load_state_dict(content["state_dict"])
-        if not all(bool(torch.isfinite(value).all()) for value in classifier.state_dict().values()):
-            raise ValueError("it holds NaN or infinite values")
-    return classifier.eval()
+    return FindingClassifier.restored(content, path)

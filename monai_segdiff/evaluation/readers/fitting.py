@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from monai.data import CacheDataset, DataLoader
@@ -18,9 +20,15 @@ from torch import nn
 from torch.utils.data import RandomSampler
 
 from monai_segdiff.data import Case
+from monai_segdiff.evaluation.pairs import PairReader
+from monai_segdiff.evaluation.readers.own_network import OwnNetwork
+from monai_segdiff.evaluation.readers.segmenter import TrainedSegmenter
 from monai_segdiff.handlers import ImagesProgressBar
 
-__all__ = ["data_hash", "default_images", "fit"]
+__all__ = ["Training", "default_images", "fit", "load_or_train", "require_finite_case"]
+
+_T = TypeVar("_T", bound=OwnNetwork)
+_Loaded = TypeVar("_Loaded")
 
 _LEARNING_RATE = 4e-3
 _BATCH = {2: 16, 3: 4}
@@ -34,17 +42,94 @@ def default_images(spatial_shape: Sequence[int]) -> int:
     return min(max(_PIXELS // math.prod(spatial_shape), _FEWEST[len(spatial_shape)]), 16_000)
 
 
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained, whatever it learns.
+
+    Args:
+        image_shape: (C, *spatial) of the images.
+        wanted: length in images seen; None for `default_images`.
+        seed: of weights, order and augmentation.
+        device: where to train; None for a GPU where there is one.
+        bar: title of the progress bar; None for none.
+    """
+
+    image_shape: tuple[int, ...]
+    wanted: int | None
+    seed: int
+    device: str | torch.device | None
+    bar: str | None
+
+    @property
+    def images(self) -> int:
+        """Length in images seen."""
+        return default_images(self.image_shape[1:]) if self.wanted is None else self.wanted
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Settings of a network for images of this size."""
+        channels, *shape = self.image_shape
+        levels = TrainedSegmenter.levels_for(shape)
+        return {"spatial_dims": len(shape), "image_channels": channels, "levels": levels}
+
+    def settings(self, network: Mapping[str, Any], reader: PairReader) -> dict[str, Any]:
+        """What the outcome depends on beside the files, in JSON types: the network, the training, the reader."""
+        return {**network, "images": self.images, "seed": self.seed, "intensity_range": reader.key, "recipe": 1}
+
+
+def load_or_train(
+    name: str,
+    settings: Any,
+    files: Iterable[Path | None],
+    train: Callable[[], _T],
+    *,
+    seed: int,
+    load: Callable[[Path], _Loaded],
+    cache_dir: str | Path,
+) -> _T | _Loaded:
+    """Take a network from the cache, or train it and keep it.
+
+    It is kept under the hash of file contents and settings. One that cannot be kept costs a warning only.
+
+    Args:
+        name: its file begins with that.
+        settings: what the training depends on beside the files, in JSON types.
+        files: what it is trained on; None is no file.
+        train: makes and trains it; whatever it draws is seeded, and leaves the random state of others alone.
+        seed: of these draws.
+        load: reads its file.
+        cache_dir: folder of trained networks.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in files:
+        if path is not None:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    file = Path(cache_dir) / f"{name}-{digest.hexdigest()[:16]}.pt"
+    if file.is_file():
+        return load(file)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = train()
+    try:
+        network.save(file)
+    except OSError as error:
+        warnings.warn(f"{network.kind} is not kept for the next run: {error}", stacklevel=3)
+    return network
+
+
+def require_finite_case(image: torch.Tensor, case: Case) -> None:
+    """Refuse a training case whose image is not finite, by a ValueError that names the file."""
+    if not torch.isfinite(image).all():
+        raise ValueError(f"{case.image} holds NaN or infinite values: repair or remove this training case")
+
+
 def fit(
     network: nn.Module,
     cases: Sequence[Case],
     read: Transform,
-    spatial_shape: Sequence[int],
     loss: nn.Module,
     prepare_batch: PrepareBatch,
-    images: int,
-    seed: int,
-    device: str | torch.device | None = None,
-    bar: str | None = None,
+    training: Training,
 ) -> None:
     """Train a network; weights change in place, which end on the CPU, in evaluation mode.
 
@@ -52,22 +137,19 @@ def fit(
         network: what is trained.
         cases: at least two, for batch normalization.
         read: a case to what `prepare_batch` takes.
-        spatial_shape: of the images.
         loss: of the network's output and the target.
-        prepare_batch: a batch to input and target.
-        images: length of the training in images seen.
-        seed: of the order; augmentation draws from PyTorch's default generator.
-        device: where to train; default: a GPU where there is one.
-        bar: title of the progress bar; None for none.
+        prepare_batch: a batch to input and target; augmentation draws from PyTorch's default generator.
+        training: how.
     """
+    spatial_shape = training.image_shape[1:]
     kept = max(_MEMORY // (5 * math.prod(spatial_shape)), 1)
     dataset = CacheDataset(cases, read, cache_num=kept, num_workers=1, copy_cache=False, progress=False)
     batch_size = min(_BATCH[len(spatial_shape)], len(cases))
-    generator = torch.Generator().manual_seed(seed)
-    sampler = RandomSampler(dataset, num_samples=max(images, batch_size), generator=generator)
+    generator = torch.Generator().manual_seed(training.seed)
+    sampler = RandomSampler(dataset, num_samples=max(training.images, batch_size), generator=generator)
     # A batch of one image would leave batch normalization without statistics in the deepest level.
     loader = DataLoader(dataset, batch_size=batch_size, sampler=sampler, drop_last=True)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(training.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=1e-4, fused=True)
     # Of ten steps, the warm-up would be of no length, by which PyTorch divides.
@@ -84,16 +166,7 @@ def fit(
         decollate=False,
         train_handlers=[LrScheduleHandler(schedule, print_lr=False, epoch_level=False)],
     )
-    if bar is not None:
-        ImagesProgressBar(desc=bar).attach(trainer)
+    if training.bar is not None:
+        ImagesProgressBar(desc=training.bar).attach(trainer)
     trainer.run()
     network.cpu().eval()
-
-
-def data_hash(settings: Any, files: Iterable[Path | None]) -> str:
-    """Name of what was trained with some settings, in JSON types, on the contents of some files; None is no file."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for file in files:
-        if file is not None:
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()

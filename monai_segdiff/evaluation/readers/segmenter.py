@@ -13,14 +13,13 @@ from monai.networks.nets import UNet
 from torch import nn
 from torch.nn.functional import pad
 
-from monai_segdiff.errors import UnreadableFileError, reading
+from monai_segdiff.errors import UnreadableFileError
+from monai_segdiff.evaluation.readers.own_network import OwnNetwork
 from monai_segdiff.evaluation.readers.programs import Program, load_program
-from monai_segdiff.files import atomic_file
 from monai_segdiff.networks.weights import check_archive, read_tensors
 
 __all__ = ["MergedSegmenter", "Segmenter", "TrainedSegmenter", "UserSegmenter", "load_segmenter", "save_segmenter"]
 
-_FORMAT = "monai_segdiff segmenter 1"
 _MOST_CHANNELS = 1024
 
 
@@ -50,7 +49,7 @@ class Segmenter(ABC):
         return scores.argmax(1, keepdim=True)
 
 
-class TrainedSegmenter(Segmenter, nn.Module):
+class TrainedSegmenter(Segmenter, OwnNetwork):
     """A small MONAI U-Net; its bottleneck doubles as the feature space for FID and KID.
 
     Levels are halved until about 8 pixels a side are left; no residual units and batch normalization, which on two CPU
@@ -65,6 +64,10 @@ class TrainedSegmenter(Segmenter, nn.Module):
     Raises:
         ValueError: for other numbers.
     """
+
+    form = "monai_segdiff segmenter 1"
+    kind = "a segmenter"
+    remedy = "give the file that evaluate wrote, or none, to train one"
 
     def __init__(self, classes: Sequence[str], spatial_dims: int, image_channels: int = 1, levels: int = 3) -> None:
         nn.Module.__init__(self)
@@ -183,9 +186,7 @@ def save_segmenter(segmenter: TrainedSegmenter, path: str | Path) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    content = {"format": _FORMAT, "settings": segmenter.settings, "state_dict": segmenter.state_dict()}
-    with atomic_file(path) as temporary:
-        torch.save(content, temporary)
+    segmenter.save(path)
 
 
 def load_segmenter(path: str | Path, classes: Sequence[str]) -> Segmenter:
@@ -202,17 +203,12 @@ def load_segmenter(path: str | Path, classes: Sequence[str]) -> Segmenter:
     content = _own_content(Path(path))
     if content is None:
         return UserSegmenter(load_program(path), classes)
-    with reading(path, "a segmenter", "give the file that evaluate wrote, or none, to train one"):
-        segmenter = TrainedSegmenter(**content["settings"])
-        segmenter.load_state_dict(content["state_dict"])
-        if not all(bool(torch.isfinite(value).all()) for value in segmenter.state_dict().values()):
-            raise ValueError("it holds NaN or infinite values")
+    segmenter = TrainedSegmenter.restored(content, path)
     if segmenter.classes != tuple(classes):
         raise ValueError(
             f"segmenter {path} was trained for {', '.join(segmenter.classes)}, the data set has {', '.join(classes)}: "
             "give a segmenter for these classes, or none, to train one"
         )
-    segmenter.eval()
     return segmenter
 
 
@@ -222,9 +218,9 @@ def _own_content(path: Path) -> dict[str, Any] | None:
         raise FileNotFoundError(f"segmenter file {path} does not exist")
     if path.suffix == ".pt2":
         return None
-    check_archive(path, "a segmenter")
+    check_archive(path, TrainedSegmenter.kind)
     try:
-        content = read_tensors(path, "a segmenter")
+        content = read_tensors(path, TrainedSegmenter.kind)
     except UnreadableFileError:  # TorchScript is a zip of another kind, which torch.load refuses in several ways
         return None
-    return content if isinstance(content, dict) and content.get("format") == _FORMAT else None
+    return content if TrainedSegmenter.wrote(content) else None

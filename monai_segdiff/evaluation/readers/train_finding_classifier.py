@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,8 @@ from monai_segdiff.evaluation.readers.finding_classifier import (
     FindingClassifier,
     FindingMaps,
     load_finding_classifier,
-    save_finding_classifier,
 )
-from monai_segdiff.evaluation.readers.fitting import data_hash, default_images, fit
-from monai_segdiff.evaluation.readers.segmenter import TrainedSegmenter
+from monai_segdiff.evaluation.readers.fitting import Training, fit, load_or_train, require_finite_case
 from monai_segdiff.metrics import youden_threshold
 
 __all__ = ["finding_flags", "learnable_findings", "train_finding_classifier"]
@@ -33,7 +30,6 @@ __all__ = ["finding_flags", "learnable_findings", "train_finding_classifier"]
 _EVERY = 5  # one patient in so many is set aside to choose thresholds on
 _FEWEST_PATIENTS = 10  # of which some can be set aside
 _FEWEST_CASES = 5  # set aside, with and without a finding, that a threshold can be chosen on
-_BATCH_PIXELS = 2**18
 
 
 def learnable_findings(cases: Sequence[Case], vocabulary: Sequence[str]) -> list[str]:
@@ -91,36 +87,28 @@ def train_finding_classifier(
             "the classifier of findings needs training images that show a finding and others that do not: "
             'give the cases of dataset.json their "findings"'
         )
-    read = _ReadFindings(reader, findings, vocabulary)
-    first = reader.image(known[0])
-    shape = tuple(first.shape[1:])
-    network: dict[str, Any] = {
-        "findings": findings,
-        "spatial_dims": len(shape),
-        "image_channels": first.shape[0],
-        "levels": TrainedSegmenter.levels_for(shape),
-    }
-    images = default_images(shape) if images is None else images
-    settings = {**network, "images": images, "seed": seed, "intensity_range": reader.key, "recipe": 1}
-    shown = [[case.patient, sorted(case.findings or ()), case.region is not None] for case in known]
-    files = [file for case in known for file in (case.image, case.region)]
-    name = f"findings-{data_hash([settings, list(vocabulary), shown], files)[:16]}.pt"
-    file = Path(cache_dir) / name
-    if file.is_file():
-        return load_finding_classifier(file)
+    bar = "classifier of findings" if progress else None
+    training = Training(tuple(reader.image(known[0]).shape), images, seed, device, bar)
+    network = {"findings": findings, **training.network}
 
-    fitted, kept_out = _set_aside(known)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    def train() -> FindingClassifier:
+        fitted, kept_out = _set_aside(known)
         classifier = FindingClassifier(**network)
-        bar = "classifier of findings" if progress else None
-        fit(classifier, fitted, read, shape, _FindingLoss(), _FindingBatch(), images, seed, device, bar)
-    _choose_thresholds(classifier, fitted, kept_out, reader)
-    try:
-        save_finding_classifier(classifier, file)
-    except OSError as error:
-        warnings.warn(f"the classifier of findings is not kept for the next run: {error}", stacklevel=2)
-    return classifier
+        read = _ReadFindings(reader, findings, vocabulary)
+        fit(classifier, fitted, read, _FindingLoss(), _FindingBatch(), training)
+        _choose_thresholds(classifier, fitted, kept_out, reader)
+        return classifier
+
+    shown = [[case.patient, sorted(case.findings or ()), case.region is not None] for case in known]
+    return load_or_train(
+        "findings",
+        [training.settings(network, reader), list(vocabulary), shown],
+        [file for case in known for file in (case.image, case.region)],
+        train,
+        seed=seed,
+        load=load_finding_classifier,
+        cache_dir=cache_dir,
+    )
 
 
 class _ReadFindings(Transform):
@@ -132,8 +120,7 @@ class _ReadFindings(Transform):
 
     def __call__(self, case: Case) -> dict[str, torch.Tensor]:
         image, ids = self.reader.image(case), self.reader.region(case)
-        if not torch.isfinite(image).all():
-            raise ValueError(f"{case.image} holds NaN or infinite values: repair or remove this training case")
+        require_finite_case(image, case)
         region = torch.zeros_like(ids, dtype=torch.uint8)
         for index, found in enumerate(self.ids, start=1):
             region[ids == found] = index
@@ -196,7 +183,7 @@ def _choose_thresholds(
     aside = flags[: len(kept_out)]
     enough = (aside.sum(0) >= _FEWEST_CASES) & ((~aside).sum(0) >= _FEWEST_CASES)
     read = cases[: len(kept_out)] if enough.all() else cases
-    size = max(_BATCH_PIXELS // reader.image(read[0]).numel(), 1)
+    size = reader.batch_size(read[0])
     parts = (torch.stack([reader.image(case) for case in read[i : i + size]]) for i in range(0, len(read), size))
     scores = torch.cat([classifier.scores(part) for part in parts])
     for k, own in enumerate(enough.tolist()):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from monai.losses import DiceCELoss
@@ -14,8 +12,8 @@ from monai.transforms import Transform
 from monai_segdiff.data import Case
 from monai_segdiff.evaluation.pairs import PairReader, small_indices
 from monai_segdiff.evaluation.readers.augmentation import AugmentedBatch
-from monai_segdiff.evaluation.readers.fitting import data_hash, default_images, fit
-from monai_segdiff.evaluation.readers.segmenter import Segmenter, TrainedSegmenter, load_segmenter, save_segmenter
+from monai_segdiff.evaluation.readers.fitting import Training, fit, load_or_train, require_finite_case
+from monai_segdiff.evaluation.readers.segmenter import Segmenter, TrainedSegmenter, load_segmenter
 
 __all__ = ["open_segmenter", "train_segmenter"]
 
@@ -84,31 +82,24 @@ def train_segmenter(
         raise ValueError(
             "the segmenter needs real training cases: give the data set a training split, or a segmenter file"
         )
-    first = reader(cases[0])
-    shape = tuple(first.image.shape[1:])
-    network: dict[str, Any] = {
-        "classes": list(reader.classes),
-        "spatial_dims": len(shape),
-        "image_channels": first.image.shape[0],
-        "levels": TrainedSegmenter.levels_for(shape),
-    }
-    images = default_images(shape) if images is None else images
-    settings = {**network, "images": images, "seed": seed, "intensity_range": reader.key, "recipe": 1}
-    files = [file for case in cases for file in (case.image, case.label)]
-    name = f"segmenter-{data_hash([settings, list(reader.classes.values())], files)[:16]}.pt"
-    file = Path(cache_dir) / name
-    if file.is_file():
-        return load_segmenter(file, list(reader.classes))
+    training = Training(tuple(reader(cases[0]).image.shape), images, seed, device, "segmenter" if progress else None)
+    network = {"classes": list(reader.classes), **training.network}
 
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    def train() -> TrainedSegmenter:
         segmenter = TrainedSegmenter(**network)
-        _train(segmenter, cases, reader, shape, images, seed, device, progress)
-    try:
-        save_segmenter(segmenter, file)
-    except OSError as error:
-        warnings.warn(f"the segmenter is not kept for the next run: {error}", stacklevel=2)
-    return segmenter
+        loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
+        fit(segmenter, cases, _ReadPair(reader), loss, AugmentedBatch(), training)
+        return segmenter
+
+    return load_or_train(
+        "segmenter",
+        [training.settings(network, reader), list(reader.classes.values())],
+        [file for case in cases for file in (case.image, case.label)],
+        train,
+        seed=seed,
+        load=lambda file: load_segmenter(file, list(reader.classes)),
+        cache_dir=cache_dir,
+    )
 
 
 class _ReadPair(Transform):
@@ -119,21 +110,5 @@ class _ReadPair(Transform):
 
     def __call__(self, case: Case) -> dict[str, torch.Tensor]:
         pair = self.reader(case)
-        if not torch.isfinite(pair.image).all():
-            raise ValueError(f"{case.image} holds NaN or infinite values: repair or remove this training case")
+        require_finite_case(pair.image, case)
         return {"image": pair.image, "label": small_indices(pair.mask)}
-
-
-def _train(
-    segmenter: TrainedSegmenter,
-    cases: Sequence[Case],
-    reader: PairReader,
-    spatial_shape: Sequence[int],
-    images: int,
-    seed: int,
-    device: str | torch.device | None,
-    progress: bool,
-) -> None:
-    loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
-    bar = "segmenter" if progress else None
-    fit(segmenter, cases, _ReadPair(reader), spatial_shape, loss, AugmentedBatch(), images, seed, device, bar)

@@ -12,6 +12,7 @@ from monai_segdiff.evaluation.measure.inputs import Inputs
 from monai_segdiff.evaluation.measure.measure import Measurements
 from monai_segdiff.evaluation.pairs import Pair, PairReader
 from monai_segdiff.evaluation.report.report import Picture
+from monai_segdiff.evenly import evenly
 from monai_segdiff.pictures.tiles import class_color, color_labels, gray_levels, picture_grid, upright
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "GAP",
     "TILE",
     "closest_picture",
-    "evenly_spaced",
     "failed_picture",
     "image_tile",
     "mask_tile",
@@ -41,9 +41,9 @@ def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements,
         with_real: whether to show real images.
     """
     firsts = {mask: i for i, mask in reversed(list(enumerate(synthetic.mask_ids)))}
-    chosen = evenly_spaced(sorted(firsts.values()), COLUMNS)
-    # Few masks: show several images of each.
-    chosen = chosen if len(chosen) == min(COLUMNS, len(synthetic)) else evenly_spaced(range(len(synthetic)), COLUMNS)
+    chosen = evenly(sorted(firsts.values()), COLUMNS, with_last=True)
+    if len(chosen) < min(COLUMNS, len(synthetic)):  # few masks: show several images of each
+        chosen = evenly(range(len(synthetic)), COLUMNS, with_last=True)
     pairs = [inputs.synthetic_reader(synthetic.cases[i]) for i in chosen]
     rows = [[mask_tile(pair) for pair in pairs], [image_tile(pair) for pair in pairs]]
     names = ["mask", "generated"]
@@ -54,7 +54,7 @@ def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements,
         if same:
             shown = [own[synthetic.mask_ids[i]] for i in chosen]
         else:
-            shown = evenly_spaced(range(len(real)), len(chosen))
+            shown = evenly(range(len(real)), len(chosen), with_last=True)
         tiles = [image_tile(inputs.real_reader(real.cases[i])) for i in shown]
         rows.append(tiles + [np.full_like(tiles[0], 255)] * (len(chosen) - len(tiles)))
         names.append("real" if same else "real (other mask)")
@@ -69,7 +69,7 @@ def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str,
     failed = torch.stack(list(found.values())).any(0).nonzero().flatten().tolist()
     if not failed:
         return None
-    chosen = evenly_spaced(failed, COLUMNS)
+    chosen = evenly(failed, COLUMNS, with_last=True)
     pairs = [reader(synthetic.cases[i]) for i in chosen]
     causes = [" and ".join(reason for reason, flags in found.items() if flags[i]) for i in chosen]
     caption = f"{len(chosen)} of {len(failed)} failed samples below their masks, from the left: {'; '.join(causes)}."
@@ -100,10 +100,3 @@ def mask_tile(pair: Pair) -> np.ndarray:
 def image_tile(pair: Pair) -> np.ndarray:
     """The middle of an image in gray, uint8 (H, W, 3), as a viewer shows it."""
     return gray_levels(upright(pair.image.nan_to_num(nan=-1.0), pair.affine))
-
-
-def evenly_spaced(items: Sequence[int], number: int) -> list[int]:
-    """At most `number` of the items, evenly spaced from first to last."""
-    if len(items) <= number:
-        return list(items)
-    return [items[round(k * (len(items) - 1) / (number - 1))] for k in range(number)]

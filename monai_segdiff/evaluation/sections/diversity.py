@@ -12,13 +12,13 @@ from monai_segdiff.evaluation.evidence import Evidence, ReportSection
 from monai_segdiff.evaluation.measure.origins import diversity_groups
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.report.report import Cell, Column, Row, Section
+from monai_segdiff.evaluation.sections.few_images import patients_text
 from monai_segdiff.metrics import Estimate, SimilarityScales, bootstrap_pairs, draw_pairs, ms_ssim
 
 __all__ = ["Diversity"]
 
 _MOST_PAIRS, _FEWEST_PAIRS = 300, 30
 _PIXELS = 2**23  # compared in each cell of the table: 300 pairs of 128x128, 30 of volumes of 64x64x64 and more
-_BATCH_PIXELS = 2**18
 _FEW = 30  # pairs
 
 
@@ -43,18 +43,16 @@ class Diversity(ReportSection):
             "real": _Side(list(real.cases), list(real.mask_ids), inputs.real_reader),
         }
         across = all(len(set(side.patients)) > 1 for side in sides.values())
+        left_out, several = len(synthetic) - len(kept), len(set(made_masks)) < len(made_masks)
         rows = []
         for key, label in (("one_mask", "images of one mask"), ("masks", "images of different masks")):
             cells: dict[str, Cell] = {}
             for name, side in sides.items():
                 pairs = side.pairs(key == "one_mask", across, number, seed)
-                found = side.similarity(pairs, scales, seed)
-                if found.value is None:
-                    several = len(set(made_masks)) < len(made_masks)
-                    found = Estimate.missing(_why(key, name, len(synthetic) - len(kept), several), len(side.cases))
-                cells[name], cells[f"{name}_pairs"] = found, len(pairs)
+                why = _why(key, name, left_out, several)
+                cells[name] = side.similarity(pairs, scales, seed).or_missing(why, len(side.cases))
+                cells[f"{name}_pairs"] = len(pairs)
             rows.append(Row(key, label, cells))
-        left_out = len(synthetic) - len(kept)
         notes = [
             f"MS-SSIM with {scales} (five scales of 11 pixels need 176 pixels a side); intensities mapped to 0 to 1.",
             f"At most {number} pairs in each cell, drawn at random; pairs of different masks are of "
@@ -97,7 +95,7 @@ class _Side:
 
     def similarity(self, pairs: Sequence[tuple[int, int]], scales: SimilarityScales, seed: int) -> Estimate:
         values = []
-        size = max(_BATCH_PIXELS // self.reader.image(self.cases[0]).numel(), 1) if pairs else 1
+        size = self.reader.batch_size(self.cases[0]) if pairs else 1
         for start in range(0, len(pairs), size):
             made, other = (
                 torch.stack([(self.reader.image(self.cases[i]) + 1) / 2 for i in side])
@@ -129,8 +127,6 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
             if cell.value is None and (row.key, name) != ("one_mask", "real"):
                 found.append(f"Not computable, {row.label}: {cell.reason}.")
             elif cell.value is not None and (cell.n < _FEW or cell.groups < 3):
-                found.append(
-                    f"{name.capitalize()} {row.label}: {cell.n} pairs of {cell.groups} "
-                    f"patient{'s' if cell.groups != 1 else ''} say little."
-                )
+                few = f"{cell.n} pairs of {patients_text(cell.groups)}"
+                found.append(f"{name.capitalize()} {row.label}: {few} say little.")
     return found

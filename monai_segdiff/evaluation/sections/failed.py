@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from scipy.stats import binomtest
 
 from monai_segdiff.evaluation.evidence import Evidence, ReportSection
 from monai_segdiff.evaluation.measure.measure import Measurements
 from monai_segdiff.evaluation.report.pictures import failed_picture
-from monai_segdiff.evaluation.report.report import Column, Headline, Row, Section
+from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
 from monai_segdiff.evaluation.sections.few_images import FEW_IMAGES
-from monai_segdiff.metrics import FEWEST_OTHERS, MOST_OTHERS, REASONS, Estimate, FailedSampleDetector
+from monai_segdiff.metrics import FEWEST_OTHERS, MOST_OTHERS, REASONS, FailedSampleDetector, exact_rate
 
 __all__ = ["FailedSamples"]
 
@@ -32,7 +31,7 @@ class FailedSamples(ReportSection):
     def __call__(self, evidence: Evidence) -> Section:
         """The section."""
         real, synthetic, detector, found = evidence.held_out, evidence.synthetic, evidence.detector, evidence.failures
-        found_real = detector.reasons(real.noise, real.detail, real.foreground, real.advantage)
+        found_real = real.failures(detector)
         picture = failed_picture(evidence.inputs.synthetic_reader, synthetic, found)
         rows = []
         for reason in REASONS:
@@ -72,10 +71,12 @@ def _limit_warnings(real: Measurements) -> list[str]:
 
 
 def _failed_row(key: str, label: str, flags: torch.Tensor, real_flags: torch.Tensor) -> Row:
-    count, n = int(flags.sum()), len(flags)
-    interval = binomtest(count, n).proportion_ci()
-    rate = Estimate(count / n, float(interval.low), float(interval.high), n, n)
-    return Row(key, label, {"rate": rate, "count": count, "real": float(real_flags.float().mean())})
+    cells: dict[str, Cell] = {
+        "rate": exact_rate(flags),
+        "count": int(flags.sum()),
+        "real": float(real_flags.float().mean()),
+    }
+    return Row(key, label, cells)
 
 
 def _others_notes(detector: FailedSampleDetector, real: Measurements, synthetic: Measurements) -> list[str]:

@@ -52,11 +52,9 @@ class Faithfulness(ReportSection):
         rows = []
         for index, (key, label, values, reference) in enumerate(scores):
             dice = bootstrap_mean(values, units, seed=seed)
-            if dice.value is None:
-                dice = Estimate.missing("no synthetic mask holds this class", len(synthetic))
+            dice = dice.or_missing("no synthetic mask holds this class", len(synthetic))
             ceiling = bootstrap_mean(reference, real_units, seed=seed)
-            if ceiling.value is None:
-                ceiling = Estimate.missing("no held-out real image shows this class", len(real))
+            ceiling = ceiling.or_missing("no held-out real image shows this class", len(real))
             ratio = bootstrap_ratio(values, reference, units, real_units, seed=seed)
             share = float(synthetic.share[:, index].mean() if index < len(classes) else synthetic.share.sum(1).mean())
             cells: dict[str, Cell] = {
@@ -98,7 +96,7 @@ class Faithfulness(ReportSection):
 
 def _or_missing(estimate: Estimate, like: Estimate) -> Estimate:
     """An estimate, or why there is none, as of a figure that is missing for the same reason."""
-    return estimate if estimate.value is not None else Estimate.missing(like.reason or "no image has a value", like.n)
+    return estimate.or_missing(like.reason or "no image has a value", like.n)
 
 
 def _units(measured: Measurements) -> str:

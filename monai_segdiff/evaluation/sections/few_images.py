@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monai_segdiff.evaluation.measure.measure import Embedded, Measurements
+from monai_segdiff.evaluation.measure.measure import Embedded
 
 __all__ = ["FEW_IMAGES", "few_image_warnings", "patients_text"]
 
@@ -10,7 +10,7 @@ FEW_IMAGES = 50
 _FEW_UNITS = 10
 
 
-def few_image_warnings(real: Measurements | Embedded, synthetic: Measurements | Embedded, what: str) -> list[str]:
+def few_image_warnings(real: Embedded, synthetic: Embedded, what: str) -> list[str]:
     """Say which images, or whose, are few.
 
     Args:

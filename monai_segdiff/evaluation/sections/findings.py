@@ -223,5 +223,5 @@ def _changes(synthetic: Measurements, where: torch.Tensor, seed: int) -> dict[st
     for side, values in zip(("inside", "outside"), synthetic.extras["changes"].T, strict=True):
         change = bootstrap_mean(torch.where(where, values, torch.nan), synthetic.patients, seed=seed)
         reason = "of no such image both the image before and the region are there"
-        found[side] = change if change.value is not None else Estimate.missing(reason)
+        found[side] = change.or_missing(reason)
     return found

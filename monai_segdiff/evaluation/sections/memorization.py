@@ -55,7 +55,7 @@ class Memorization(ReportSection):
     def __call__(self, evidence: Evidence) -> Section:
         """The section."""
         inputs, training = evidence.inputs, evidence.training
-        held_out, synthetic = evidence.held_out.embedded, evidence.synthetic.embedded
+        held_out, synthetic = evidence.held_out, evidence.synthetic
         pixel_size = pooled_shape(inputs.real_reader(inputs.held_out[0]).image.shape[1:])
         spaces = _spaces(evidence)
         rows = []
@@ -104,7 +104,7 @@ class Memorization(ReportSection):
 def _spaces(evidence: Evidence) -> dict[str, _Space]:
     found = {}
     for key in ("features", "pixels"):
-        sides = evidence.training, evidence.held_out.embedded, evidence.synthetic.embedded
+        sides = evidence.training, evidence.held_out, evidence.synthetic
         references, unseen, made = (None if side is None else _located(side, key) for side in sides)
         if references is None or unseen is None or made is None:
             continue

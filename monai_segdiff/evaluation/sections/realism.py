@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from monai_segdiff.evaluation.evidence import Evidence, ReportSection, Side
 from monai_segdiff.evaluation.measure.extras import radiomic_measure
-from monai_segdiff.evaluation.measure.inputs import Inputs, evenly
+from monai_segdiff.evaluation.measure.inputs import Inputs
 from monai_segdiff.evaluation.measure.measure import Embedded, PerImageMeasure
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
 from monai_segdiff.evaluation.sections.few_images import few_image_warnings
+from monai_segdiff.evenly import evenly
 from monai_segdiff.metrics import RADIOMIC_FEATURES, Estimate, frechet_distance, kid
 
 __all__ = ["Realism"]
@@ -38,7 +39,7 @@ class Realism(ReportSection):
 
     def __call__(self, evidence: Evidence) -> Section:
         """The section."""
-        real, synthetic, training = evidence.held_out.embedded, evidence.synthetic.embedded, evidence.training
+        real, synthetic, training = evidence.held_out, evidence.synthetic, evidence.training
         if training is not None:  # as many as are held out, as FID grows where images are few
             training = training.take(evenly(range(len(training)), max(len(real), _FEWEST_TRAINING)))
         spaces = {"fid": ("FID", frechet_distance), "kid": ("KID", kid)}

@@ -107,8 +107,8 @@ class Utility(ReportSection):
                     cache_dir=self._cache_dir,
                     progress=self._progress,
                 )
-                name = f"segmenter trained on {label} images, seed {seed + k}"
-                measured = measure(roles.test, inputs.real_reader, segmenter, None, name, self._progress)
+                bar = f"segmenter trained on {label} images, seed {seed + k}" if self._progress else None
+                measured = measure(roles.test, inputs.real_reader, segmenter, None, bar)
                 found.append(measured.dice)
             scores[source] = torch.stack(found)
         assert measured is not None
@@ -159,9 +159,7 @@ def _cells(
     cells: dict[str, Cell] = {"mean": bootstrap_repeats(mean, patients, seed=seed)}
     for index, name in enumerate(classes):
         found = bootstrap_repeats(values[:, :, index], patients, seed=seed)
-        cells[f"class {name}"] = (
-            found if found.value is not None else Estimate.missing("no held-out real image shows this class")
-        )
+        cells[f"class {name}"] = found.or_missing("no held-out real image shows this class")
     return {**cells, "images": number}
 
 

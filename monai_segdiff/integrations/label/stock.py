@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_segdiff.bundle import bundle_path
+from monai_segdiff.bundle import bundle_path, copy_bundle
 from monai_segdiff.files import atomic_folder
 from monai_segdiff.generation import load_generator
 
 __all__ = ["add_stock_bundle", "main", "parser"]
-
-_MADE_BY_RUNNING = shutil.ignore_patterns("eval", "phantoms*", "checkpoint*")
 
 
 def add_stock_bundle(bundle: str | os.PathLike[str], app: str | os.PathLike[str]) -> Path:
@@ -53,7 +50,7 @@ def add_stock_bundle(bundle: str | os.PathLike[str], app: str | os.PathLike[str]
         raise FileExistsError(f"{target} exists: remove it to add the bundle anew")
     load_generator(root, weights)
     with atomic_folder(target) as temporary:
-        shutil.copytree(root, temporary, dirs_exist_ok=True, ignore=_MADE_BY_RUNNING)
+        copy_bundle(root, temporary, trained=True)
     return target
 
 

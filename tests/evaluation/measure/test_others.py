@@ -13,10 +13,10 @@ import torch
 from monai_segdiff.data import Case, SegmentationDataset, make_ct_phantoms
 from monai_segdiff.evaluation import PairReader, Segmenter, train_segmenter
 from monai_segdiff.evaluation.evidence import Evidence
-from monai_segdiff.evaluation.measure.measure import Measurements, ceiling_of, measure
+from monai_segdiff.evaluation.measure.measure import Measurements, detector_of, measure
 from monai_segdiff.evaluation.measure.other_masks import draw_other_masks
 from monai_segdiff.evaluation.sections.failed import FailedSamples
-from monai_segdiff.metrics import MOST_OTHERS, FailedSampleDetector
+from monai_segdiff.metrics import MOST_OTHERS
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +46,17 @@ def exchanged(cases: Sequence[Case], seed: int) -> list[Case]:
 
 def measured(cases: Sequence[Case], reader: PairReader, segmenter: Segmenter, seed: int = 0) -> Measurements:
     others = draw_other_masks(cases, reader, seed)
-    return measure(cases, reader, segmenter, None, "", progress=False, others=others)
+    return measure(cases, reader, segmenter, None, None, others=others)
 
 
 @pytest.mark.slow
 def test_exchanged_masks_are_found_and_real_images_are_not(population, reader, segmenter):
     """Over five exchanges, each with its own draw of other masks: a single one of 160 images varies by some percent."""
     held, unseen = (measured(population.splits[name], reader, segmenter) for name in ("validation", "test"))
-    detector = FailedSampleDetector.fit(held.noise, held.detail, ceiling_of(held), held.advantage)
+    detector = detector_of(held)
 
     def off_mask(images: Measurements) -> torch.Tensor:
-        return detector.reasons(images.noise, images.detail, images.foreground, images.advantage)["off mask"]
+        return images.failures(detector)["off mask"]
 
     cases = population.splits["test"]
     wrong = [measured(exchanged(cases, seed), reader, segmenter, seed) for seed in range(5)]
@@ -92,7 +92,7 @@ def test_the_report_says_what_was_compared(population, reader, segmenter):
     cases = population.splits["validation"]
     held = measured(cases, reader, segmenter)
     one = measured(cases[:4], reader, segmenter)
-    alone = measure(cases[:4], reader, segmenter, None, "", progress=False)
+    alone = measure(cases[:4], reader, segmenter, None, None)
     assert len({case.patient for case in cases[:4]}) == 1
 
     def notes(real: Measurements, made: Measurements) -> list[str]:

@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from monai_segdiff.evaluation import PairReader, TrainedSegmenter, load_segmenter, save_segmenter, train_segmenter
-from monai_segdiff.evaluation.pairs import batches
 from monai_segdiff.evaluation.readers.fitting import default_images
 from monai_segdiff.metrics import dice_per_class
 
 
 def test_learns_to_segment_unseen_patients(segmenter, real_set, reader):
-    (pairs,) = batches(reader, real_set.splits["test"], 100)
+    pairs = [reader(case) for case in real_set.splits["test"]]
     images, masks = torch.stack([p.image for p in pairs]), torch.stack([p.mask for p in pairs])
     dice = dict(zip(real_set.classes, dice_per_class(segmenter.predict(images), masks, 6).nanmean(0), strict=True))
     assert dice["body"] > 0.85
@@ -58,7 +57,7 @@ def test_cache_is_used_for_the_same_data_and_settings_only(real_set, reader, tmp
     def fail(*args):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("monai_segdiff.evaluation.readers.train_segmenter._train", fail)
+    monkeypatch.setattr("monai_segdiff.evaluation.readers.train_segmenter.fit", fail)
     again = train_segmenter(cases[:8], reader, 32, cache_dir=tmp_path, progress=False)
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])

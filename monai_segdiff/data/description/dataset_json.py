@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_segdiff.data.cases import Case, SegmentationDataset
-from monai_segdiff.data.description.classes import check_classes, check_parents
+from monai_segdiff.data.description.classes import check_classes, check_parents, named_ids
 from monai_segdiff.data.description.entries import case_of, names_of, text_of
 from monai_segdiff.digests import DIGESTS
 from monai_segdiff.documents import read_json
@@ -83,7 +83,7 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
         "intensity_range": list(dataset.intensity_range) if dataset.intensity_range else None,
         "split": dataset.split_kind,
         "patients_known": None if all(case.patient_known for case in cases) else False,
-        "labels": {"0": "background", **{str(i): name for name, i in _pairs(dataset.classes)}},
+        "labels": {"0": "background", **{str(i): name for name, i in named_ids(dataset.classes)}},
         "parents": dataset.parents or None,
         "findings": list(dataset.findings) or None,
         "settings": dataset.settings or None,
@@ -231,8 +231,3 @@ def _settings(settings: Any) -> dict[str, Any]:
     if settings is None or isinstance(settings, dict):
         return settings or {}
     raise ValueError(f"'settings' must be an object, got {str(settings)[:80]!r}")
-
-
-def _pairs(classes: Mapping[str, int | Sequence[int]]) -> list[tuple[str, int]]:
-    """Every class name with each of its ids."""
-    return [(name, i) for name, ids in classes.items() for i in ([ids] if isinstance(ids, int) else ids)]

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from monai_segdiff.data.case_names import distinct_cases
+from monai_segdiff.data.description.classes import named_ids
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
 from monai_segdiff.data.issues import Issue, case_issues
 from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset, unread_files
@@ -49,7 +49,7 @@ def check_dataset(
     except (ValueError, OSError) as error:
         message, _, remedy = str(error).partition("; ")
         return [Issue("error", str(path), message, remedy or "see the layout of a data set in the documentation")]
-    known = {int(i) for ids in dataset.classes.values() for i in np.atleast_1d(ids)} or None
+    known = {i for _, i in named_ids(dataset.classes)} or None
     dims = spatial_dims if spatial_dims is not None else dataset.spatial_dims
     cases = [case for members in dataset.splits.values() for case in members]
     issues = list(_dataset_issues(dataset, need_labels))
@@ -138,7 +138,7 @@ def _pair_issues(split: str, cases: Sequence[Case], root: Path) -> Iterator[Issu
 
 def _class_issues(dataset: SegmentationDataset, ids: Mapping[Case, set[int]]) -> Iterator[Issue]:
     """Classes that no label map holds, or those of one split do not."""
-    root, of_id = str(dataset.root), {int(i): name for name, own in dataset.classes.items() for i in np.atleast_1d(own)}
+    root, of_id = str(dataset.root), {i: name for name, i in named_ids(dataset.classes)}
     held = {
         split: [{of_id[i] for i in ids[case] if i in of_id} for case in cases if case.label is not None]
         for split, cases in dataset.splits.items()

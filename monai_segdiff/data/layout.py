@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from monai_segdiff.data.case_files import (
@@ -21,6 +22,7 @@ from monai_segdiff.data.patients import guess_patients
 
 __all__ = [
     "Case",
+    "NoDatasetError",
     "SPLITS",
     "SegmentationDataset",
     "case_folders",
@@ -30,11 +32,16 @@ __all__ = [
     "is_dataset",
     "list_images",
     "read_dataset",
+    "read_labeled",
     "unread_files",
     "write_dataset",
 ]
 
 _SUFFIXES = {"": "training", "Tr": "training", "Val": "validation", "Ts": "test"}
+
+
+class NoDatasetError(FileNotFoundError):
+    """A folder has neither a `dataset.json` nor folders of images and label maps."""
 
 
 def read_dataset(
@@ -51,24 +58,25 @@ def read_dataset(
         check_files: whether every file must exist and every image have its label map.
 
     Raises:
-        FileNotFoundError: if the folder or a file is missing, or the folder has no data set's layout.
+        FileNotFoundError: if the folder or a file is missing, or the folder has no data set's layout
+            (`NoDatasetError`).
         ValueError: if `dataset.json` cannot be understood, the data set is empty, or files of one name or several
             channels of a case are in a folder.
     """
     root = Path(path).expanduser().resolve()
     if not root.is_dir():
         raise FileNotFoundError(f"data set folder {root} does not exist")
-    if os.path.lexists(root / DESCRIPTION) and not (root / DESCRIPTION).is_file():
+    described, guess = (root / DESCRIPTION).is_file(), True
+    if not described and os.path.lexists(root / DESCRIPTION):
         raise ValueError(f"{root / DESCRIPTION} is no file, or a link to one that is not there: restore it")
-    guess = True
-    if (root / DESCRIPTION).is_file():
+    if described:
         description = read_description(root, classes)
         dataset, guess = description.dataset, description.patients_known
         if not description.lists_cases:
-            dataset.splits = _read_folders(root, description.channel_endings)
+            dataset.splits = _read_folders(root, described, description.channel_endings)
     else:
-        vocabulary = {} if classes is None else check_classes(classes)
-        dataset = SegmentationDataset(root, root.name, vocabulary, _read_folders(root, False))
+        splits = _read_folders(root, described)
+        dataset = SegmentationDataset(root, root.name, {} if classes is None else check_classes(classes), splits)
     if not any(dataset.splits.values()):
         also = "".join(f" ({text})" for text in unread_files(dataset)[:1])
         raise ValueError(
@@ -77,8 +85,37 @@ def read_dataset(
     if guess:
         _guess_patients(dataset)
     if check_files:
-        _check_files(dataset)
+        _check_files(dataset, root / DESCRIPTION if described else root)
     return dataset
+
+
+def read_labeled(
+    path: str | Path, classes: Mapping[str, int | Sequence[int]] | None = None
+) -> tuple[SegmentationDataset, list[str]]:
+    """Read the cases of a data set that have a label map, whatever its splits; opens no image.
+
+    Args:
+        path: as for `read_dataset`.
+        classes: as for `read_dataset`.
+
+    Returns:
+        The data set, with these cases as its training split and no other, and what is left out, in words.
+
+    Raises:
+        FileNotFoundError: as for `read_dataset`.
+        ValueError: as for `read_dataset`, and if there are no label maps, or one has no image.
+    """
+    dataset = read_dataset(path, classes)
+    every = [case for members in dataset.splits.values() for case in members]
+    labeled = [case for case in every if case.label is not None]
+    if alone := next((case for case in labeled if case.image is None), None):
+        raise ValueError(f"{alone.label} has no image; add it, or leave the case out")
+    if not labeled:
+        raise ValueError(f"{path} holds no label maps; add them, or say which folder holds them (--labels)")
+    left_out = unread_files(dataset)
+    if without := [case for case in every if case.label is None]:
+        left_out.append(f"{len(without)} cases have no label map and are left out, such as {without[0].image}")
+    return replace(dataset, splits={"training": labeled}), left_out
 
 
 def is_dataset(path: str | os.PathLike[str]) -> bool:
@@ -97,10 +134,11 @@ def unread_files(dataset: SegmentationDataset) -> list[str]:
     return [text for folder in case_folders(dataset.root) if (text := unread(folder))]
 
 
-def _read_folders(root: Path, channel_endings: bool) -> dict[str, list[Case]]:
+def _read_folders(root: Path, described: bool, channel_endings: bool = False) -> dict[str, list[Case]]:
     if not case_folders(root):
-        lists = f"a {DESCRIPTION} that lists cases" if (root / DESCRIPTION).is_file() else DESCRIPTION
-        raise FileNotFoundError(
+        lists = f"a {DESCRIPTION} that lists cases" if described else DESCRIPTION
+        error = FileNotFoundError if described else NoDatasetError
+        raise error(
             f"{root} holds no data set: it has neither {lists} nor folders named images*/labels* (images and labels, "
             "imagesTr and labelsTr, ...); check the path, or say which folders hold images and label maps (prepare "
             "IMAGES OUTPUT --labels LABELS)"
@@ -121,8 +159,7 @@ def _guess_patients(dataset: SegmentationDataset) -> None:
     dataset.splits = {split: [next(cases) for _ in range(size)] for split, size in sizes.items()}
 
 
-def _check_files(dataset: SegmentationDataset) -> None:
-    where = dataset.root / DESCRIPTION if (dataset.root / DESCRIPTION).is_file() else dataset.root
+def _check_files(dataset: SegmentationDataset, where: Path) -> None:
     for split, cases in dataset.splits.items():
         wanted = [key for key in ("image", "label") if any(getattr(case, key) for case in cases)]
         for case in cases:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from monai_segdiff.data import Case, SegmentationDataset, case_name, file_extension, read_dataset, write_dataset
-from monai_segdiff.data.layout import default_patient
+from monai_segdiff.data.layout import NoDatasetError, default_patient, read_labeled
 
 
 def touch(root: Path, *names: str) -> None:
@@ -84,6 +84,32 @@ def test_plain_folders_are_paired_by_name(tmp_path: Path, folders: tuple[str, st
 def test_a_folder_of_masks_alone_is_a_data_set(tmp_path: Path) -> None:
     touch(tmp_path, "labelsTs/a.nii.gz")
     assert "image" not in read_dataset(tmp_path).items("test")[0]
+
+
+def test_cases_with_a_label_map_are_read_whatever_their_split(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTs/x.nii.gz", "imagesTs/notes.txt")
+    touch(tmp_path, "imagesVal/v.nii.gz", "labelsVal/v.nii.gz")
+    dataset, left_out = read_labeled(tmp_path, {"liver": 1})
+    assert {split: [case.id for case in cases] for split, cases in dataset.splits.items()} == {"training": ["a", "v"]}
+    assert left_out == [
+        f"1 files or folders in {tmp_path / 'imagesTs'} are not read: notes.txt",
+        f"1 cases have no label map and are left out, such as {tmp_path / 'imagesTs' / 'x.nii.gz'}",
+    ]
+    touch(tmp_path / "images alone", "images/a.png")
+    with pytest.raises(ValueError, match="images alone holds no label maps; add them, or say which folder"):
+        read_labeled(tmp_path / "images alone")
+    touch(tmp_path / "labels alone", "labels/a.png")
+    with pytest.raises(ValueError, match=r"labels/a\.png has no image; add it"):
+        read_labeled(tmp_path / "labels alone")
+
+
+def test_a_folder_of_something_else_is_told_from_one_that_lacks_files(tmp_path: Path) -> None:
+    with pytest.raises(NoDatasetError, match=r"neither dataset\.json nor folders named"):
+        read_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text('{"labels": {"1": "liver"}}')
+    with pytest.raises(FileNotFoundError, match=r"neither a dataset\.json that lists cases nor folders") as caught:
+        read_dataset(tmp_path)
+    assert not isinstance(caught.value, NoDatasetError)
 
 
 def test_slices_of_a_patient_are_known_by_their_names() -> None:

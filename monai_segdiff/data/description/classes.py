@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_segdiff.transforms.vocabulary import ClassVocabulary
 
-__all__ = ["BODY", "MOST_CLASSES", "check_classes", "check_name", "check_parents"]
+__all__ = ["BODY", "MOST_CLASSES", "check_classes", "check_name", "check_parents", "named_ids"]
 
 BODY = "body"  # what prepare adds
 MOST_CLASSES = 255
@@ -42,7 +42,7 @@ def check_classes(
         if other != name:
             raise ValueError(f"{where} hold {other!r} and {name!r}, which differ by case or blanks only; rename one")
         checked[name] = _ids(ids, name, where)
-    counts = Counter(i for ids in checked.values() for i in ([ids] if isinstance(ids, int) else ids))
+    counts = Counter(i for _, i in named_ids(checked))
     twice = sorted(i for i, count in counts.items() if count > 1 or i == 0)
     if twice:
         raise ValueError(
@@ -55,6 +55,15 @@ def check_classes(
             "that are needed, or join some (--classes NAME=ID,ID)"
         )
     return checked
+
+
+def named_ids(classes: Mapping[str, int | Sequence[int]]) -> list[tuple[str, int]]:
+    """Every class name with each of its ids, in their order.
+
+    Args:
+        classes: class name to label id or ids.
+    """
+    return [(name, int(i)) for name, ids in classes.items() for i in (ids if isinstance(ids, Iterable) else [ids])]
 
 
 def check_name(name: Any, what: str) -> None:

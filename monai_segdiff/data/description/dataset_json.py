@@ -1,18 +1,28 @@
-"""`dataset.json`: what a data set says of itself, every entry checked, in the layouts that people have."""
+"""`dataset.json`: what a data set says of itself and of the files of its cases, in the layouts that people have."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
+from monai_segdiff.data.case_files import case_name, default_patient, file_extension
 from monai_segdiff.data.cases import Case, SegmentationDataset
-from monai_segdiff.data.description.classes import check_classes, check_parents
-from monai_segdiff.data.description.entries import case_of, names_of, text_of
+from monai_segdiff.data.description.classes import check_classes, check_parents, named_ids
+from monai_segdiff.data.description.entries import (
+    classes_of,
+    dims_of,
+    modality_of,
+    names_of,
+    parents_of,
+    range_of,
+    settings_of,
+    text_of,
+)
 from monai_segdiff.digests import DIGESTS
 from monai_segdiff.documents import read_json
 from monai_segdiff.files import atomic_file
@@ -21,6 +31,7 @@ __all__ = ["DESCRIPTION", "SPLITS", "Description", "read_description", "write_da
 
 DESCRIPTION = "dataset.json"
 SPLITS = ("training", "validation", "test")
+_FILES = ("image", "label", "region")
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
         "intensity_range": list(dataset.intensity_range) if dataset.intensity_range else None,
         "split": dataset.split_kind,
         "patients_known": None if all(case.patient_known for case in cases) else False,
-        "labels": {"0": "background", **{str(i): name for name, i in _pairs(dataset.classes)}},
+        "labels": {"0": "background", **{str(i): name for name, i in named_ids(dataset.classes)}},
         "parents": dataset.parents or None,
         "findings": list(dataset.findings) or None,
         "settings": dataset.settings or None,
@@ -114,8 +125,8 @@ def _description(
     known = content.get("patients_known", True)
     if not isinstance(known, bool):
         raise ValueError(f"'patients_known' must be true or false, got {known!r}")
-    vocabulary = check_classes(classes) if classes is not None else _classes(content.get("labels"))
-    parents = _parents(content.get("parents"))
+    vocabulary = check_classes(classes) if classes is not None else classes_of(content.get("labels"))
+    parents = parents_of(content.get("parents"))
     if classes is None:
         check_parents(parents, list(vocabulary), "'parents'")
     dataset = SegmentationDataset(
@@ -123,13 +134,13 @@ def _description(
         name=text_of(content, "name") or root.name,
         classes=vocabulary,
         splits={split: cases for split in listed if (cases := _cases(content[split], root, split, known))},
-        intensity_range=_intensity_range(content.get("intensity_range")),
-        spatial_dims=_spatial_dims(content.get("spatial_dims")),
+        intensity_range=range_of(content.get("intensity_range")),
+        spatial_dims=dims_of(content.get("spatial_dims")),
         split_kind=text_of(content, "split") or None,
-        modality=_modality(content),
+        modality=modality_of(content),
         licence=text_of(content, "licence"),
         attribution=text_of(content, "attribution" if "attribution" in content else "reference"),
-        settings=_settings(content.get("settings")),
+        settings=settings_of(content.get("settings")),
         parents=parents,
         findings=names_of(content.get("findings")) or (),
     )
@@ -140,99 +151,78 @@ def _cases(entries: Any, root: Path, split: str, patients_known: bool) -> list[C
     if not isinstance(entries, list):
         raise ValueError(f"{split!r} must be a list of cases, got {str(entries)[:80]!r}")
     return [
-        case_of(entry, root, f"entry {number} of {split!r}", patients_known) for number, entry in enumerate(entries, 1)
+        _case(entry, root, f"entry {number} of {split!r}", patients_known) for number, entry in enumerate(entries, 1)
     ]
 
 
-def _classes(labels: Any) -> dict[str, int | list[int]]:
-    """Classes from `labels`: id to name, as the Decathlon has them, or name to id or ids, as nnU-Net has them."""
-    if labels is None:
-        return {}
-    if not isinstance(labels, dict):
-        raise ValueError(f'\'labels\' must map ids to names, like {{"1": "liver"}}, got {str(labels)[:80]!r}')
-    by_name = bool(labels) and all(isinstance(i, int | list) and not isinstance(i, bool) for i in labels.values())
-    pairs: list[tuple[str, int]] = []
-    for key, value in labels.items():
-        if by_name:
-            pairs.extend((key, i) for i in (value if isinstance(value, list) else [value]))
-        elif key.strip().isascii() and key.strip().isdigit() and isinstance(value, str):
-            pairs.append((value, int(key) if len(key) < 20 else -1))
-        else:
-            raise ValueError(f"'labels' must map ids to names, or all names to ids; got {key!r}: {str(value)[:80]!r}")
-    if not all(isinstance(i, int) and not isinstance(i, bool) for _, i in pairs):
-        raise ValueError(f"'labels' must map names to ids that are whole numbers, got {str(labels)[:80]}")
-    _check_regions(pairs)
-    pairs = sorted((pair for pair in pairs if pair[1] != 0), key=lambda pair: pair[1])
-    if ignored := next((pair for pair in pairs if pair[0].casefold() == "ignore"), None):
-        raise ValueError(
-            f"'labels' name {ignored[0]!r} (id {ignored[1]}), voxels that a training is to leave out, and there is no "
-            "such thing here: give the other classes (--classes), and make these voxels background (prepare "
-            "--drop-other-labels), or correct the label maps"
-        )
-    grouped: dict[str, list[int]] = {}
-    for name, i in pairs:
-        grouped.setdefault(name, []).append(i)
-    return check_classes({name: ids[0] if len(ids) == 1 else ids for name, ids in grouped.items()}, "'labels'")
+def _case(entry: Any, root: Path, what: str, patients_known: bool) -> Case:
+    """A case from its entry: an object with `image`, `label`, `patient`, `findings`, `region`; or an image's path.
 
+    Args:
+        entry: the entry.
+        root: folder that its paths are relative to.
+        what: which entry it is, for messages.
+        patients_known: whether the patients that are named are more than the files' names.
 
-def _check_regions(pairs: Iterable[tuple[str, int]]) -> None:
-    """Refuse nnU-Net's regions that overlap, such as a whole tumor and its core."""
-    owners: dict[int, list[str]] = {}
-    for name, i in pairs:
-        owners.setdefault(i, []).append(name)
-    shared = {i: names for i, names in owners.items() if len(set(names)) > 1}
-    if shared:
-        i, names = next(iter(shared.items()))
-        raise ValueError(
-            f"'labels' give the id {i} to {' and '.join(map(repr, names[:2]))}, and here a voxel is of one class: say "
-            "what each id is (--classes NAME=ID)"
-        )
-
-
-def _parents(parents: Any) -> dict[str, str]:
-    if parents is None:
-        return {}
-    if not isinstance(parents, dict) or not all(isinstance(name, str) for name in parents.values()):
-        raise ValueError(f"'parents' must map class names to class names, got {str(parents)[:80]!r}")
-    return dict(parents)
-
-
-def _intensity_range(limits: Any) -> tuple[float, float] | None:
-    if limits is None:
-        return None
-    numbers = isinstance(limits, list) and all(isinstance(i, int | float) and not isinstance(i, bool) for i in limits)
-    if not numbers or len(limits) != 2 or not all(map(_is_finite, limits)) or not limits[0] < limits[1]:
-        raise ValueError(f"'intensity_range' must be two numbers, the lower one first, got {str(limits)[:80]}")
-    return float(limits[0]), float(limits[1])
-
-
-def _is_finite(number: float) -> bool:
+    Raises:
+        ValueError: if it is neither, or a part of it is of another kind; says which entry.
+    """
+    if isinstance(entry, str):
+        entry = {"image": entry}
+    if not isinstance(entry, dict):
+        raise ValueError(f"{what} must be an object with image and label, got {str(entry)[:80]!r}")
     try:
-        return math.isfinite(number)
-    except OverflowError:  # a whole number that no float holds
-        return False
+        files = {key: _file(root, entry.get(key), key) for key in _FILES}
+        first = files["label"] or files["image"]
+        if first is None:
+            raise ValueError(f"it has neither image nor label: {str(entry)[:80]}")
+        patient = text_of(entry, "patient")
+        if entry.get("patient") is not None and not patient.strip():
+            raise ValueError("its patient is blank; leave it out where it is not known")
+        findings = names_of(entry.get("findings"))
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+    name = case_name(first)
+    known = bool(patient) and patients_known
+    owner = patient or default_patient(name)
+    return Case(name, files["image"], files["label"], owner, findings, files["region"], patient_known=known)
 
 
-def _spatial_dims(dims: Any) -> int | None:
-    if dims is None or (dims in (2, 3) and isinstance(dims, int)):
-        return dims
-    raise ValueError(f"'spatial_dims' must be 2 or 3, got {str(dims)[:80]!r}")
+def _file(root: Path, path: Any, key: str) -> Path | None:
+    """Absolute path of a file of a case."""
+    if path is None or path == "":
+        return None
+    if isinstance(path, list) and len(path) == 1:
+        path = path[0]
+    if isinstance(path, list):
+        raise ValueError(f"its {key} is in {len(path)} files, and one channel is read: name one of them")
+    if not isinstance(path, str) or not path.isprintable():
+        raise ValueError(f"its {key} must be the path of a file, got {str(path)[:80]!r}")
+    try:
+        given = _absolute(root / path)
+        if given.is_file():
+            return given
+        if "\\" in path:  # as Windows writes it
+            path = path.replace("\\", "/")
+            given = _absolute(root / path)
+        return given if given.is_file() or key != "image" else _with_channel(given)
+    except (OSError, RuntimeError) as error:  # a name that is too long, links that go round
+        raise ValueError(f"its {key} cannot be looked for: {error}") from error
 
 
-def _modality(content: Mapping[str, Any]) -> str:
-    """The first of the channels, which the Decathlon calls modality."""
-    found = content.get("modality", content.get("channel_names"))
-    if isinstance(found, dict):
-        found = next(iter(found.values()), "")
-    return found if isinstance(found, str) else ""
+def _with_channel(image: Path) -> Path:
+    """The file that is there under the name with its channel, `_0000`, as nnU-Net's first version has it."""
+    extension = file_extension(image)
+    stem = image.name[: len(image.name) - len(extension)]
+    found = sorted(image.parent.glob(f"{escape(stem)}_[0-9][0-9][0-9][0-9]{escape(image.name[len(stem) :])}"))
+    if len(found) > 1:
+        raise ValueError(
+            f"{image.name} is in {len(found)} channels ({', '.join(file.name for file in found)}), and one channel is "
+            "read: keep one of them there, and move the others away"
+        )
+    return _absolute(found[0]) if found else image
 
 
-def _settings(settings: Any) -> dict[str, Any]:
-    if settings is None or isinstance(settings, dict):
-        return settings or {}
-    raise ValueError(f"'settings' must be an object, got {str(settings)[:80]!r}")
-
-
-def _pairs(classes: Mapping[str, int | Sequence[int]]) -> list[tuple[str, int]]:
-    """Every class name with each of its ids."""
-    return [(name, i) for name, ids in classes.items() for i in ([ids] if isinstance(ids, int) else ids)]
+def _absolute(path: Path) -> Path:
+    """The path without `..`; links stay, as what they lead to may have another name (a hash, in an archive of data)."""
+    return Path(os.path.abspath(path))

@@ -1,19 +1,23 @@
-"""Single entries of `dataset.json`: texts, lists of names, and cases with the paths of their files."""
+"""Single entries of `dataset.json` that are plain values: texts, names, classes, numbers; each checked."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from glob import escape
-from pathlib import Path
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from monai_segdiff.data.case_files import case_name, default_patient, file_extension
-from monai_segdiff.data.cases import Case
+from monai_segdiff.data.description.classes import check_classes
 
-__all__ = ["case_of", "names_of", "text_of"]
-
-_FILES = ("image", "label", "region")
+__all__ = [
+    "classes_of",
+    "dims_of",
+    "modality_of",
+    "names_of",
+    "parents_of",
+    "range_of",
+    "settings_of",
+    "text_of",
+]
 
 
 def text_of(content: Mapping[str, Any], key: str) -> str:
@@ -45,74 +49,114 @@ def names_of(listed: Any) -> tuple[str, ...] | None:
     return tuple(listed)
 
 
-def case_of(entry: Any, root: Path, what: str, patients_known: bool = True) -> Case:
-    """A case from its entry: an object with `image`, `label`, `patient`, `findings`, `region`; or an image's path.
-
-    Args:
-        entry: the entry.
-        root: folder that its paths are relative to.
-        what: which entry it is, for messages.
-        patients_known: whether the patients that are named are more than the files' names.
+def classes_of(labels: Any) -> dict[str, int | list[int]]:
+    """Classes from `labels`: id to name, as the Decathlon has them, or name to id or ids, as nnU-Net has them.
 
     Raises:
-        ValueError: if it is neither, or a part of it is of another kind; says which entry.
+        ValueError: if they are neither, or are no classes that a data set may have.
     """
-    if isinstance(entry, str):
-        entry = {"image": entry}
-    if not isinstance(entry, dict):
-        raise ValueError(f"{what} must be an object with image and label, got {str(entry)[:80]!r}")
-    try:
-        files = {key: _file(root, entry.get(key), key) for key in _FILES}
-        first = files["label"] or files["image"]
-        if first is None:
-            raise ValueError(f"it has neither image nor label: {str(entry)[:80]}")
-        patient = text_of(entry, "patient")
-        if entry.get("patient") is not None and not patient.strip():
-            raise ValueError("its patient is blank; leave it out where it is not known")
-        findings = names_of(entry.get("findings"))
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}") from error
-    name = case_name(first)
-    known = bool(patient) and patients_known
-    owner = patient or default_patient(name)
-    return Case(name, files["image"], files["label"], owner, findings, files["region"], patient_known=known)
-
-
-def _file(root: Path, path: Any, key: str) -> Path | None:
-    """Absolute path of a file of a case."""
-    if path is None or path == "":
-        return None
-    if isinstance(path, list) and len(path) == 1:
-        path = path[0]
-    if isinstance(path, list):
-        raise ValueError(f"its {key} is in {len(path)} files, and one channel is read: name one of them")
-    if not isinstance(path, str) or not path.isprintable():
-        raise ValueError(f"its {key} must be the path of a file, got {str(path)[:80]!r}")
-    try:
-        given = _absolute(root / path)
-        if given.is_file():
-            return given
-        if "\\" in path:  # as Windows writes it
-            path = path.replace("\\", "/")
-            given = _absolute(root / path)
-        return given if given.is_file() or key != "image" else _with_channel(given)
-    except (OSError, RuntimeError) as error:  # a name that is too long, links that go round
-        raise ValueError(f"its {key} cannot be looked for: {error}") from error
-
-
-def _with_channel(image: Path) -> Path:
-    """The file that is there under the name with its channel, `_0000`, as nnU-Net's first version has it."""
-    extension = file_extension(image)
-    stem = image.name[: len(image.name) - len(extension)]
-    found = sorted(image.parent.glob(f"{escape(stem)}_[0-9][0-9][0-9][0-9]{escape(image.name[len(stem) :])}"))
-    if len(found) > 1:
+    if labels is None:
+        return {}
+    if not isinstance(labels, dict):
+        raise ValueError(f'\'labels\' must map ids to names, like {{"1": "liver"}}, got {str(labels)[:80]!r}')
+    by_name = bool(labels) and all(isinstance(i, int | list) and not isinstance(i, bool) for i in labels.values())
+    pairs: list[tuple[str, int]] = []
+    for key, value in labels.items():
+        if by_name:
+            pairs.extend((key, i) for i in (value if isinstance(value, list) else [value]))
+        elif key.strip().isascii() and key.strip().isdigit() and isinstance(value, str):
+            pairs.append((value, int(key) if len(key) < 20 else -1))
+        else:
+            raise ValueError(f"'labels' must map ids to names, or all names to ids; got {key!r}: {str(value)[:80]!r}")
+    if not all(isinstance(i, int) and not isinstance(i, bool) for _, i in pairs):
+        raise ValueError(f"'labels' must map names to ids that are whole numbers, got {str(labels)[:80]}")
+    _check_regions(pairs)
+    pairs = sorted((pair for pair in pairs if pair[1] != 0), key=lambda pair: pair[1])
+    if ignored := next((pair for pair in pairs if pair[0].casefold() == "ignore"), None):
         raise ValueError(
-            f"{image.name} is in {len(found)} channels ({', '.join(file.name for file in found)}), and one channel is "
-            "read: keep one of them there, and move the others away"
+            f"'labels' name {ignored[0]!r} (id {ignored[1]}), voxels that a training is to leave out, and there is no "
+            "such thing here: give the other classes (--classes), and make these voxels background (prepare "
+            "--drop-other-labels), or correct the label maps"
         )
-    return _absolute(found[0]) if found else image
+    grouped: dict[str, list[int]] = {}
+    for name, i in pairs:
+        grouped.setdefault(name, []).append(i)
+    return check_classes({name: ids[0] if len(ids) == 1 else ids for name, ids in grouped.items()}, "'labels'")
 
 
-def _absolute(path: Path) -> Path:
-    """The path without `..`; links stay, as what they lead to may have another name (a hash, in an archive of data)."""
-    return Path(os.path.abspath(path))
+def parents_of(parents: Any) -> dict[str, str]:
+    """Class name to the name of the class around it; empty where nothing is said.
+
+    Raises:
+        ValueError: if it maps no names to names.
+    """
+    if parents is None:
+        return {}
+    if not isinstance(parents, dict) or not all(isinstance(name, str) for name in parents.values()):
+        raise ValueError(f"'parents' must map class names to class names, got {str(parents)[:80]!r}")
+    return dict(parents)
+
+
+def range_of(limits: Any) -> tuple[float, float] | None:
+    """Lowest and highest intensity that matters; None where nothing is said.
+
+    Raises:
+        ValueError: if it is no pair of finite numbers that go up.
+    """
+    if limits is None:
+        return None
+    numbers = isinstance(limits, list) and all(isinstance(i, int | float) and not isinstance(i, bool) for i in limits)
+    if not numbers or len(limits) != 2 or not all(map(_is_finite, limits)) or not limits[0] < limits[1]:
+        raise ValueError(f"'intensity_range' must be two numbers, the lower one first, got {str(limits)[:80]}")
+    return float(limits[0]), float(limits[1])
+
+
+def dims_of(dims: Any) -> int | None:
+    """2 or 3; None where nothing is said.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if dims is None or (dims in (2, 3) and isinstance(dims, int)):
+        return dims
+    raise ValueError(f"'spatial_dims' must be 2 or 3, got {str(dims)[:80]!r}")
+
+
+def modality_of(content: Mapping[str, Any]) -> str:
+    """The first of the channels, which the Decathlon calls modality; empty where there is none."""
+    found = content.get("modality", content.get("channel_names"))
+    if isinstance(found, dict):
+        found = next(iter(found.values()), "")
+    return found if isinstance(found, str) else ""
+
+
+def settings_of(settings: Any) -> dict[str, Any]:
+    """What the data set was made with; empty where nothing is said.
+
+    Raises:
+        ValueError: if it is no object.
+    """
+    if settings is None or isinstance(settings, dict):
+        return settings or {}
+    raise ValueError(f"'settings' must be an object, got {str(settings)[:80]!r}")
+
+
+def _check_regions(pairs: Iterable[tuple[str, int]]) -> None:
+    """Refuse nnU-Net's regions that overlap, such as a whole tumor and its core."""
+    owners: dict[int, list[str]] = {}
+    for name, i in pairs:
+        owners.setdefault(i, []).append(name)
+    shared = {i: names for i, names in owners.items() if len(set(names)) > 1}
+    if shared:
+        i, names = next(iter(shared.items()))
+        raise ValueError(
+            f"'labels' give the id {i} to {' and '.join(map(repr, names[:2]))}, and here a voxel is of one class: say "
+            "what each id is (--classes NAME=ID)"
+        )
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number that no float holds
+        return False

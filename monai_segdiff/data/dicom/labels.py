@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-__all__ = ["LabelMapBuilder", "segment_names", "vocabulary"]
+__all__ = ["LabelMapBuilder", "label_tensor", "segment_names", "vocabulary"]
 
 
 def segment_names(segments: Mapping[str, Sequence[str]] | None, found: Iterable[str]) -> dict[str, str]:
@@ -144,3 +147,19 @@ class LabelMapBuilder:
                 "are kept there (precedence, --precedence: the classes in their order)"
             )
         return self.labels
+
+
+def label_tensor(labels: NDArray[Any], affine: Any, header: Any, file: Path, *, flat: bool, **about: Any) -> MetaTensor:
+    """A label map with its place and what its file says of it.
+
+    Args:
+        labels: ids, (X, Y, Z).
+        affine: index to RAS mm.
+        header: of the DICOM object, which says whose it is.
+        file: the object.
+        flat: whether the result has two axes.
+        about: more metadata.
+    """
+    meta = {"filename_or_obj": str(file), "patient_id": str(header.get("PatientID") or ""), **about}
+    values = torch.from_numpy(np.ascontiguousarray(labels[..., 0] if flat else labels))[None]
+    return MetaTensor(values, affine=torch.as_tensor(affine), meta=meta)

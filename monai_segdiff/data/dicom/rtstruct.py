@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from monai_segdiff.data.dicom.contours import fill_polygon, join_contours
 from monai_segdiff.data.dicom.files import DicomSource, dicom_files, naming_dicom, read_headers, reason
 from monai_segdiff.data.dicom.geometry import LPS_TO_RAS
-from monai_segdiff.data.dicom.labels import LabelMapBuilder, vocabulary
+from monai_segdiff.data.dicom.labels import LabelMapBuilder, label_tensor, vocabulary
 from monai_segdiff.data.dicom.series import read_dicom_series
 from monai_segdiff.errors import UnreadableFileError
 
@@ -68,40 +67,25 @@ def read_rtstruct(
     image = series if isinstance(series, MetaTensor) else read_dicom_series(series)
     ((_, structures),) = read_headers([file]).items()
     with naming_dicom(file, "a structure set"):
-        return _read(file, structures, image, classes, names, precedence, drop_others, skip_missing)
-
-
-def _read(
-    file: Path,
-    structures: Any,
-    image: MetaTensor,
-    classes: Mapping[str, int] | None,
-    names: Mapping[str, str] | None,
-    precedence: Sequence[str],
-    drop_others: bool,
-    skip_missing: bool,
-) -> tuple[MetaTensor, dict[str, int]]:
-    regions = _regions(file, structures)
-    _check_images(file, structures, [contour for _, contours in regions for contour in contours], image, skip_missing)
-    class_of, ids = vocabulary((name for name, _ in regions), classes, names, drop_others, file)
-    shape = (*image.shape[1:], *[1] * (4 - image.ndim))
-    builder = LabelMapBuilder(shape, ids, precedence, file)
-    known = set(image.meta.get("sop_uids", ()))
-    to_index = np.linalg.inv(np.asarray(image.affine, dtype=np.float64)) @ LPS_TO_RAS
-    for name, contours in regions:
-        if name in class_of:
-            kept = [c for c in contours if not (skip_missing and set(_references(c)) - known)]
-            builder.add(class_of[name], _filled(kept, shape, to_index, f"region {name!r} of {file}"))
-    array = builder.finish()
-    meta = {
-        "filename_or_obj": str(file),
-        "modality": "RTSTRUCT",
-        "patient_id": str(structures.get("PatientID") or ""),
-        "frame_of_reference_uid": image.meta.get("frame_of_reference_uid", ""),
-        "referenced_series": referenced_series(structures),
-    }
-    values = torch.from_numpy(np.ascontiguousarray(array[..., 0] if image.ndim == 3 else array))[None]
-    return MetaTensor(values, affine=image.affine, meta=meta), ids
+        regions = _regions(file, structures)
+        contours = [contour for _, own in regions for contour in own]
+        _check_images(file, structures, contours, image, skip_missing)
+        class_of, ids = vocabulary((name for name, _ in regions), classes, names, drop_others, file)
+        known = set(image.meta.get("sop_uids", ()))
+        shape = (*image.shape[1:], *[1] * (4 - image.ndim))
+        to_index = np.linalg.inv(np.asarray(image.affine, dtype=np.float64)) @ LPS_TO_RAS
+        builder = LabelMapBuilder(shape, ids, precedence, file)
+        for name, own in regions:
+            if name in class_of:
+                kept = [c for c in own if not (skip_missing and set(_references(c)) - known)]
+                builder.add(class_of[name], _filled(kept, shape, to_index, f"region {name!r} of {file}"))
+        about = {
+            "modality": "RTSTRUCT",
+            "frame_of_reference_uid": image.meta.get("frame_of_reference_uid", ""),
+            "referenced_series": referenced_series(structures),
+        }
+        flat = image.ndim == 3
+        return label_tensor(builder.finish(), image.affine, structures, file, flat=flat, **about), ids
 
 
 def roi_names(file: Path) -> list[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
@@ -23,7 +22,7 @@ from monai_segdiff.data.dicom.files import (
 )
 from monai_segdiff.data.dicom.frames import check_frames, check_values, described_segments
 from monai_segdiff.data.dicom.geometry import LPS_TO_RAS, onto_grid
-from monai_segdiff.data.dicom.labels import LabelMapBuilder, vocabulary
+from monai_segdiff.data.dicom.labels import LabelMapBuilder, label_tensor, vocabulary
 from monai_segdiff.data.dicom.sizes import check_grid
 
 __all__ = ["read_dicom_seg", "segment_labels"]
@@ -111,17 +110,13 @@ def _read(
             else:
                 onto_grid(mask, place, target, affine, f"segment {label!r} of {file}", _slice_distance(seg))
             builder.add(class_of[label], target)
-    array = builder.finish()
-    first = objects[0][1]
-    meta = {
-        "filename_or_obj": str(objects[0][0]),
+    file, first = objects[0]
+    about = {
         "modality": "SEG",
-        "patient_id": str(first.get("PatientID") or ""),
         "frame_of_reference_uid": str(first.get("FrameOfReferenceUID") or ""),
         "referenced_series": _referenced(first)[0],
     }
-    values = torch.from_numpy(np.ascontiguousarray(array[..., 0] if flat else array))[None]
-    return MetaTensor(values, affine=torch.as_tensor(affine), meta=meta), ids
+    return label_tensor(builder.finish(), affine, first, file, flat=flat, **about), ids
 
 
 def segment_labels(file: Path) -> list[str]:

@@ -21,6 +21,7 @@ from monai_segdiff.data.dicom.labels import segment_names, vocabulary
 from monai_segdiff.data.dicom.rtstruct import read_rtstruct, referenced_series, roi_names
 from monai_segdiff.data.dicom.seg import read_dicom_seg, segment_labels
 from monai_segdiff.data.dicom.series import MODALITIES, read_dicom_series
+from monai_segdiff.data.layout import is_dataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.files import safe_name
 
@@ -104,6 +105,34 @@ class DicomStudies:
         for file, labels in found.items():
             vocabulary(labels, self.classes, self.names, drop_others, file)
 
+    @classmethod
+    def open(
+        cls,
+        source: str | Path,
+        classes: Mapping[str, int | Sequence[int]] | None = None,
+        segments: Mapping[str, str | Sequence[str]] | None = None,
+        precedence: Sequence[str] = (),
+        drop_others: bool = False,
+        progress: bool = False,
+    ) -> DicomStudies | None:
+        """The studies of a folder; None where it holds no DICOM file.
+
+        Args:
+            source: the folder, see `find_studies`.
+            classes: class name to label id.
+            segments: class name to the name or names of its segments.
+            precedence: classes in their order.
+            drop_others: whether segments of no class become background rather than an error.
+            progress: whether to show a progress bar.
+
+        Raises:
+            ValueError: if a study is unsound, or the names do not fit its segments; names the file.
+        """
+        if not _holds_dicom(Path(source).expanduser()):
+            return None
+        parts = {name: [own] if isinstance(own, str) else list(own) for name, own in (segments or {}).items()}
+        return cls(find_studies(source, progress), classes, parts or None, precedence, drop_others)
+
     @property
     def cases(self) -> list[Case]:
         """A case for each study; its files are made by `files_of`."""
@@ -172,11 +201,7 @@ class DicomStudies:
 def holds_studies(source: str | Path) -> bool:
     """Whether a folder holds DICOM files, at any depth, and no data set of another kind."""
     root = Path(source).expanduser()
-    if not root.is_dir() or (root / "dataset.json").is_file():
-        return False
-    if any((root / f"{kind}{suffix}").is_dir() for kind in ("images", "labels") for suffix in ("", "Tr", "Val", "Ts")):
-        return False
-    return any(is_study_file(file, root) for file in root.rglob("*"))
+    return root.is_dir() and not is_dataset(root) and _holds_dicom(root)
 
 
 def find_studies(source: str | Path, progress: bool = False) -> list[DicomStudy]:
@@ -214,6 +239,10 @@ def find_studies(source: str | Path, progress: bool = False) -> list[DicomStudy]
     if twice := next((study for study in studies if names.count(study.name.casefold()) > 1), None):
         raise ValueError(f"{twice.folder}: another study is named {twice.name!r}, too; rename the folder")
     return studies
+
+
+def _holds_dicom(root: Path) -> bool:
+    return any(is_study_file(file, root) for file in root.rglob("*"))
 
 
 def _studies_in(folder: Path, headers: Mapping[Path, Any], first_of: dict[str, str]) -> list[DicomStudy]:

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from monai_segdiff.data.build import build_once
-from monai_segdiff.data.layout import Case, SegmentationDataset
-from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.data.layout import SegmentationDataset
 from monai_segdiff.data.phantoms.axial import AxialPhantom
 from monai_segdiff.data.phantoms.breast import (
     BREAST_PHANTOM_CLASSES,
@@ -20,7 +18,7 @@ from monai_segdiff.data.phantoms.breast import (
     BreastPhantom,
 )
 from monai_segdiff.data.phantoms.ct import CT_PHANTOM_CLASSES, CT_PHANTOM_RANGE, CTPhantom
-from monai_segdiff.data.splits import split_cases
+from monai_segdiff.data.phantoms.population import describe_population, patient_seeds, write_case
 
 __all__ = ["make_breast_phantoms", "make_ct_phantoms"]
 
@@ -147,29 +145,16 @@ def _make_phantoms(
 
     def build(folder: Path) -> SegmentationDataset:
         cases = []
-        for number in tqdm(range(patients), desc=facts["name"], unit="patient", disable=not progress):
-            # Far apart, so that data sets of different seeds share no patient.
-            phantom: AxialPhantom = kind(seed * 1_000_003 + number)
+        for number, own_seed in patient_seeds(patients, seed, facts["name"], progress):
+            phantom: AxialPhantom = kind(own_seed)
             patient = f"phantom{number:04d}"
             positions = phantom.slice_positions(slices_per_patient) if spatial_dims == 2 else [None]
             for index, position in enumerate(positions):
                 name = patient if position is None else f"{patient}_slice{index:03d}"
-                image, label = folder / "imagesTr" / f"{name}.nii.gz", folder / "labelsTr" / f"{name}.nii.gz"
                 pixels, labels = phantom.render(shape, position)
-                affine = phantom.affine(shape, position)
-                save_nifti(image, (pixels.round() if dtype is np.int16 else pixels).astype(dtype), affine)
-                save_nifti(label, labels, affine)
-                cases.append(Case(name, image, label, patient))
-        splits, split_kind = split_cases(cases, fractions, seed)
-        return SegmentationDataset(
-            root=folder,
-            splits=splits,
-            spatial_dims=spatial_dims,
-            split_kind=split_kind,
-            licence="CC0 1.0",
-            attribution="simulated; no patient data",
-            settings=settings,
-            **facts,
-        )
+                pixels = (pixels.round() if dtype is np.int16 else pixels).astype(dtype)
+                cases.append(write_case(folder, name, patient, pixels, labels, phantom.affine(shape, position)))
+        facts.update(spatial_dims=spatial_dims, settings=settings)
+        return describe_population(folder, cases, fractions, seed, **facts)
 
     return build_once(root, settings, build)

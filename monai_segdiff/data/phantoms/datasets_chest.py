@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from monai_segdiff.data.build import build_once
 from monai_segdiff.data.layout import Case, SegmentationDataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.data.phantoms.chest import CHEST_PHANTOM_CLASSES, CHEST_PHANTOM_RANGE, ChestPhantom
 from monai_segdiff.data.phantoms.chest_findings import CHEST_PHANTOM_FINDINGS
-from monai_segdiff.data.splits import split_cases
+from monai_segdiff.data.phantoms.population import describe_population, patient_seeds
 
 __all__ = ["make_chest_phantoms"]
 
@@ -66,9 +64,8 @@ def make_chest_phantoms(
 
     def build(folder: Path) -> SegmentationDataset:
         cases = []
-        for number in tqdm(range(patients), desc="chest phantoms", unit="patient", disable=not progress):
-            # Far apart, so that data sets of different seeds share no patient.
-            phantom = ChestPhantom(seed * 1_000_003 + number, healthy)
+        for number, own_seed in patient_seeds(patients, seed, "chest phantoms", progress):
+            phantom = ChestPhantom(own_seed, healthy)
             name = f"chest{number:04d}"
             affine = phantom.affine(shape)
             files = [folder / part / f"{name}.nii.gz" for part in ("imagesTr", "labelsTr", "regionsTr")]
@@ -77,19 +74,17 @@ def make_chest_phantoms(
                     save_nifti(file, pixels, affine)
             region = files[-1] if phantom.findings else None
             cases.append(Case(name, files[0], files[1], name, phantom.findings, region))
-        splits, split_kind = split_cases(cases, fractions, seed)
-        return SegmentationDataset(
-            root=folder,
+        return describe_population(
+            folder,
+            cases,
+            fractions,
+            seed,
+            settings=settings,
             name="Chest X-ray phantoms",
+            modality="DX",
             classes=dict(CHEST_PHANTOM_CLASSES),
-            splits=splits,
             intensity_range=CHEST_PHANTOM_RANGE,
             spatial_dims=2,
-            split_kind=split_kind,
-            modality="DX",
-            licence="CC0 1.0",
-            attribution="simulated; no patient data",
-            settings=settings,
             findings=CHEST_PHANTOM_FINDINGS,
         )
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from tqdm.auto import tqdm
 
 from monai_segdiff.data.build import build_once
 from monai_segdiff.data.layout import Case, SegmentationDataset
-from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.data.phantoms.knee import KNEE_PHANTOM_CLASSES, KneePhantom
+from monai_segdiff.data.phantoms.population import describe_population, patient_seeds, write_case
 from monai_segdiff.data.radiographs.views import DRR_CLASSES, DRR_PARENTS, DRR_RANGE, write_views
-from monai_segdiff.data.splits import split_cases
 from monai_segdiff.transforms import ProjectDRR
 
 __all__ = ["make_knee_phantoms", "make_knee_volumes"]
@@ -64,15 +61,23 @@ def make_knee_volumes(
 
     def build(folder: Path) -> SegmentationDataset:
         cases = []
-        for name, phantom in _population(patients, seed, progress):
-            image, label = folder / "imagesTr" / f"{name}.nii.gz", folder / "labelsTr" / f"{name}.nii.gz"
+        for number, own_seed in patient_seeds(patients, seed, "knee phantoms", progress):
+            phantom, name = KneePhantom(own_seed), f"knee{number:04d}"
             hu, labels = phantom.render(spacing=spacing)
             affine = phantom.affine(spacing=spacing)
-            save_nifti(image, hu.round().astype("int16"), affine)
-            save_nifti(label, labels, affine)
-            cases.append(Case(name, image, label, name))
-        return _dataset(folder, cases, fractions, seed, settings, name="Knee CT phantoms", modality="CT",
-                        classes=dict(KNEE_PHANTOM_CLASSES), intensity_range=_RANGE, spatial_dims=3)  # fmt: skip
+            cases.append(write_case(folder, name, name, hu.round().astype("int16"), labels, affine))
+        return describe_population(
+            folder,
+            cases,
+            fractions,
+            seed,
+            settings=settings,
+            name="Knee CT phantoms",
+            modality="CT",
+            classes=dict(KNEE_PHANTOM_CLASSES),
+            intensity_range=_RANGE,
+            spatial_dims=3,
+        )
 
     return build_once(root, settings, build)
 
@@ -123,36 +128,25 @@ def make_knee_phantoms(
 
     def build(folder: Path) -> SegmentationDataset:
         cases: list[Case] = []
-        for name, phantom in _population(patients, seed, progress):
+        for number, own_seed in patient_seeds(patients, seed, "knee phantoms", progress):
+            phantom = KneePhantom(own_seed)
             spacing = float(phantom.extent[1, 0] - phantom.extent[0, 0]) / size
             hu, _ = phantom.render(spacing=spacing)
             volume = MetaTensor(torch.from_numpy(hu)[None], affine=phantom.affine(spacing=spacing))
             details = {"side": phantom.side, "flexion": phantom.flexion, "rotation": phantom.rotation}
-            cases += write_views(folder, volume, name, projector, details=details)
-        return _dataset(folder, cases, fractions, seed, settings, name="Radiographs of knee phantoms", modality="DRR",
-                        classes=dict(DRR_CLASSES), parents=dict(DRR_PARENTS), intensity_range=DRR_RANGE,
-                        spatial_dims=2)  # fmt: skip
+            cases += write_views(folder, volume, f"knee{number:04d}", projector, details=details)
+        return describe_population(
+            folder,
+            cases,
+            fractions,
+            seed,
+            settings=settings,
+            name="Radiographs of knee phantoms",
+            modality="DRR",
+            classes=dict(DRR_CLASSES),
+            parents=dict(DRR_PARENTS),
+            intensity_range=DRR_RANGE,
+            spatial_dims=2,
+        )
 
     return build_once(root, settings, build)
-
-
-def _population(patients: int, seed: int, progress: bool) -> Any:
-    """Name and phantom of every patient, with a progress bar."""
-    for number in tqdm(range(patients), desc="knee phantoms", unit="patient", disable=not progress):
-        # Far apart, so that data sets of different seeds share no patient.
-        yield f"knee{number:04d}", KneePhantom(seed * 1_000_003 + number)
-
-
-def _dataset(
-    folder: Path, cases: list[Case], fractions: Sequence[float], seed: int, settings: dict[str, Any], **fields: Any
-) -> SegmentationDataset:
-    splits, kind = split_cases(cases, fractions, seed)
-    return SegmentationDataset(
-        root=folder,
-        splits=splits,
-        split_kind=kind,
-        licence="CC0 1.0",
-        attribution="simulated; no patient data",
-        settings=settings,
-        **fields,
-    )

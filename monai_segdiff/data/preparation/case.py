@@ -9,6 +9,7 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from monai_segdiff.data.description.classes import named_ids
 from monai_segdiff.data.issues import case_issues
 from monai_segdiff.data.layout import Case
 from monai_segdiff.data.load import is_raster, load_image, load_label_map, spacing_of
@@ -74,7 +75,7 @@ def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[P
     Raises:
         ValueError: if a file is unsound; names it and the remedy.
     """
-    ids = {i for source in plan.classes.values() for i in np.atleast_1d(source).tolist()}
+    ids = {i for _, i in named_ids(plan.classes)}
     for issue in case_issues(case, None if plan.drop_other_labels else ids, names=plan.findings, seen=seen):
         if issue.severity == "error":
             raise ValueError(f"{issue.file}: {issue.message}; {issue.remedy}")

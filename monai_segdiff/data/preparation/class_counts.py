@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_segdiff.data.cases import Case
-from monai_segdiff.data.description.classes import BODY
+from monai_segdiff.data.description.classes import BODY, named_ids
 
 __all__ = ["ClassCounts", "absent_classes"]
 
@@ -24,7 +24,7 @@ class ClassCounts:
     """
 
     def __init__(self, classes: Mapping[str, int | Sequence[int]], body: bool) -> None:
-        self.of_id = {i: name for name, ids in classes.items() for i in np.atleast_1d(ids).tolist()}
+        self.of_id = {i: name for name, i in named_ids(classes)}
         self.names = [*([BODY] if body else []), *classes]
         self.body = body
         self.source: dict[str, set[str]] = {}

@@ -25,7 +25,7 @@ from monai_segdiff.data.preparation.options import (
     per_axis,
 )
 from monai_segdiff.data.preparation.samples import write_pieces
-from monai_segdiff.data.preparation.source import open_source
+from monai_segdiff.data.preparation.source import Asked, Source
 from monai_segdiff.data.splits import check_split, split_cases
 
 __all__ = ["prepare_dataset"]
@@ -137,11 +137,10 @@ def prepare_dataset(
     check_slicing(axis, min_foreground, spatial_dims)
     share = checked_share(_MIN_FOREGROUND if min_foreground is None else min_foreground)
     body = checked_body_threshold(body_threshold) is not None
-    given = open_source(
-        source,
-        classes,
-        patients=patients,
+    asked = Asked(
+        classes=classes,
         body=body,
+        patients=patients,
         findings=findings,
         findings_table=findings_table,
         segments=segments,
@@ -149,6 +148,7 @@ def prepare_dataset(
         drop_others=drop_other_labels,
         progress=progress,
     )
+    given = Source.open(source, asked)
     check_slicing(axis, min_foreground, spatial_dims, given.cases)
     check_split(given.cases, fractions, seed, within_patient=within_patient)
     names = ([BODY] if body else []) + list(given.classes)
@@ -174,7 +174,7 @@ def prepare_dataset(
     settings = {
         # What is off stays unnamed, so that data sets made before it existed are found again.
         **{key: value for key, value in asdict(plan).items() if value or key not in ("percentiles", "n4", "findings")},
-        "source": given.digest,
+        "source": given.fingerprint,
         "intensity_range": intensity_range,
         "fractions": fractions,
         "within_patient": within_patient,

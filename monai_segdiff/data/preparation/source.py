@@ -5,24 +5,52 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monai_segdiff.data.case_names import distinct_cases
 from monai_segdiff.data.cases import Case
 from monai_segdiff.data.description.classes import BODY, MOST_CLASSES, check_classes, check_name
-from monai_segdiff.data.dicom.studies import DicomStudies, find_studies, holds_studies
-from monai_segdiff.data.layout import case_name, default_patient, read_dataset, unread_files
+from monai_segdiff.data.description.dataset_json import DESCRIPTION
+from monai_segdiff.data.dicom.studies import DicomStudies, holds_studies
+from monai_segdiff.data.layout import NoDatasetError, case_name, default_patient, read_labeled
 from monai_segdiff.data.patients import contradictions, guess_patients, with_patients
 from monai_segdiff.data.preparation.findings_table import read_findings
 
-__all__ = ["Source", "fingerprint", "open_source"]
+__all__ = ["Asked", "Source", "fingerprint"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a source; `prepare_dataset` says more of each.
+
+    Args:
+        classes: class name to source label id or ids; None where the source says it.
+        body: whether a class of this name is to be added.
+        patients: table of patients.
+        findings: the vocabulary of findings; None where the source says it.
+        findings_table: table of findings.
+        segments: class name to the names of DICOM segments.
+        precedence: classes in their order.
+        drop_others: whether DICOM segments of no class are left out.
+        progress: whether to show a progress bar.
+    """
+
+    classes: Mapping[str, int | Sequence[int]] | None = None
+    body: bool = False
+    patients: str | Path | None = None
+    findings: Sequence[str] | None = None
+    findings_table: str | Path | None = None
+    segments: Mapping[str, str | Sequence[str]] | None = None
+    precedence: Sequence[str] = ()
+    drop_others: bool = False
+    progress: bool = False
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is prepared, read once.
+    """What is prepared, read once by `open`.
 
     Args:
         name: of the folder.
@@ -30,7 +58,7 @@ class Source:
         classes: class name to source id or ids.
         parents: as the source says, of classes that are wanted.
         findings: the vocabulary.
-        digest: tells a changed source from the same one.
+        fingerprint: tells a changed source from the same one.
         files_of: gives a case whose image and label map are files, for as long as its block lasts.
         remarks: what is left out.
     """
@@ -40,88 +68,56 @@ class Source:
     classes: dict[str, int | list[int]]
     parents: dict[str, str]
     findings: tuple[str, ...]
-    digest: str
+    fingerprint: str
     files_of: Callable[[Case], AbstractContextManager[Case]]
     remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, source: str | Path | Sequence[Case | Mapping[str, Any]], asked: Asked) -> Source:
+        """Read what a source says of itself, and check it; opens no image.
+
+        Args:
+            source: as for `prepare_dataset`.
+            asked: what is asked of it.
+
+        Raises:
+            FileNotFoundError: if a file is missing.
+            ValueError: if something cannot be understood, contradicts itself, or has no effect for this source.
+        """
+        if asked.findings_table is not None and not asked.findings:
+            raise ValueError(f"findings (--findings) must name the columns of {asked.findings_table} that are wanted")
+        _check_segments(source, asked)
+        given = _from_folder(source, asked) if isinstance(source, str | Path) else _from_list(source, asked)
+        _check_classes(given, asked.body)
+        cases = distinct_cases(given.cases)
+        if asked.patients is not None:
+            cases = with_patients(cases, asked.patients)
+        if wrong := contradictions(cases):
+            raise ValueError(wrong[0])
+        findings, cases = _findings(given, cases, asked)
+        return cls(
+            name="prepared data set" if given.folder is None else Path(given.folder).name,
+            cases=cases,
+            classes=given.classes,
+            parents={child: around for child, around in given.parents.items() if {child, around} <= {*given.classes}},
+            findings=findings,
+            fingerprint=_fingerprint(given, cases, asked),
+            files_of=nullcontext if given.studies is None else given.studies.files_of,
+            remarks=given.remarks,
+        )
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What a kind of source says."""
+    """What a kind of source says: a data set's folder, a folder of DICOM studies, or a list of cases."""
 
     cases: list[Case]
-    classes: Mapping[str, int | Sequence[int]]
-    parents: Mapping[str, str]
+    classes: dict[str, int | list[int]]
+    folder: str | Path | None = None
+    parents: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-
-
-def open_source(
-    source: str | Path | Sequence[Case | Mapping[str, Any]],
-    classes: Mapping[str, int | Sequence[int]] | None = None,
-    *,
-    patients: str | Path | None = None,
-    body: bool = False,
-    findings: Sequence[str] | None = None,
-    findings_table: str | Path | None = None,
-    segments: Mapping[str, str | Sequence[str]] | None = None,
-    precedence: Sequence[str] = (),
-    drop_others: bool = False,
-    progress: bool = False,
-) -> Source:
-    """Read what a source says of itself, and check it; opens no image.
-
-    Args:
-        source: as for `prepare_dataset`, like the rest.
-        classes: class name to source label id or ids.
-        patients: table of patients.
-        body: whether a class of this name is to be added.
-        findings: the vocabulary of findings.
-        findings_table: table of findings.
-        segments: class name to the names of DICOM segments.
-        precedence: classes in their order.
-        drop_others: whether DICOM segments of no class are left out.
-        progress: whether to show a progress bar.
-
-    Raises:
-        FileNotFoundError: if a file is missing.
-        ValueError: if something cannot be understood, contradicts itself, or has no effect for this source.
-    """
-    if findings_table is not None and not findings:
-        raise ValueError(f"findings (--findings) must name the columns of {findings_table} that are wanted")
-    dicom = _studies(source, classes, segments, precedence, drop_others, progress)
-    if dicom is not None:
-        given = _Given(dicom.cases, dicom.classes, {})
-    elif isinstance(source, str | Path):
-        given = _from_folder(source, classes)
-    else:
-        given = _Given(_from_list(source), classes or {}, {})
-    if not given.cases:
-        raise ValueError("the source holds no case with a label map; check the path")
-    vocabulary = _vocabulary(given.classes, body, source)
-    cases = distinct_cases(given.cases)
-    if patients is not None:
-        cases = with_patients(cases, patients)
-    if wrong := contradictions(cases):
-        raise ValueError(wrong[0])
-    names = _findings(source, given, cases, findings)
-    if findings_table is not None:
-        cases = read_findings(findings_table, names, cases)
-    elif findings is not None and all(case.findings is None for case in cases):
-        raise ValueError(
-            "findings (--findings) name what a table or the source says of each case, and nothing is said: give the "
-            "table, too (findings_table, --findings-table), or leave them out"
-        )
-    return Source(
-        name=Path(source).name if isinstance(source, str | Path) else "prepared data set",
-        cases=cases,
-        classes=vocabulary,
-        parents={child: parent for child, parent in given.parents.items() if {child, parent} <= vocabulary.keys()},
-        findings=names,
-        digest=fingerprint(cases) if dicom is None else _dicom_fingerprint(dicom, cases, patients is not None),
-        files_of=nullcontext if dicom is None else dicom.files_of,
-        remarks=given.remarks,
-    )
+    studies: DicomStudies | None = None
 
 
 def fingerprint(cases: Sequence[Case]) -> str:
@@ -138,88 +134,41 @@ def fingerprint(cases: Sequence[Case]) -> str:
     return digest.hexdigest()
 
 
-def _dicom_fingerprint(dicom: DicomStudies, cases: Sequence[Case], told: bool) -> str:
-    of_files = dicom.fingerprint(cases)
+def _fingerprint(given: _Given, cases: Sequence[Case], asked: Asked) -> str:
+    if given.studies is None:
+        return fingerprint(cases)
+    of_files = given.studies.fingerprint(cases)
+    if asked.patients is None:
+        return of_files
     owners = "".join(f"\n{case.id} {case.patient}" for case in cases)
-    return hashlib.sha256(f"{of_files}{owners}".encode()).hexdigest() if told else of_files
+    return hashlib.sha256(f"{of_files}{owners}".encode()).hexdigest()
 
 
-def _studies(
-    source: Any,
-    classes: Mapping[str, int | Sequence[int]] | None,
-    segments: Mapping[str, str | Sequence[str]] | None,
-    precedence: Sequence[str],
-    drop_others: bool,
-    progress: bool,
-) -> DicomStudies | None:
-    """The studies of a folder of DICOM files; None for any other source."""
-    if not (isinstance(source, str | Path) and holds_studies(source)):
-        if segments or precedence:
-            what = source if isinstance(source, str | Path) else "the list of cases"
-            raise ValueError(
-                f"segments and precedence (--segments, --precedence) are for DICOM studies, which {what} does not "
-                "hold; leave them out"
-            )
-        return None
-    named = {name: [parts] if isinstance(parts, str) else list(parts) for name, parts in (segments or {}).items()}
-    return DicomStudies(find_studies(source, progress), classes, named or None, precedence, drop_others)
-
-
-def _from_folder(source: str | Path, classes: Mapping[str, int | Sequence[int]] | None) -> _Given:
-    dataset = read_dataset(source, classes)
-    every = [case for members in dataset.splits.values() for case in members]
-    cases = [case for case in every if case.label is not None]
-    without = [case for case in every if case.label is None]
-    if cases and (alone := next((case for case in cases if case.image is None), None)):
-        raise ValueError(f"{alone.label} has no image; add it, or leave the case out")
-    if not cases:
-        raise ValueError(f"{source} holds no label maps; add them, or say which folder holds them (--labels)")
-    remarks = unread_files(dataset)
-    if without:
-        remarks.append(f"{len(without)} cases have no label map and are left out, such as {without[0].image}")
-    return _Given(cases, dataset.classes, dataset.parents, dataset.findings, tuple(remarks))
-
-
-def _vocabulary(classes: Mapping[str, int | Sequence[int]], body: bool, source: object) -> dict[str, int | list[int]]:
-    if not classes:
-        where = source if isinstance(source, str | Path) else "the source"
-        if isinstance(source, str | Path) and (Path(source) / "dataset.json").is_file():
-            where = Path(source) / "dataset.json"
-        raise ValueError(
-            f"{where} does not say what the label ids mean; give classes (--classes), such as liver=1 kidneys=2,3"
+def _from_folder(source: str | Path, asked: Asked) -> _Given:
+    """What a data set's folder says, or one of DICOM studies."""
+    try:
+        dataset, left_out = read_labeled(source, asked.classes)
+    except NoDatasetError as error:
+        no_dataset = error
+    else:
+        return _Given(
+            dataset.splits["training"], dataset.classes, source, dataset.parents, dataset.findings, tuple(left_out)
         )
-    vocabulary = check_classes(classes)
-    if body and (named := next((name for name in vocabulary if name.casefold() == BODY), None)):
-        raise ValueError(
-            f"classes already hold {named!r}; leave it out, or do not give body_threshold (--body-threshold)"
-        )
-    if body and len(vocabulary) == MOST_CLASSES:
-        raise ValueError(
-            f"with the body (--body-threshold) there are more than {MOST_CLASSES} classes, which is what a label map "
-            "of bytes holds; leave it out, or join some classes"
-        )
-    return vocabulary
+    studies = DicomStudies.open(
+        source, asked.classes, asked.segments, asked.precedence, asked.drop_others, asked.progress
+    )
+    if studies is None:
+        raise no_dataset
+    return _Given(studies.cases, check_classes(studies.classes), source, studies=studies)
 
 
-def _findings(source: Any, given: _Given, cases: Sequence[Case], names: Sequence[str] | None) -> tuple[str, ...]:
-    """The vocabulary of findings: the one given, or the source's own, which region maps refer to."""
-    own = given.findings
-    vocabulary = own if names is None else tuple(names)
-    if own and vocabulary != own and any(case.region for case in cases):
-        raise ValueError(
-            f"the region maps of {source} refer to its own findings, {', '.join(own)}; leave findings out (--findings)"
-        )
-    for name in vocabulary:
-        check_name(name, "finding")
-    if len(set(vocabulary)) < len(vocabulary):
-        raise ValueError(f"findings (--findings) must be named once each, got {', '.join(vocabulary)}")
-    return vocabulary
-
-
-def _from_list(source: Sequence[Case | Mapping[str, Any]]) -> list[Case]:
+def _from_list(source: Sequence[Case | Mapping[str, Any]], asked: Asked) -> _Given:
     named = [entry if isinstance(entry, Case) else _as_case(entry) for entry in source]
     guessed = iter(guess_patients([case for case, entry in zip(named, source, strict=True) if case is not entry]))
-    return [case if case is entry else next(guessed) for case, entry in zip(named, source, strict=True)]
+    cases = [case if case is entry else next(guessed) for case, entry in zip(named, source, strict=True)]
+    if not cases:
+        raise ValueError("the source holds no case with a label map; check the path")
+    return _Given(cases, check_classes(asked.classes or {}))
 
 
 def _as_case(entry: Mapping[str, Any]) -> Case:
@@ -239,3 +188,58 @@ def _as_case(entry: Mapping[str, Any]) -> Case:
         Path(entry["region"]).expanduser().resolve() if entry.get("region") else None,
         patient_known=told,
     )
+
+
+def _check_segments(source: Any, asked: Asked) -> None:
+    """Refuse names of segments where there are no DICOM studies."""
+    if not asked.segments and not asked.precedence:
+        return
+    folder = source if isinstance(source, str | Path) else None
+    if folder is None or not holds_studies(folder):
+        raise ValueError(
+            "segments and precedence (--segments, --precedence) are for DICOM studies, which "
+            f"{'the list of cases' if folder is None else folder} does not hold; leave them out"
+        )
+
+
+def _check_classes(given: _Given, body: bool) -> None:
+    """Refuse classes that are not told, or leave no room for the body."""
+    if not given.classes:
+        where = "the source" if given.folder is None else given.folder
+        if given.folder is not None and (Path(given.folder) / DESCRIPTION).is_file():
+            where = Path(given.folder) / DESCRIPTION
+        raise ValueError(
+            f"{where} does not say what the label ids mean; give classes (--classes), such as liver=1 kidneys=2,3"
+        )
+    if body and (named := next((name for name in given.classes if name.casefold() == BODY), None)):
+        raise ValueError(
+            f"classes already hold {named!r}; leave it out, or do not give body_threshold (--body-threshold)"
+        )
+    if body and len(given.classes) == MOST_CLASSES:
+        raise ValueError(
+            f"with the body (--body-threshold) there are more than {MOST_CLASSES} classes, which is what a label map "
+            "of bytes holds; leave it out, or join some classes"
+        )
+
+
+def _findings(given: _Given, cases: list[Case], asked: Asked) -> tuple[tuple[str, ...], list[Case]]:
+    """The vocabulary of findings, asked for or the source's own, and the cases with theirs."""
+    own = given.findings
+    names = own if asked.findings is None else tuple(asked.findings)
+    if own and names != own and any(case.region for case in cases):
+        raise ValueError(
+            f"the region maps of {given.folder} refer to its own findings, {', '.join(own)}; leave findings out "
+            "(--findings)"
+        )
+    for name in names:
+        check_name(name, "finding")
+    if len(set(names)) < len(names):
+        raise ValueError(f"findings (--findings) must be named once each, got {', '.join(names)}")
+    if asked.findings_table is not None:
+        return names, read_findings(asked.findings_table, names, cases)
+    if asked.findings is not None and all(case.findings is None for case in cases):
+        raise ValueError(
+            "findings (--findings) name what a table or the source says of each case, and nothing is said: give the "
+            "table, too (findings_table, --findings-table), or leave them out"
+        )
+    return names, cases

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monai_segdiff.data.description.classes import check_classes, check_parents
+from monai_segdiff.data.description.classes import check_classes, check_parents, named_ids
 
 
 def test_sound_classes_come_back_with_plain_numbers() -> None:
@@ -12,6 +12,12 @@ def test_sound_classes_come_back_with_plain_numbers() -> None:
     assert checked == {"liver": 5, "spine": [26, 27, 28], "kidneys": [2, 3], "Niere links": [7, 8]}
     assert {type(i) for ids in checked.values() for i in ([ids] if isinstance(ids, int) else ids)} == {int}
     assert len(check_classes({f"region {i}": i for i in range(1, 256)})) == 255
+
+
+def test_every_id_stands_with_its_class() -> None:
+    given = {"liver": 5, "kidneys": [2, 3], "spine": np.array([7, 8])}
+    assert named_ids(given) == [("liver", 5), ("kidneys", 2), ("kidneys", 3), ("spine", 7), ("spine", 8)]  # type: ignore[arg-type]
+    assert named_ids({}) == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_segdiff.data import SegmentationDataset, check_dataset, pair_folders, prepare_dataset, read_dataset
+from monai_segdiff.data import SegmentationDataset, check_dataset, pair_folders, prepare_dataset
+from monai_segdiff.data.preparation.source import Asked, Source, fingerprint
+from monai_segdiff.documents import read_text
 
 BOX: dict[str, Any] = {"classes": {"box": 1}, "size": 8, "progress": False}
 
@@ -188,19 +190,42 @@ def test_they_are_refused_for_slices_in_nifti_at_the_first_one(tmp_path: Path, m
         prepare_dataset(pairs, tmp_path / "out", axis=2, **BOX)
 
 
-def test_the_description_is_read_once(tmp_path: Path, make_pair: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lists_cases", [True, False], ids=["Decathlon", "nnU-Net"])
+def test_the_description_is_read_once(
+    tmp_path: Path, make_pair: Callable, monkeypatch: pytest.MonkeyPatch, lists_cases: bool
+) -> None:
     for n in range(2):
         make_pair(f"p{n}")
     source = describe(tmp_path / "source", *(entry(f"p{n}", patient=str(n)) for n in range(2)), parents={})
-    asked = []
+    if not lists_cases:
+        (source / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "box": 1}}))
+    opened = []
 
-    def count(path: Any, *more: Any, **options: Any) -> SegmentationDataset:
-        asked.append(path)
-        return read_dataset(path, *more, **options)
+    def count(file: str | Path, *more: Any) -> str:
+        opened.append(Path(file))
+        return read_text(file, *more)
 
-    monkeypatch.setattr("monai_segdiff.data.preparation.source.read_dataset", count)
+    monkeypatch.setattr("monai_segdiff.documents.read_text", count)  # through which every JSON and CSV file is read
     prepare_dataset(source, tmp_path / "out", size=8, progress=False)
-    assert asked == [source]
+    assert opened.count(source / "dataset.json") == 1
+
+
+def test_a_source_says_all_that_its_folder_does(tmp_path: Path, make_pair: Callable) -> None:
+    for name in ("a", "b"):
+        make_pair(name)
+    more = {"labels": {"1": "box", "2": "core"}, "parents": {"core": "box"}, "findings": ["mass"]}
+    root = describe(tmp_path / "source", entry("a", patient="p", findings=["mass"]), entry("b", patient="q"), **more)
+    (root / "imagesTr" / "notes.txt").touch()
+    source = Source.open(root, Asked())
+    assert [(case.id, case.patient, case.findings) for case in source.cases] == [
+        ("a", "p", ("mass",)),
+        ("b", "q", None),
+    ]
+    assert (source.name, source.classes, source.parents) == ("source", {"box": 1, "core": 2}, {"core": "box"})
+    assert source.findings == ("mass",)
+    assert source.fingerprint == fingerprint(source.cases)
+    assert source.remarks == (f"1 files or folders in {root / 'imagesTr'} are not read: notes.txt",)
+    assert Source.open(root, Asked(classes={"core": 2})).parents == {}, "of a class that is not wanted nothing is said"
 
 
 def test_more_classes_than_a_byte_holds_are_refused(tmp_path: Path, make_pair: Callable) -> None:

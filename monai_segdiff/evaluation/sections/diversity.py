@@ -9,10 +9,10 @@ import torch
 
 from monai_segdiff.data import Case
 from monai_segdiff.evaluation.evidence import Evidence, ReportSection
+from monai_segdiff.evaluation.measure.few_images import patients_text
 from monai_segdiff.evaluation.measure.origins import diversity_groups
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.report.report import Cell, Column, Row, Section
-from monai_segdiff.evaluation.sections.few_images import patients_text
 from monai_segdiff.metrics import Estimate, SimilarityScales, bootstrap_pairs, draw_pairs, ms_ssim
 
 __all__ = ["Diversity"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from monai_segdiff.evaluation.evidence import Evidence, ReportSection
+from monai_segdiff.evaluation.measure.few_images import FEW_IMAGES
 from monai_segdiff.evaluation.measure.measure import Measurements
 from monai_segdiff.evaluation.report.pictures import failed_picture
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
-from monai_segdiff.evaluation.sections.few_images import FEW_IMAGES
 from monai_segdiff.metrics import FEWEST_OTHERS, MOST_OTHERS, REASONS, FailedSampleDetector, exact_rate
 
 __all__ = ["FailedSamples"]

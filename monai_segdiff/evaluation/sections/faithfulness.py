@@ -8,10 +8,10 @@ import torch
 
 from monai_segdiff.evaluation.evidence import Evidence, ReportSection, Side
 from monai_segdiff.evaluation.measure.extras import hausdorff_measure, length_unit
+from monai_segdiff.evaluation.measure.few_images import few_image_warnings, patients_text
 from monai_segdiff.evaluation.measure.inputs import Inputs
 from monai_segdiff.evaluation.measure.measure import Measurements, PerImageMeasure
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
-from monai_segdiff.evaluation.sections.few_images import few_image_warnings, patients_text
 from monai_segdiff.metrics import Estimate, bootstrap_mean, bootstrap_ratio
 
 __all__ = ["Faithfulness"]

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from monai_segdiff.evaluation.evidence import Evidence, ReportSection, Side
 from monai_segdiff.evaluation.measure.extras import radiomic_measure
+from monai_segdiff.evaluation.measure.few_images import few_image_warnings
 from monai_segdiff.evaluation.measure.inputs import Inputs
 from monai_segdiff.evaluation.measure.measure import Embedded, PerImageMeasure
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
-from monai_segdiff.evaluation.sections.few_images import few_image_warnings
 from monai_segdiff.evenly import evenly
 from monai_segdiff.metrics import RADIOMIC_FEATURES, Estimate, frechet_distance, kid
 

@@ -185,7 +185,8 @@ def test_make_drr_hands_its_options_on(legs, capsys):
     out = legs / "out"
     assert f"2 training, 2 validation, 2 test; split by file; look at {out / 'overview.png'}" in capsys.readouterr().out
     with Image.open(out / "overview.png") as picture:
-        assert picture.size == (2 * 192 + 2, 3 * 192 + 4)
+        assert picture.size[0] > 2 * 192 + 2, "two views a patient, and its name"
+        assert picture.size[1] > 3 * 192 + 4, "three patients, and the classes"
     geometry = read_geometry(out, "leg1")
     assert [view["angle"] for view in geometry["views"]] == [0, 90]
     assert (geometry["beam"], geometry["source_to_isocenter"], geometry["source_to_detector"]) == (

@@ -8,7 +8,7 @@ from PIL import Image
 from monai_segdiff.data import load_label_map
 from monai_segdiff.generation.edits import Edit
 from monai_segdiff.pictures.lettering import burn_in, lettered
-from monai_segdiff.pictures.tiles import color_labels, gray_levels, picture_grid, upright
+from monai_segdiff.pictures.tiles import color_labels, enlarged, gray_levels, picture_grid, upright
 
 __all__ = ["edit_picture"]
 
@@ -42,7 +42,7 @@ def edit_picture(
         gray_levels(image, image_range),
         color_labels(before[0]),
         color_labels(after[0]),
-        burn_in(gray_levels(result, image_range)),
+        burn_in(enlarged(gray_levels(result, image_range))),
         gray_levels((result - image) / (image_range[1] - image_range[0])),
     ]
     return Image.fromarray(lettered(picture_grid([tiles]), columns=_COLUMNS))

@@ -11,7 +11,7 @@ import torch
 
 from monai_segdiff.pictures.lettering import burn_in
 
-__all__ = ["class_color", "color_labels", "gray_levels", "middle_slice", "picture_grid", "upright"]
+__all__ = ["class_color", "color_labels", "enlarged", "gray_levels", "middle_slice", "picture_grid", "upright"]
 
 _GOLDEN_ANGLE = 0.381966  # of a turn: successive hues stay apart however many there are
 
@@ -101,6 +101,17 @@ def upright(array: torch.Tensor, affine: torch.Tensor | None, at: int | None = N
     return array.transpose(1, 2)
 
 
+def enlarged(tile: np.ndarray, tile_size: int = 128) -> np.ndarray:
+    """Enlarge a tile without smoothing.
+
+    Args:
+        tile: ``(height, width, 3)``.
+        tile_size: the smallest whole factor is taken that makes the longer side reach this many pixels.
+    """
+    factor = max(1, -(-tile_size // max(tile.shape[:2])))
+    return tile.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
 def picture_grid(
     rows: Sequence[Sequence[np.ndarray]], tile_size: int = 128, gap: int = 2, synthetic: Collection[int] = ()
 ) -> np.ndarray:
@@ -115,10 +126,9 @@ def picture_grid(
     Returns:
         uint8 pixels, ``(height, width, 3)``.
     """
-    factor = max(1, -(-tile_size // max(rows[0][0].shape[:2])))
     lines = []
     for number, row in enumerate(rows):
-        tiles = [tile.repeat(factor, axis=0).repeat(factor, axis=1) for tile in row]
+        tiles = [enlarged(tile, tile_size) for tile in row]
         tiles = [burn_in(tile) for tile in tiles] if number in synthetic else tiles
         padded = [np.pad(tile, ((0, gap), (0, gap), (0, 0)), constant_values=255) for tile in tiles]
         lines.append(np.concatenate(padded, axis=1))

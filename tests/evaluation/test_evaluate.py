@@ -31,6 +31,12 @@ def copies_report(real, copies, segmenter_file, tmp_path_factory):
     return evaluate(real, copies, output, segmenter=segmenter_file, progress=False), output
 
 
+def assert_named(picture: Image.Image, width: int | None, height: int) -> None:
+    """Tiles of a size, with names of the rows beside them and of the classes below."""
+    assert width is None or width < picture.size[0] < width + 150
+    assert height < picture.size[1] < height + 60
+
+
 def test_copies_reach_the_ceiling_at_no_distance(copies_report, real_set):
     report, _ = copies_report
     for row in (*real_set.classes, "mean"):
@@ -63,7 +69,7 @@ def test_files_are_complete_and_agree(copies_report):
     ]
     assert report.samples.rows == ("mask", "generated", "real")
     with Image.open(output / "samples.png") as samples:
-        assert samples.size == (8 * 128 + 7 * 4, 3 * 128 + 2 * 4)
+        assert_named(samples, 8 * 128 + 7 * 4, 3 * 128 + 2 * 4)
 
 
 def test_share_of_image_is_that_of_the_masks(copies_report, real_set):
@@ -108,7 +114,7 @@ def test_no_real_images_leaves_them_out(real, copies, segmenter_file, tmp_path):
     report = evaluate(real, copies, tmp_path, segmenter=segmenter_file, no_real_images=True, progress=False)
     assert report.samples.rows == ("mask", "generated")
     with Image.open(tmp_path / "samples.png") as samples:
-        assert samples.size[1] == 2 * 128 + 4
+        assert_named(samples, None, 2 * 128 + 4)
 
 
 def test_user_s_extractor_is_used_and_named(real, copies, segmenter_file, tmp_path):
@@ -198,7 +204,7 @@ def test_png_pictures_in_plain_folders(tmp_path):
     assert report.compared["Images"].startswith("24×16")
     assert report.samples.rows == ("mask", "generated", "real")
     with Image.open(tmp_path / "r" / "samples.png") as samples:
-        assert samples.size == (6 * 144 + 5 * 4, 3 * 96 + 2 * 4)
+        assert_named(samples, 6 * 144 + 5 * 4, 3 * 96 + 2 * 4)
 
 
 def test_classes_must_agree(real, copies, tmp_path):

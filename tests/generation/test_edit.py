@@ -179,10 +179,14 @@ def test_of_a_volume_the_picture_shows_the_slice_with_most_of_the_edit(tmp_path)
     image = torch.full((1, 10, 12, 6), -1.0)
     result = image.clone()
     result[0, ..., 4] = 1.0
-    tiles = np.asarray(edit_picture(edit, image, result, torch.from_numpy(label > 0), (-1.0, 1.0)))
+    drawn = np.asarray(edit_picture(edit, image, result, torch.from_numpy(label > 0), (-1.0, 1.0)))
+    width = (drawn.shape[1] + 2) // 5
+    height = (width - 2) * 12 // 10
+    assert (drawn[:-height] < 100).all(2).any(), "names above the tiles"
+    tiles = drawn[-height:]
     assert tiles.shape[0] * 5 * 10 // 12 <= tiles.shape[1]
-    width = (tiles.shape[1] + 2) // 5
-    means = [tiles[:, k * width : (k + 1) * width - 2].mean() for k in range(5)]
+    means = [tiles[: height * 3 // 4, k * width : (k + 1) * width - 2].mean() for k in range(5)]
+    assert tiles[height * 3 // 4 :, 3 * width : 4 * width - 2].min() < 100, "synthetic is burnt into the result"
     assert means[0] == means[1] == 0
     assert 0 < means[2] < 60
     assert means[3] == means[4] == 255

@@ -121,7 +121,7 @@ def test_what_would_be_packaged_runs(session: Path, monkeypatch: pytest.MonkeyPa
     assert "holoscan-cu13==4.2.0" in (context / "pip" / "requirements.txt").read_text()
     manifest = json.loads((context / "map" / "app.json").read_text())
     assert json.loads(manifest["command"]) == ["python3", "/opt/holoscan/app"]
-    assert manifest["version"] == "0.1.0"
+    assert manifest["version"] == "0.2.0"
     assert list(json.loads((context / "map" / "pkg.json").read_text())["models"]) == ["my_ct"]
 
     lib = context / "lib"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -28,6 +29,8 @@ def digest_of(file: str | os.PathLike[str]) -> str:
     Raises:
         OSError: if it cannot be read.
     """
+    if os.path.exists(file) and not os.path.isfile(file):  # a pipe would be waited for
+        raise OSError(errno.EINVAL, "is no file", os.fspath(file))
     digest = hashlib.sha256()
     with open(file, "rb") as content:
         while block := content.read(_BLOCK):

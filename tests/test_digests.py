@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -91,3 +92,9 @@ def test_files_may_be_given_below_a_folder_that_is_relative(tmp_path, monkeypatc
     assert list(expected) == ["a"]
     for given in ("a", "out/a", Path("out") / "a"):
         assert digests_of("out", [given]) == expected
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"is no file: '.*/pipe'"):
+        digest_of(tmp_path / "pipe")

@@ -46,11 +46,12 @@ def image_files(folder: Path) -> list[Path]:
     Hidden ones are left out, and with them what macOS puts beside files that it copies (`._scan.nii.gz`).
 
     Raises:
-        ValueError: if a folder is named like an image.
+        ValueError: if something is named like an image that is no file.
     """
     found = [entry for entry in _visible(folder) if _has_image_name(entry)]
-    if wrong := next((entry for entry in found if entry.is_dir()), None):
-        raise ValueError(f"{wrong} is a folder that is named like an image: rename it, or put the file in its place")
+    if wrong := next((entry for entry in found if entry.exists() and not entry.is_file()), None):
+        what = "a folder" if wrong.is_dir() else "a pipe or a device"
+        raise ValueError(f"{wrong} is {what} that is named like an image: rename it, or put the file in its place")
     return found
 
 

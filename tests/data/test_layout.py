@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,9 +147,11 @@ def test_errors_name_the_file_and_the_remedy(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_named_like_an_image_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "labels/a.png", "labels/b.png")
-    (tmp_path / "images" / "b.png").mkdir()
-    with pytest.raises(ValueError, match=r"images/b\.png is a folder that is named like an image: rename it"):
-        read_dataset(tmp_path)
+    for make, what in ((os.mkdir, "a folder"), (os.mkfifo, "a pipe or a device")):
+        make(tmp_path / "images" / "b.png")
+        with pytest.raises(ValueError, match=rf"images/b\.png is {what} that is named like an image: rename it"):
+            read_dataset(tmp_path)
+        os.rmdir(tmp_path / "images" / "b.png") if what == "a folder" else os.unlink(tmp_path / "images" / "b.png")
 
 
 def test_asking_for_an_absent_split_says_what_there_is(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_bundle_is_added_whole_or_not_at_all(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr("monai_segdiff.integrations.label.stock.shutil.copytree", full)
+        disk.setattr("monai_segdiff.bundle.shutil.copytree", full)
         with pytest.raises(OSError, match="No space left"):
             add_stock_bundle(trained_bundle.root, empty_app)
     assert not list((empty_app / "model").iterdir())

@@ -184,15 +184,15 @@ class XRealInferer(Inferer):
         return images
 
     def _draw_anatomy(self, masks: torch.Tensor, network: Network, indices: Sequence[int]) -> torch.Tensor:
-        held = organs(masks, self.background, self.outside, self.latent_space.latent_shape(masks.shape[2:])[1:])
+        soft_mask = organs(masks, self.background, self.outside, self.latent_space.latent_shape(masks.shape[2:])[1:])
         if isinstance(self.controller, torch.nn.Module):
             self.controller.to(masks.device)
         with torch.no_grad(), evaluating(self.controller), torch.autocast(masks.device.type, enabled=False):
             blurred = self.controller.reconstruct(masks)
-        # The constraint's region is where a run is free, and m is where it is held.
-        hold = BlendConstraint(blurred, 1.0 - held, self.window, self.restore_level)
+        # The constraint's region is 1 where the run is free; the soft mask m is 1 where it is constrained.
+        constraint = BlendConstraint(blurred, 1.0 - soft_mask, self.window, self.restore_level)
         prompts = self._anatomy_prompt.expand(len(masks), -1)
-        return self._anatomy_run(prompts, network, indices, constraints=[hold])
+        return self._anatomy_run(prompts, network, indices, constraints=[constraint])
 
     def _edit(
         self,
@@ -202,5 +202,5 @@ class XRealInferer(Inferer):
         network: Network,
         indices: Sequence[int],
     ) -> torch.Tensor:
-        hold = BlendConstraint(anatomy, free, restore_level=self.restore_level)
-        return self._pathology_run(prompts, network, indices, constraints=[hold])
+        constraint = BlendConstraint(anatomy, free, restore_level=self.restore_level)
+        return self._pathology_run(prompts, network, indices, constraints=[constraint])

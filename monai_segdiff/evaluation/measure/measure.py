@@ -52,13 +52,13 @@ class Features:
         """Features of a batch, (B, D); rows of NaN where an image is not finite.
 
         Raises:
-            ValueError: if those of another image are not finite.
+            ValueError: if the features of a finite image are not finite.
         """
         found = self.function(batch.images)
         if not torch.isfinite(found[batch.finite]).all():
             raise ValueError(
-                f"{self.name} gave features that are NaN or infinite for an image of {batch.pairs[0].case.image} and "
-                "those after it: give another extractor"
+                f"{self.name} gave NaN or infinite features for an image in the batch that starts with "
+                f"{batch.pairs[0].case.image}: give another extractor"
             )
         return torch.where(batch.finite[:, None], found, torch.nan)
 
@@ -249,7 +249,7 @@ def _fields(
     extras: Mapping[str, PerImageMeasure],
     own: Mapping[str, PerImageMeasure],
 ) -> dict[str, Any]:
-    """The fields of `Embedded`, and those of one's own, of the images of all batches."""
+    """The fields of `Embedded` and the fields `own`, for the images of all batches."""
     measures: dict[str, PerImageMeasure] = {"finite": lambda batch: batch.finite, **own}
     if features is not None:
         measures["features"] = features.of

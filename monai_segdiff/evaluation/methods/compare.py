@@ -82,7 +82,7 @@ def compare_methods(
         OSError: if the report cannot be written.
     """
     if not synthetic:
-        raise ValueError("there is nothing to compare: give at least one generated data set by name of its row")
+        raise ValueError("there is nothing to compare: give at least one generated data set, under the name of its row")
     _known("published figures", published or (), synthetic)
     _known("conditions", conditions or (), map(group_of, synthetic))
     inputs = {name: read_inputs(real, folder) for name, folder in synthetic.items()}
@@ -96,8 +96,8 @@ def compare_methods(
         )
         told = {name: (conditions or {}).get(name, first.real.classes) for name in map(group_of, synthetic)}
         population = None if limits is None else read_inputs(limits, next(iter(synthetic.values())))
-        held = {name: measure_group(name, c, first, reads, seed, progress, population) for name, c in told.items()}
-        rows = [measure_row(n, inputs[n], matches[n], held[group_of(n)], seed, progress) for n in synthetic]
+        groups = {name: measure_group(name, c, first, reads, seed, progress, population) for name, c in told.items()}
+        rows = [measure_row(n, inputs[n], matches[n], groups[group_of(n)], seed, progress) for n in synthetic]
         rows.sort(key=lambda row: list(told).index(row.condition.name))  # rows of one condition stand together
 
         split, weak = first.split()
@@ -147,4 +147,4 @@ def _compared(inputs: Inputs, rows: Sequence[MethodRow]) -> dict[str, str]:
 def _known(what: str, given: Iterable[str], rows: Iterable[str]) -> None:
     known = list(dict.fromkeys(rows))
     if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f"{what} name {', '.join(map(repr, unknown))}, of which there is no row: {', '.join(known)}")
+        raise ValueError(f"{what} name unknown rows {', '.join(map(repr, unknown))}: the rows are {', '.join(known)}")

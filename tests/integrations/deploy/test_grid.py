@@ -101,7 +101,7 @@ def test_a_voxel_size_for_another_number_of_axes_is_refused() -> None:
 def test_slices_whose_images_would_fill_the_memory_are_refused() -> None:
     """A small file may hold two slices, and all the empty ones between them."""
     labels = MetaTensor(torch.ones((1, 2, 2, 70_000), dtype=torch.uint8), affine=torch.eye(4))
-    with pytest.raises(ValueError, match="70000 slices, of which the bundle would make as many images of 64 x 64"):
+    with pytest.raises(ValueError, match="70000 slices, too many for images of 64 x 64"):
         fit_labels(labels, (64, 64))
 
 

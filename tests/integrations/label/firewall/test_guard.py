@@ -66,12 +66,16 @@ def test_a_session_holds_one_label_map(server: Any, query: dict[str, str], names
 
 
 HEADERS: list[tuple[list[tuple[str, str]], int, str]] = [
-    ([JSON, ("Content-Type", "application/x-www-form-urlencoded")], 400, "sent once"),
-    ([("Content-Type", "application/x-www-form-urlencoded")], 400, "sent as JSON"),
-    ([("Content-Type", "multipart/form-data; boundary=x")], 400, "sent as JSON"),
-    ([JSON, ("Host", "evil.example")], 403, "--host"),
-    ([JSON, ("Origin", "http://evil.example")], 403, "--conf origins"),
-    ([JSON, ("Origin", "null")], 403, "--conf origins"),
+    (
+        [JSON, ("Content-Type", "application/x-www-form-urlencoded")],
+        400,
+        "content-type is repeated: send it once",
+    ),
+    ([("Content-Type", "application/x-www-form-urlencoded")], 400, "not sent as JSON"),
+    ([("Content-Type", "multipart/form-data; boundary=x")], 400, "not sent as JSON"),
+    ([JSON, ("Host", "evil.example")], 403, "refused: use 127.0.0.1"),
+    ([JSON, ("Origin", "http://evil.example")], 403, "refused: allow it with --conf origins"),
+    ([JSON, ("Origin", "null")], 403, "refused: allow it with --conf origins"),
 ]
 
 
@@ -97,7 +101,12 @@ BAD_JSON = [
     ("POST", "/train/segmenter", b'{"bundle_path": "/tmp"}', "unknown parameter"),
     ("POST", "/batch/infer/ct_organ", b'{"images": ["\\ud800"]}', "Unicode"),
     ("POST", "/batch/infer/ct_organ?images=unlabeled", b"{}", "images"),
-    ("POST", "/batch/infer/ct_organ?run_sync=true&run_sync=false", b"{}", "given once"),
+    (
+        "POST",
+        "/batch/infer/ct_organ?run_sync=true&run_sync=false",
+        b"{}",
+        "'run_sync' is repeated: give it once",
+    ),
     ("POST", "/batch/infer/ct_organ", json.dumps({"images": ["a" * 50] * 3000}).encode(), "send less"),
     ("POST", "/activelearning/random", b'{"client_id": NaN}', "NaN"),
     ("POST", "/activelearning/random", b'{"client_id": "a/b"}', "client_id"),

@@ -63,7 +63,7 @@ class SamplerSession:
             nonlocal reached
             if sigma_next == 0:
                 return x
-            reached = self._hold(step, sigma_next, x)
+            reached = self._constrain(step, sigma_next, x)
             return reached
 
         # Of the step to 0 only the denoiser's answer remains, in every sampler.

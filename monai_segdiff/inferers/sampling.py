@@ -55,7 +55,7 @@ class SamplingInferer(Inferer):
         start: where runs begin; from noise by default. With ``InputStart`` the inputs are where a run begins, and the
             network gets no condition.
         guidance: ``MaskGuidance``, ``ClassGuidance``, or ``None``.
-        constraints: what holds the state after every step, applied in this order.
+        constraints: what changes the state after every step, applied in this order.
         image_channels: channels of the network's image; by default the network's attribute ``out_channels``.
         sigmas: noise levels to be used instead of the parameterization's grid of ``num_steps``; descending to 0.
         clip: range (low, high) to which every denoised image is clamped, or ``None``.

@@ -71,7 +71,7 @@ class Batch:
         pairs: images and label maps as they were read.
         images: (B, C, *spatial) in [-1, 1]; a pixel that was not finite is the nearest end of the range, NaN is -1.
         masks: (B, 1, *spatial) class indices.
-        finite: (B,) bool, which images held only finite pixels.
+        finite: (B,) bool, which images had only finite pixels.
         readings: (B, 1, *spatial), the segmenter's; None where nothing reads.
     """
 
@@ -93,7 +93,7 @@ class Embedded:
     Args:
         cases: the N cases.
         mask_ids: the same for images of one label map.
-        finite: (N,) bool, which images hold neither NaN nor infinite values.
+        finite: (N,) bool, which images have neither NaN nor infinite values.
         features: (N, D), rows of NaN where the image is not finite; None without a feature space.
         extras: further figures of each image, (N, ...), by name.
     """

@@ -44,7 +44,7 @@ def compare_methods(
     max_images: int | None = None,
     progress: bool = True,
 ) -> Report:
-    """Hold the images of several methods to the real images of the same label maps, and to each other.
+    """Compare the images of several methods with the real images of the same label maps, and with each other.
 
     Writes `methods.html`, `methods.md`, `methods.json`, `methods.csv`, `methods.txt` and `methods.png`. Every image is
     paired, by the name of its mask, with the real image that the mask belongs to; intensities are mapped to [0, 1] by
@@ -63,7 +63,7 @@ def compare_methods(
         segmenter: as for `evaluate`; default: trained on the real training cases.
         limits: data set folder whose held-out real images give the limits of failed samples; default: `real`. Where
             methods are tried on other patients than those of their population, give the data set that they were
-            trained on: it says how much noise their images should hold.
+            trained on: it says how much noise their images should have.
         cache_dir: where trained segmenters are kept; default: `segmenter` in the output folder.
         segmenter_images: length of the segmenter's training in images seen; default: by image size.
         seed: of the segmenter's training, of the resampling and of the draw of other patients' masks.

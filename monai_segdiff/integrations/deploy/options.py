@@ -112,7 +112,7 @@ def read_options(file: Path, environment: Mapping[str, str] | None = None) -> Ge
             try:
                 values[name] = parse_yaml(variable[:_MOST_BYTES])
             except (yaml.YAMLError, ValueError) as error:
-                raise ValueError(f"{PREFIX}{name.upper()} is no YAML value: {variable!r:.80}") from error
+                raise ValueError(f"{PREFIX}{name.upper()} cannot be read: {variable!r:.80}") from error
             where[name] = PREFIX + name.upper()
     given: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if v is not None

@@ -89,7 +89,7 @@ def test_training_voxel_size_and_what_it_does_not_reach() -> None:
 
 
 def test_labels_beyond_the_field_of_view_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"outside of the bundle's field of view, 8 x 8 x 15 mm.*spacing"):
+    with pytest.raises(ValueError, match=r"outside of the bundle's field of view of 8 x 8 x 15 mm.*spacing"):
         fit_labels(label_map(LPS), (8, 8), (1.0, 1.0))
 
 

@@ -18,7 +18,9 @@ def test_given_names_come_first() -> None:
 
 
 def test_unknown_segments_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"seg\.dcm.*'GREEN'.*the classes are liver, left_kidney.*names.*drop_others"):
+    with pytest.raises(
+        ValueError, match=r"seg\.dcm.*'GREEN'.*the bundle's classes are liver, left_kidney.*names.*drop_others"
+    ):
         match_segments(["Liver", "GREEN"], CLASSES, {}, False, "seg.dcm")
 
 

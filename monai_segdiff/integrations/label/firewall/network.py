@@ -42,7 +42,7 @@ def listen_on_loopback() -> bool:
     MONAI Label listens on every network by default.
 
     Returns:
-        Whether the server is bound to this machine, so that only its own host names are accepted.
+        Whether that was done, so that only host names of this machine are accepted.
 
     Raises:
         RuntimeError: if the address of the server is unknown.
@@ -61,7 +61,7 @@ def listen_on_loopback() -> bool:
 
 
 def check_origin(headers: Mapping[str, str], origins: Collection[str], *, local: bool) -> None:
-    """Refuse requests of foreign web pages, which a browser on this machine would send.
+    """Refuse requests of foreign web pages, sent by a browser that can reach the server.
 
     Args:
         headers: of the request, with names in lower case.

@@ -153,7 +153,7 @@ def test_parameters_that_are_none_are_refused_in_a_form(
     assert message in answer.text
     plain = requests.post(f"{server.url}/infer/ct_organ", params={"image": study}, json=params, timeout=900)
     assert plain.status_code == 400
-    assert "sent in a form" in plain.text
+    assert "send a form with the field params" in plain.text
 
 
 def test_nothing_is_left_of_requests_that_are_refused(server: Any, study: str) -> None:

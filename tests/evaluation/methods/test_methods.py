@@ -290,7 +290,11 @@ def test_a_missing_partner_is_named(real, segmenter_file, tmp_path):
     refused({}, "nothing to compare")
     refused({"a": whole}, "published figures name unknown rows 'b': the rows are a", published={"b": {"mae": 1.0}})
     refused({"x / a": whole}, "conditions name unknown rows 'y': the rows are x", conditions={"y": CLASSES})
-    refused({"x / a": whole}, "each class of the data set must belong to one", conditions={"x": {"bone": 2}})
+    refused(
+        {"x / a": whole},
+        "each class of the condition must merge classes of the data set, and none may be left out",
+        conditions={"x": {"bone": 2}},
+    )
 
     part = generated(tmp_path / "part", real, brighter(-0.1), manifest=False)
     dataset = read_dataset(part)

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one line about whatever kept it from its work."""
+"""How a command ends: its exit code, and one line about the error that stopped it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _WORKER_SIGNS = ("DataLoader worker (pid", "terminated abruptly")
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: as on Ctrl-C, what is open is closed and temporary files go."""
+    """SIGTERM, handled like Ctrl-C: open files are closed, and temporary files removed."""
 
 
 class Ending:
-    """Whatever happens in a command, turned into an exit code and at most one line on standard error.
+    """Turns every end of a command into an exit code and at most one line on standard error.
 
     Args:
         name: the command's.
@@ -80,11 +80,11 @@ class Ending:
         text = str(error)
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _holds(text, _MEMORY_SIGNS):
             return (
-                f"there is not enough memory for {self.name}: give it less at once (--batch-size, --workers, smaller "
-                "images), or a machine with more"
+                f"there is not enough memory for {self.name}: reduce --batch-size, --workers or the size of the "
+                "images, or use a machine with more memory"
             )
         if isinstance(error, BrokenProcessPool) or _holds(text, _WORKER_SIGNS):
-            return f"a process that {self.name} had started was killed, perhaps as memory ran out: start fewer of them"
+            return f"a worker process of {self.name} was killed, perhaps because memory ran out: start fewer workers"
         if isinstance(error, _EXPECTED) and raised_here(error) and text:
             return text
         if isinstance(error, OSError | ImportError) and not isinstance(error, ConnectionError):
@@ -100,7 +100,7 @@ class Ending:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, where this is the thread that hears of it and nobody ignores it."""
+    """Let SIGTERM end the block as Ctrl-C does, in the main thread and unless SIGTERM is ignored."""
 
     def terminate(number: int, frame: FrameType | None) -> Any:
         raise _Terminated
@@ -120,7 +120,7 @@ def _holds(text: str, signs: tuple[str, ...]) -> bool:
 
 
 def _silence_what_nobody_reads() -> bool:
-    """Whether whoever read the output has gone, as `head` does; what is still to be written then goes nowhere."""
+    """Whether the reader of the output has gone, as `head` does; further output is then discarded."""
     found = False
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # no file, no poll on this system

@@ -1,4 +1,4 @@
-"""What was wrong, below the layers that MONAI wraps around it."""
+"""Errors in one line, and the cause below the exceptions that MONAI wraps around it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class UnreadableFileError(ValueError):
 
 @contextmanager
 def reading(file: object, kind: str, remedy: str = "restore it from its source") -> Iterator[None]:
-    """Turn whatever a reader throws in a block into one line with the file's name and a remedy.
+    """Turn any exception of a reader in a block into one line with the file's name and a remedy.
 
     Args:
         file: the file that is read in the block.
@@ -38,7 +38,7 @@ def reading(file: object, kind: str, remedy: str = "restore it from its source")
         remedy: what helps with a file of this kind.
 
     Raises:
-        UnreadableFileError: from anything that is raised in the block but what already names its file
+        UnreadableFileError: for any exception in the block, except those that name their file already
             (:class:`UnreadableFileError`, ``FileNotFoundError``, ``PermissionError``), a missing extra
             (``ImportError``), and interrupts.
     """
@@ -51,7 +51,7 @@ def reading(file: object, kind: str, remedy: str = "restore it from its source")
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says in one line, with its kind where the text alone does not tell what happened."""
+    """The message of an error in one line, with its class where the message alone is unclear."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return "there is not enough memory for it"
@@ -63,7 +63,7 @@ def one_line(error: BaseException) -> str:
 
 
 def raised_here(error: BaseException) -> bool:
-    """Whether this package raised it, in words of its own, rather than a library in the middle of something."""
+    """Whether this package raised the error, so that its message is ours, rather than a library."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -71,14 +71,14 @@ def raised_here(error: BaseException) -> bool:
 
 
 def require(condition: object, message: str) -> None:
-    """Refuse to go on, from a configuration.
+    """Check a condition in a configuration.
 
     Args:
-        condition: what has to hold.
+        condition: what must be true.
         message: what is wrong, and what to do.
 
     Raises:
-        ValueError: with the message, where it does not.
+        ValueError: with the message, if it is not.
     """
     if not condition:
         raise ValueError(message)
@@ -115,8 +115,8 @@ def unwrapped_errors() -> Iterator[None]:
 def show_cause_last() -> None:
     """End the report of an uncaught exception with its cause, and that of Ctrl-C in one line.
 
-    Configurations of bundles call it first, because a user looks at the last line, and there Python shows the outermost
-    exception: the expression that could not be evaluated, rather than the file that is wrong.
+    Configurations of bundles call it first. A user looks at the last line, where Python shows the outermost exception:
+    the expression that could not be evaluated. The cause names the file that is wrong.
     """
     sys.excepthook = _cause_last
 

@@ -105,17 +105,20 @@ def test_a_number_out_of_range_is_refused_with_the_option(command, option, value
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([*GENERATE, "--max-tries", "3"], "--max-tries says how often an image is drawn again: give --accept-dice and"),
-        ([*GENERATE, "--similarity-level", "0.5"], "--similarity-level says when a run meets an image: give --like"),
-        ([*GENERATE, "--modality", "CT"], "--modality says what DICOM images are to be: give --format dicom"),
-        ([*GENERATE, "--region", "r.png"], "--region says where findings are to be: give --finding"),
-        ([*GENERATE, "--like", "a.png", "--similarity", "0.5", "--region", "r.png"], "--region says where"),
+        ([*GENERATE, "--max-tries", "3"], "--max-tries needs --accept-dice and --segmenter: give them, too"),
+        ([*GENERATE, "--similarity-level", "0.5"], "--similarity-level needs --like and --similarity: give them, too"),
+        ([*GENERATE, "--modality", "CT"], "--modality needs --format dicom: give it, too"),
+        ([*GENERATE, "--region", "r.png"], "--region needs --finding: give it with the names of the findings"),
+        ([*GENERATE, "--like", "a.png", "--similarity", "0.5", "--region", "r.png"], "--region needs --finding"),
         ([*GENERATE, "--finding", "--findings-of-masks"], "--finding and --findings-of-masks exclude each other"),
         ([*GENERATE, "--drop-class", "liver", "--drop-class", "spleen", "liver"], "--drop-class names 'liver' twice"),
         ([*GENERATE, "--finding", "edema", "edema"], "--finding names 'edema' twice: name it once"),
-        ([*EVALUATE, "--utility-seeds", "2"], "--utility-seeds says how often segmenters are trained: give --utility"),
+        ([*EVALUATE, "--utility-seeds", "2"], "--utility-seeds needs --utility: give it, too"),
         ([*MAKE_DRR, "--angles", "0", "--views", "4"], "--angles and --views exclude each other: leave one out"),
-        ([*MAKE_DRR, "--device", "cpu", "--backend", "rtk"], "rtk does so on the CPU: leave it out"),
+        (
+            [*MAKE_DRR, "--device", "cpu", "--backend", "rtk"],
+            "--device does not go with --backend rtk, which projects on the CPU: leave it out",
+        ),
     ],
 )
 def test_an_option_without_effect_is_refused_by_name(arguments, named, capsys):

@@ -88,11 +88,14 @@ def test_what_this_package_says_of_an_input_stands_alone(capsys, tmp_path):
         (FileNotFoundError(2, "No such file or directory", "a.nii.gz"), "No such file or directory: 'a.nii.gz'"),
         (ImportError("this needs that: pip install that"), "error: this needs that: pip install that\n"),
         (OSError("disk\n  on fire"), "error: disk on fire\n"),
-        (MemoryError(), "there is not enough memory for paint: give it less at once (--batch-size"),
+        (MemoryError(), "there is not enough memory for paint: reduce --batch-size, --workers"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "there is not enough memory for paint"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "there is not enough memory"),
-        (BrokenProcessPool("A process in the process pool was terminated abruptly"), "was killed, perhaps as memory"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "was killed, perhaps as memory"),
+        (
+            BrokenProcessPool("A process in the process pool was terminated abruptly"),
+            "killed, perhaps because memory",
+        ),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "killed, perhaps because memory"),
         (BrokenPipeError(32, "Broken pipe"), "paint failed unexpectedly (BrokenPipeError: [Errno 32] Broken pipe)"),
         (
             ValueError(

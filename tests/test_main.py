@@ -257,7 +257,10 @@ def test_generate_drops_classes_and_follows_images(trained_bundle, tmp_path, cap
     for wrong, named in (
         ([], "give --masks, or --like"),
         (like[:2], "--like and --similarity belong together"),
-        (["--masks", str(trained_bundle.phantoms), *like[4:]], "--similarity-level says when a run meets an image"),
+        (
+            ["--masks", str(trained_bundle.phantoms), *like[4:]],
+            "--similarity-level needs --like and --similarity",
+        ),
         ([*like[:3], "1.5"], "similarity must lie between 0"),
         ([*like, "--accept-dice", "0.5"], "--accept-dice and --segmenter belong together"),
     ):
@@ -359,8 +362,8 @@ def test_a_defect_of_the_program_is_one_line_too_and_not_hidden(monkeypatch, cap
 @pytest.mark.parametrize(
     ("verb", "said"),
     [
-        ("check-data", "there is nothing to go on with"),
-        ("prepare", "nothing of it is left, run the same command again to begin anew"),
+        ("check-data", "the data set is unchanged, and a new run begins anew"),
+        ("prepare", "no output is left; run the same command again to begin anew"),
         ("make-drr", "run the same command again to go on"),
         ("generate", "run the same command again to go on"),
         ("edit", "run the same command again to go on"),

@@ -80,7 +80,7 @@ def add_segments(to: Any, drop: str) -> None:
 
 
 def number(low: float = -math.inf, high: float = math.inf, *, whole: bool = False) -> Callable[[str], Any]:
-    """What reads a number of a range; NaN and infinite ones are none.
+    """A parser of finite numbers within a range.
 
     Args:
         low: the lowest.
@@ -165,7 +165,7 @@ def _class(text: str) -> tuple[str, int | list[int]]:
         assert part is not None
         first, last = int(part[1]), int(part[2] or part[1])
         if not first <= last < first + _MOST_IDS:
-            raise argparse.ArgumentTypeError(f"{text!r}: a range goes up from its first id, over {_MOST_IDS} at most")
+            raise argparse.ArgumentTypeError(f"{text!r}: a range must go up, over {_MOST_IDS} ids at most")
         ids.extend(range(first, last + 1))
     return name, ids[0] if len(ids) == 1 else ids
 
@@ -186,8 +186,6 @@ class NamedOnce(argparse.Action):
         collected = dict(getattr(namespace, self.dest) or {})
         for name, value in values:
             if name in collected:
-                raise argparse.ArgumentError(
-                    self, f"{name!r} is given twice; give it once, with all that belongs to it"
-                )
+                raise argparse.ArgumentError(self, f"{name!r} is given twice: give it once, with all its values")
             collected[name] = value
         setattr(namespace, self.dest, collected)

@@ -58,15 +58,15 @@ def _check_paths(args: argparse.Namespace) -> None:
     sources = [Path(path).resolve() for path in (args.checkpoint, args.config) if path]
     for path in (Path(path) for path in (args.output, args.new_config) if path):
         if path.resolve() in sources:
-            raise ValueError(f"{path} is what is to be converted: choose another name, so that the original stays")
+            raise ValueError(f"{path} is an input of the conversion: choose another name for the output")
         if path.is_dir():
             raise ValueError(f"{path} is a folder: give the name of a file")
     if args.output and args.new_config and Path(args.output).resolve() == Path(args.new_config).resolve():
-        raise ValueError(f"weights and configuration cannot both be {args.output}")
+        raise ValueError(f"OUTPUT and --new-config are both {args.output}: give two names")
 
 
 def _check_replaced(weights: ConvertedWeights | None, text: str, args: argparse.Namespace) -> None:
-    """Refuse to replace what is there, unless it is what would be written: a second run finds its own files."""
+    """Refuse to replace existing files, unless their content is the same, as after a first run."""
     from monai_segdiff.networks import weights_hash
 
     if args.overwrite:
@@ -117,7 +117,7 @@ def _compare(config: ConvertedConfig, weights: ConvertedWeights, args: argparse.
             f"{args.checkpoint} with {args.config}: {error}. Where another file changes these options, convert with "
             "--partial."
         ) from error
-    reason = "no network of this class in it, or running the configuration would be needed to know its options"
+    reason = "it has no network of this class, or the options are known only by running it"
     return f"its {fits} takes these weights" if fits else f"not compared with the weights: {reason}"
 
 
@@ -131,7 +131,7 @@ def _print_weights(found: FoundWeights, weights: ConvertedWeights, args: argpars
         more = ", ..." if len(found.left_out) > _SHOWN else ""
         print(f"  left out: {', '.join(found.left_out[:_SHOWN])}{more}")
     if found.part or found.left_out:
-        print("  the output is a plain state dict: take away what looks into the wrapper, such as torch.load(...)[...]")
+        print("  the output is a plain state dict: remove code that unwraps it, such as torch.load(...)[...]")
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for old, new in weights.renamed.items():
         groups[_difference(old, new)].append(f"{old} -> {new}")
@@ -142,7 +142,7 @@ def _print_weights(found: FoundWeights, weights: ConvertedWeights, args: argpars
     if weights.added:
         print(f"  {len(weights.added)} added, an identity and zeros in their place, such as {weights.added[0]}")
     if weights.network == "autoencoder":
-        print("  not for use_convtranspose, which does not show in the weights: MONAI's layer is another there")
+        print("  not valid with use_convtranspose, which the weights do not show: MONAI has another layer there")
     print(f"{args.output}: {len(weights.weights)} tensors for monai.networks.nets.{name}")
 
 

@@ -38,7 +38,7 @@ def add_check_data(verbs: Any) -> None:
         "check-data",
         "Read every file of a data set and name what is wrong, by file, with the remedy. "
         "Exit code 1 if there is an error.",
-        stopped="it changes nothing, so there is nothing to go on with",
+        stopped="the data set is unchanged, and a new run begins anew",
     )
     p.add_argument("dataset", help="folder with dataset.json, or with images*/labels* folders")
     add_classes(p, "label ids that may occur (default: as dataset.json says)")
@@ -53,8 +53,8 @@ def prepare(args: argparse.Namespace) -> int:
 
     if args.labels is not None and is_dataset(args.source):
         raise ValueError(
-            f"--labels is for a plain folder of images, and {args.source} is a data set, which says where its label "
-            "maps are: leave --labels out, or give the folder that holds the images"
+            f"--labels is for a plain folder of images, but {args.source} is a data set with its own label maps: leave "
+            "--labels out, or give the folder that holds the images"
         )
     source = args.source if args.labels is None else pair_folders(args.source, args.labels)
     dataset = prepare_dataset(
@@ -95,7 +95,7 @@ def add_prepare(verbs: Any) -> None:
         "prepare",
         "Slice, resample and relabel volumes (or pictures) to one size, split them by patient, as far as it is known "
         "whose they are, and write a data set to train on.",
-        stopped="nothing of it is left, run the same command again to begin anew",
+        stopped="no output is left; run the same command again to begin anew",
     )
     p.add_argument(
         "source",

@@ -24,7 +24,7 @@ def make_drr(args: argparse.Namespace) -> int:
     if args.angles is not None and args.views is not None:
         raise ValueError("--angles and --views exclude each other: leave one out")
     if args.device is not None and args.backend == "rtk":
-        raise ValueError("--device says where torch projects, and rtk does so on the CPU: leave it out")
+        raise ValueError("--device does not go with --backend rtk, which projects on the CPU: leave it out")
     views = args.views or 60
     options = {
         "angles": args.angles or [360 * view / views for view in range(views)],

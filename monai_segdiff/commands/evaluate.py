@@ -16,7 +16,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from monai_segdiff.evaluation import evaluate as run
 
     if args.utility_seeds is not None and not args.utility:
-        raise ValueError("--utility-seeds says how often segmenters are trained: give --utility, too")
+        raise ValueError("--utility-seeds needs --utility: give it, too")
     report = run(
         args.real,
         args.synthetic,

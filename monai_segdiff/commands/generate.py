@@ -28,16 +28,16 @@ def generate(args: argparse.Namespace) -> int:
     if args.masks is None and args.like is None:
         raise ValueError("nothing to generate for: give --masks, or --like with a data set or one of its images")
     if (args.like is None) != (args.similarity is None):
-        raise ValueError("--like and --similarity belong together: which image, and how like it, from 0 to 1")
+        raise ValueError("--like and --similarity belong together: give the image, and a similarity from 0 to 1")
     if args.similarity_level is not None and args.like is None:
-        raise ValueError("--similarity-level says when a run meets an image: give --like and --similarity, too")
+        raise ValueError("--similarity-level needs --like and --similarity: give them, too")
     if (args.accept_dice is None) != (args.segmenter is None):
         raise ValueError(
             "--accept-dice and --segmenter belong together: `evaluate` leaves the segmenter that it trained in the "
             "folder `segmenter` beside its report"
         )
     if args.max_tries is not None and args.accept_dice is None:
-        raise ValueError("--max-tries says how often an image is drawn again: give --accept-dice and --segmenter, too")
+        raise ValueError("--max-tries needs --accept-dice and --segmenter: give them, too")
     for option, names in (("--drop-class", args.drop_class), ("--finding", args.finding)):
         for name in names or ():
             if names.count(name) > 1:
@@ -46,20 +46,20 @@ def generate(args: argparse.Namespace) -> int:
     similarity = None if args.similarity is None else Similarity(args.similarity, args.similarity_level)
     overrides = sampling_overrides(args)
     if args.modality is not None and args.format != "dicom":
-        raise ValueError("--modality says what DICOM images are to be: give --format dicom, too")
+        raise ValueError("--modality needs --format dicom: give it, too")
     # What is wrong with masks is said before a network is loaded; those in DICOM need its classes.
     in_dicom = args.masks is not None and holds_dicom_masks(args.masks)
     if in_dicom and (args.like is not None or pathology is not None):
         raise ValueError(
-            "masks in DICOM go with neither --like nor findings: convert them with the prepare command first"
+            "masks in DICOM cannot be used with --like or findings: convert them with the prepare command first"
         )
     if not in_dicom and (args.segments or args.precedence or args.drop_other_labels):
         raise ValueError(
-            "--segments, --precedence and --drop-other-labels say what segments of masks in DICOM are: leave them out, "
-            "or give --masks a DICOM segmentation"
+            "--segments, --precedence and --drop-other-labels need masks in DICOM: leave them out, or give --masks a "
+            "DICOM segmentation"
         )
     if in_dicom and args.split is not None:
-        raise ValueError("--split is one of a data set, and masks in DICOM have none: leave it out")
+        raise ValueError("--split cannot be used with masks in DICOM, which have no splits: leave it out")
     masks = [] if in_dicom else _masks(args)
     generator = load_generator(args.bundle, args.weights, overrides=overrides)
     dropped = args.drop_class or []
@@ -109,7 +109,7 @@ def _pathology(args: argparse.Namespace) -> Any:
 
     if args.finding is None and not args.findings_of_masks:
         if args.region is not None:
-            raise ValueError("--region says where findings are to be: give --finding with their names, too")
+            raise ValueError("--region needs --finding: give it with the names of the findings, too")
         return None
     if args.finding is not None and args.findings_of_masks:
         raise ValueError("--finding and --findings-of-masks exclude each other: leave one out")
@@ -117,7 +117,7 @@ def _pathology(args: argparse.Namespace) -> Any:
         raise ValueError("--like and --finding exclude each other: leave one out")
     region = None if args.region is None else Path(args.region)
     if region is not None and not region.exists():
-        raise FileNotFoundError(f"no region map or folder of them at {region}")
+        raise FileNotFoundError(f"--region {region} does not exist: give a region map, or a folder of them")
     if args.finding is not None:
         return Pathology(tuple(args.finding), region)
     from monai_segdiff.data import read_dataset

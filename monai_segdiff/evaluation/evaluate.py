@@ -47,14 +47,14 @@ def evaluate(
     radiomics: bool = False,
     progress: bool = True,
 ) -> Report:
-    """Hold synthetic images to their masks and to real images.
+    """Compare synthetic images with their masks and with real images.
 
-    Writes `report.html`, `report.json`, `report.csv`, `report.txt` and `samples.png`. Real training cases serve the
-    segmenter and as what may have been memorized; everything else is held to the real cases of `validation` and
-    `test`. Both data sets are mapped to [-1, 1] by their own `intensity_range`.
+    Writes `report.html`, `report.json`, `report.csv`, `report.txt` and `samples.png`. Real training cases train the
+    segmenter, and memorization is measured against them; all other figures compare with the real cases of `validation`
+    and `test`. Both data sets are mapped to [-1, 1] by their own `intensity_range`.
 
-    Where both data sets name the findings of their images, a classifier of these is trained on the real training cases,
-    too, and the report says how often it sees what was asked for, and what of the images before their findings changed.
+    If both data sets name the findings of their images, a classifier of findings is trained on the real training cases,
+    too. The report then says how often it sees the findings asked for, and how the findings changed the images.
 
     Args:
         real: data set folder with training and held-out cases.

@@ -1,4 +1,4 @@
-"""What the sections of the report are made of, and what a section is."""
+"""The measurements for the report's sections, and the interface of a section."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Evidence:
 
 
 class ReportSection(ABC):
-    """One subject of the report: what it wants measured of each image, and what it makes of that.
+    """One subject of the report: the measures that it needs of each image, and the section made of them.
 
     Attributes:
         headline: the section's figure that is read first, if it has one.
@@ -101,7 +101,7 @@ class ReportSection(ABC):
     headline: ClassVar[Headline | None] = None
 
     def measures(self, side: Side, inputs: Inputs) -> Mapping[str, PerImageMeasure]:
-        """What is measured on every image of one side, by the name under which `extras` holds it.
+        """Measures to take of every image of one side, by their name in `extras`.
 
         Args:
             side: whose images. No segmenter reads those that were trained on.

@@ -1,4 +1,4 @@
-"""Constraints: what holds the state to a reference while it is sampled."""
+"""Constraints, which tie the state to a reference while it is sampled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BlendConstraint:
     """Blend the state with a noised reference outside a soft region.
 
     After a step to noise level sigma, x <- r x + (1 - r) (reference + sigma z) with fresh noise z: where the region r
-    is 1 the sampler is free, where it is 0 the reference is kept. This is how XReal (arXiv 2403.09240) holds anatomy,
+    is 1 the sampler is free, where it is 0 the reference is kept. This is how XReal (arXiv 2403.09240) keeps anatomy,
     and how RePaint (Lugmayr et al. 2022, arXiv 2201.09865, Equation 8) inpaints. The noise is drawn per sample from
     the run's seed, in a stream of its own. Where the reference is a trajectory, its state at sigma takes the place of
     the noised image: it fits what the network draws beside it better than fresh noise, which leaves less of a seam.
@@ -27,8 +27,8 @@ class BlendConstraint:
         reference: image that is kept, (B, C, *spatial), or (1, C, *spatial) for every sample of a batch; or the
             ``Trajectory`` of that image, on the grid of the run.
         region: r in [0, 1], (B or 1, C or 1, *spatial), at the resolution of the sampler's state.
-        window: part of the run in which the constraint holds, as fractions of its steps: (0.0, 0.5) is the first half,
-            which has the most noise. A window that ends at 1 also holds at the last step, where the reference has no
+        window: part of the run in which the constraint acts, as fractions of its steps: (0.0, 0.5) is the first half,
+            which has the most noise. A window that ends at 1 also acts at the last step, where the reference has no
             noise.
         restore_level: add the noise that a soft region takes away. Where 0 < r < 1 two independent noises of level
             sigma are mixed, and their mix has level sigma sqrt(r^2 + (1 - r)^2), less than the network is then told;
@@ -66,7 +66,7 @@ class BlendConstraint:
         """Prepare for a run.
 
         Args:
-            run: the run to be held.
+            run: the run to be constrained.
             noise: where the noise on the reference comes from.
 
         Returns:

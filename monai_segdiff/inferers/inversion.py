@@ -1,4 +1,4 @@
-"""The way that an image comes from under a mask: where an edit begins, and what it is held to."""
+"""Inversion: the path from noise to an image under its mask, where an edit starts and which constrains it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Trajectory:
     """The states of a deterministic run, level by level, that ends at a given image.
 
     ``SamplingInferer.invert`` gives it. As a start it begins a run at its noisiest state; ``BlendConstraint`` takes it
-    as a reference, and then holds a run to its states instead of a noised image.
+    as a reference, and then ties a run to its states instead of a noised image.
 
     Args:
         sigmas: noise levels, descending, ending in 0.

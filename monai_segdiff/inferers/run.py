@@ -89,7 +89,7 @@ class Start(Protocol):
 
 
 class Constraint(Protocol):
-    """A hold on the state after every step."""
+    """A change of the state after every step, which ties it to a reference."""
 
     def bind(self, run: RunContext, noise: Noise) -> Callable[[int, float, torch.Tensor], torch.Tensor]:
         """Prepare for a run and give ``constrain(step, sigma_next, x) -> x``, called on the state at ``sigma_next``."""

@@ -21,7 +21,7 @@ class SamplerSession:
         sampler: a function with the samplers' contract.
         denoiser: the run's denoiser.
         run: the run.
-        holds: what its constraints do after a step, in this order.
+        constrains: the bound constraints, applied after a step in this order.
         callback: what is called in every step, or ``None``.
         options: further keyword arguments of the sampler.
     """
@@ -31,13 +31,13 @@ class SamplerSession:
         sampler: Callable[..., torch.Tensor],
         denoiser: Denoiser,
         run: RunContext,
-        holds: Sequence[Constrain],
+        constrains: Sequence[Constrain],
         callback: Callback | None,
         options: Mapping[str, Any],
     ) -> None:
         self.noise = run.noise()
         self._sampler, self._denoiser, self._run = sampler, denoiser, run
-        self._holds, self._callback, self._options = holds, callback, options
+        self._constrains, self._callback, self._options = constrains, callback, options
 
     def to_level(self, x: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Go from the first level to another.
@@ -63,7 +63,7 @@ class SamplerSession:
             nonlocal reached
             if sigma_next == 0:
                 return x
-            reached = self._hold(step, sigma_next, x)
+            reached = self._constrain(step, sigma_next, x)
             return reached
 
         # Of the step to 0 only the denoiser's answer remains, in every sampler.
@@ -81,8 +81,8 @@ class SamplerSession:
         Returns:
             The final state.
         """
-        hold = (lambda step, *at: self._hold(index + step, *at)) if self._holds else None
-        return self._sample(x, self._run.sigmas[index:], hold, lambda step, *seen: self._watch(index + step, *seen))
+        constrain = (lambda step, *at: self._constrain(index + step, *at)) if self._constrains else None
+        return self._sample(x, self._run.sigmas[index:], constrain, lambda step, *at: self._watch(index + step, *at))
 
     def _sample(
         self, x: torch.Tensor, sigmas: torch.Tensor, constrain: Constrain | None, watch: Callback
@@ -92,9 +92,9 @@ class SamplerSession:
             self._denoiser, x, sigmas, noise=self.noise, constrain=constrain, callback=callback, **self._options
         )
 
-    def _hold(self, step: int, sigma_next: float, x: torch.Tensor) -> torch.Tensor:
-        for hold in self._holds:
-            x = hold(step, sigma_next, x)
+    def _constrain(self, step: int, sigma_next: float, x: torch.Tensor) -> torch.Tensor:
+        for constrain in self._constrains:
+            x = constrain(step, sigma_next, x)
         return x
 
     def _watch(self, step: int, sigma: float, x: torch.Tensor, x0_hat: torch.Tensor) -> None:

@@ -55,7 +55,7 @@ class SamplingInferer(Inferer):
         start: where runs begin; from noise by default. With ``InputStart`` the inputs are where a run begins, and the
             network gets no condition.
         guidance: ``MaskGuidance``, ``ClassGuidance``, or ``None``.
-        constraints: what holds the state after every step, applied in this order.
+        constraints: what changes the state after every step, applied in this order.
         image_channels: channels of the network's image; by default the network's attribute ``out_channels``.
         sigmas: noise levels to be used instead of the parameterization's grid of ``num_steps``; descending to 0.
         clip: range (low, high) to which every denoised image is clamped, or ``None``.
@@ -263,7 +263,7 @@ class SamplingInferer(Inferer):
     def _sample(
         self, run: RunContext, denoiser: GuidedDenoiser, start: Start, constraints: Sequence[Constraint]
     ) -> torch.Tensor:
-        holds = [constraint.bind(run, run.noise(stream)) for stream, constraint in enumerate(constraints, start=1)]
+        constrains = [constraint.bind(run, run.noise(stream)) for stream, constraint in enumerate(constraints, start=1)]
         with tqdm(total=run.num_steps, desc="sampling", disable=not self.progress) as bar:
 
             def on_step(step: int, sigma: float, x: torch.Tensor, x0_hat: torch.Tensor) -> None:
@@ -272,7 +272,7 @@ class SamplingInferer(Inferer):
                     self.callback(step, sigma, x, x0_hat)
 
             watch = on_step if self.progress or self.callback is not None else None
-            descent = SamplerSession(self.sampler, denoiser, run, holds, watch, self.sampler_options)
+            descent = SamplerSession(self.sampler, denoiser, run, constrains, watch, self.sampler_options)
             first, x = 0, start.state(run, descent.noise)
             if isinstance(start, InterpolationStart) and start.similarity > 0:
                 first = start.grid_index(run.sigmas, self.parameterization)

@@ -35,10 +35,10 @@ class XRealInferer(Inferer):
     Two runs of one latent diffusion model, whose condition is a prompt (arXiv 2403.09240):
 
     1. *Anatomy.* The controller decodes the mask to a blurred, but well-placed image with latent z. A run under the
-       empty prompt is held to it for a window of its steps, z_t <- q(z_t | z) m + (1 - m) z_t with m = 1 inside the
-       organs and ``outside`` elsewhere, and then goes on free.
-    2. *Pathology.* That image is encoded. A run under the findings, guided against the null prompt, is held to it at
-       every step outside the region: z_t <- q(z_t | z) (1 - r) + r z_t.
+       empty prompt is constrained to it for a window of its steps, z_t <- q(z_t | z) m + (1 - m) z_t with m = 1 inside
+       the organs and ``outside`` elsewhere, and then goes on free.
+    2. *Pathology.* That image is encoded. A run under the findings, guided against the null prompt, is constrained to
+       it at every step outside the region: z_t <- q(z_t | z) (1 - r) + r z_t.
 
     m is averaged over the block of pixels of each latent. r is 1 where at least half of the block lies in the region,
     and falls to 0 with the share of it that does, so at the border some pixels outside change, too.
@@ -107,7 +107,7 @@ class XRealInferer(Inferer):
     ) -> None:
         super().__init__()
         if not 0.0 <= outside <= 1.0:
-            raise ValueError(f"outside must lie between 0 (free) and 1 (held as inside), got {outside}.")
+            raise ValueError(f"outside must lie between 0 (free) and 1 (constrained as inside), got {outside}.")
         self.latent_space = latent_space
         self.controller = controller
         self.findings = findings
@@ -184,15 +184,15 @@ class XRealInferer(Inferer):
         return images
 
     def _draw_anatomy(self, masks: torch.Tensor, network: Network, indices: Sequence[int]) -> torch.Tensor:
-        held = organs(masks, self.background, self.outside, self.latent_space.latent_shape(masks.shape[2:])[1:])
+        soft_mask = organs(masks, self.background, self.outside, self.latent_space.latent_shape(masks.shape[2:])[1:])
         if isinstance(self.controller, torch.nn.Module):
             self.controller.to(masks.device)
         with torch.no_grad(), evaluating(self.controller), torch.autocast(masks.device.type, enabled=False):
             blurred = self.controller.reconstruct(masks)
-        # The constraint's region is where a run is free, and m is where it is held.
-        hold = BlendConstraint(blurred, 1.0 - held, self.window, self.restore_level)
+        # The constraint's region is 1 where the run is free; the soft mask m is 1 where it is constrained.
+        constraint = BlendConstraint(blurred, 1.0 - soft_mask, self.window, self.restore_level)
         prompts = self._anatomy_prompt.expand(len(masks), -1)
-        return self._anatomy_run(prompts, network, indices, constraints=[hold])
+        return self._anatomy_run(prompts, network, indices, constraints=[constraint])
 
     def _edit(
         self,
@@ -202,5 +202,5 @@ class XRealInferer(Inferer):
         network: Network,
         indices: Sequence[int],
     ) -> torch.Tensor:
-        hold = BlendConstraint(anatomy, free, restore_level=self.restore_level)
-        return self._pathology_run(prompts, network, indices, constraints=[hold])
+        constraint = BlendConstraint(anatomy, free, restore_level=self.restore_level)
+        return self._pathology_run(prompts, network, indices, constraints=[constraint])

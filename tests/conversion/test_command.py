@@ -61,7 +61,7 @@ def test_files_are_not_overwritten_unless_asked(old, capsys):
     assert (old / "new.pt").read_bytes() == before
     assert _run(old, "--overwrite") == 0
     assert main(["convert", str(old / "old.pt"), str(old / "old.pt"), "--overwrite"]) == 2
-    assert "so that the original stays" in capsys.readouterr().err
+    assert "is an input of the conversion: choose another name for the output" in capsys.readouterr().err
 
 
 def test_a_run_that_ended_between_its_two_files_is_made_again(old, capsys):

@@ -154,7 +154,7 @@ def test_an_extractor_that_gives_nan_or_expects_another_input(real, copies, segm
             return x.flatten(1)[:, :4] * torch.nan
 
     common = {"segmenter": segmenter_file, "progress": False}
-    with pytest.raises(ValueError, match="Nan gave features that are NaN or infinite"):
+    with pytest.raises(ValueError, match="Nan gave NaN or infinite features"):
         evaluate(real, copies, copies.parent / "r", extractor=Nan(), **common)
     with pytest.raises(ValueError, match=r"Conv2d does not accept .* it expects 2D images of 3 channels"):
         evaluate(real, copies, copies.parent / "r", extractor=torch.nn.Conv2d(3, 4, 3), **common)

@@ -289,7 +289,7 @@ def test_segments_that_overlap_are_decided_by_precedence(trained_bundle, tmp_pat
     written = np.asarray(nib.load(tmp_path / "s" / samples(tmp_path / "s")[0]["label"]).dataobj)
     assert sorted(int((written == value).sum()) for value in np.unique(written) if value) == [32, 64]
     assert generate(trained_bundle, trained_bundle.phantoms, tmp_path / "t", *order) == 2
-    assert "say what segments of masks in DICOM are" in error_of(capsys)
+    assert "--segments, --precedence and --drop-other-labels need masks in DICOM" in error_of(capsys)
 
 
 def test_nothing_of_a_patient_reaches_what_is_written(trained_bundle, tmp_path, write_label_seg):

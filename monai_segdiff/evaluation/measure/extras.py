@@ -22,7 +22,7 @@ _SIDE = {2: 64, 3: 16}  # of the images whose pixels are compared: 16 kB for eac
 def length_unit(inputs: Inputs) -> str:
     """ "mm" where files of both data sets say how large a pixel is, else "pixels".
 
-    Picture formats do not say, and a pixel of exactly 1 mm along every axis is what is written where nobody knows.
+    Picture formats do not say. A pixel of exactly 1 mm along every axis counts as unknown: tools write it by default.
     """
     cases = [*inputs.held_out, *inputs.generated]
     if any(case.image is None or is_raster(case.image) for case in cases):

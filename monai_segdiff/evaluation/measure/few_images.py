@@ -1,4 +1,4 @@
-"""What there is too little of to tell small differences."""
+"""Warnings of too few images or patients to tell small differences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FEW_UNITS = 10
 
 
 def few_image_warnings(real: Embedded, synthetic: Embedded, what: str) -> list[str]:
-    """Say which images, or whose, are few.
+    """Warn of too few images, or images of too few patients.
 
     Args:
         real: held-out real images.

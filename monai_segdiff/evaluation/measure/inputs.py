@@ -26,7 +26,7 @@ class Inputs:
         real: the real data set.
         synthetic: the synthetic data set.
         training: real training cases, for the segmenter.
-        held_out: real cases of `validation` and `test`, which synthetic ones are held to.
+        held_out: real cases of `validation` and `test`, which synthetic ones are compared with.
         generated: synthetic cases.
         real_reader: reads the real cases.
         synthetic_reader: reads the synthetic ones.
@@ -54,14 +54,14 @@ class Inputs:
 
     def split(self) -> tuple[str, bool]:
         """How training and held-out cases are separated, and whether that limits what figures say."""
-        patients, held = {case.patient for case in self.training}, {case.patient for case in self.held_out}
+        patients, held_out = {case.patient for case in self.training}, {case.patient for case in self.held_out}
         if self.within_one_patient:
             return (
                 "Split within one patient: held-out images come from the patient that generator and segmenter were "
                 "trained on. The figures say nothing about other patients.",
                 True,
             )
-        shared = sorted(patients & held)
+        shared = sorted(patients & held_out)
         if shared:
             return (
                 f"Split through patients: {len(shared)} of them, such as {shared[0]!r}, are both in training and held "
@@ -69,14 +69,14 @@ class Inputs:
                 True,
             )
         if not self.training:
-            return f"No training cases: all {len(held)} patients count as held out.", False
+            return f"No training cases: all {len(held_out)} patients count as held out.", False
         if not all(case.patient_known for case in [*self.training, *self.held_out]):
             return (
-                f"Split by file: {len(patients)} for training, {len(held)} held out. Nothing says whose each is: where "
-                "one patient's are on both sides, figures are better than they would be on new patients.",
+                f"Split by file: {len(patients)} for training, {len(held_out)} held out. Nothing says whose each is: "
+                "where one patient's are on both sides, figures are better than they would be on new patients.",
                 True,
             )
-        return f"Split by patient: {len(patients)} for training, {len(held)} held out.", False
+        return f"Split by patient: {len(patients)} for training, {len(held_out)} held out.", False
 
     def describe(self) -> dict[str, str]:
         """What is compared, by name."""
@@ -144,7 +144,7 @@ def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None 
 
 
 def _read_sets(real: Path, synthetic: Path) -> tuple[SegmentationDataset, SegmentationDataset, Ablation | None]:
-    """Both data sets, and what was taken out of the real one's label maps before images were generated for them."""
+    """Both data sets, and the classes that generation dropped from the real label maps."""
     real_set, synthetic_set = read_dataset(real), read_dataset(synthetic)
     real_set.classes = real_set.classes or synthetic_set.classes
     if not real_set.classes:
@@ -165,7 +165,7 @@ def _read_sets(real: Path, synthetic: Path) -> tuple[SegmentationDataset, Segmen
 
 
 def _ablation(real: SegmentationDataset, synthetic: SegmentationDataset) -> Ablation | None:
-    """What the manifest says was dropped, if with it the real data set has the classes of the synthetic one."""
+    """The dropped classes of the manifest, if without them the real data set has the classes of the synthetic one."""
     dropped = read_manifest(synthetic.root).get("dropped_classes")
     if not dropped or {*synthetic.classes, *dropped["names"]} != set(real.classes):
         return None

@@ -1,4 +1,4 @@
-"""Which real image a generated one is held to: that of the mask it was made from, by name."""
+"""The real image that each generated image is compared with: the one with the same mask, by name."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Match:
     Args:
         generated: the generated case.
         real: the real one.
-        number: which of the images that were generated for the mask, from 0.
-        evaluations: evaluations of the network, or None where nothing says.
-        seconds: time that the image took, or None where nothing says.
+        number: of the image among those of its mask, from 0.
+        evaluations: evaluations of the network; None if unknown.
+        seconds: time that the image took; None if unknown.
     """
 
     generated: Case
@@ -45,8 +45,8 @@ class Match:
 def match_cases(inputs: Inputs) -> list[Match]:
     """Find the real partner of every generated case.
 
-    What `generate` writes says in its manifest which mask each image was made from; elsewhere the name of the mask is
-    that of the image without its number (`knee0003_view012_000` belongs to `knee0003_view012`).
+    The manifest that `generate` writes names the mask of each image. Without it, the name of the mask is that of the
+    image without its number (`knee0003_view012_000` belongs to `knee0003_view012`).
 
     Args:
         inputs: both data sets; all generated cases must belong to held-out real ones.
@@ -79,7 +79,7 @@ def match_cases(inputs: Inputs) -> list[Match]:
 
 
 def same_masks(rows: Mapping[str, Sequence[Match]], number: int | None = None) -> dict[str, list[Match]]:
-    """Make sure that all rows were generated for the same masks, and choose some of them.
+    """Check that all rows have images of the same masks, and choose some of them.
 
     Args:
         rows: matches by name of the row.
@@ -97,8 +97,8 @@ def same_masks(rows: Mapping[str, Sequence[Match]], number: int | None = None) -
             missing = next((key for key in theirs if key not in own), None)
             if missing is not None:
                 raise ValueError(
-                    f"row {name!r} has no image number {missing[1]} for mask {missing[0]!r}, which row {other!r} has: "
-                    "generate images for the same masks, as many for each, in every row"
+                    f"row {name!r} lacks image number {missing[1]} of mask {missing[0]!r}, which row {other!r} has: "
+                    "generate as many images of the same masks for every row"
                 )
     first = next(iter(rows.values()))
     keys = [match.key for match in evenly(first, number)]

@@ -52,13 +52,13 @@ class Features:
         """Features of a batch, (B, D); rows of NaN where an image is not finite.
 
         Raises:
-            ValueError: if those of another image are not finite.
+            ValueError: if the features of a finite image are not finite.
         """
         found = self.function(batch.images)
         if not torch.isfinite(found[batch.finite]).all():
             raise ValueError(
-                f"{self.name} gave features that are NaN or infinite for an image of {batch.pairs[0].case.image} and "
-                "those after it: give another extractor"
+                f"{self.name} gave NaN or infinite features for an image in the batch that starts with "
+                f"{batch.pairs[0].case.image}: give another extractor"
             )
         return torch.where(batch.finite[:, None], found, torch.nan)
 
@@ -71,7 +71,7 @@ class Batch:
         pairs: images and label maps as they were read.
         images: (B, C, *spatial) in [-1, 1]; a pixel that was not finite is the nearest end of the range, NaN is -1.
         masks: (B, 1, *spatial) class indices.
-        finite: (B,) bool, which images held only finite pixels.
+        finite: (B,) bool, which images had only finite pixels.
         readings: (B, 1, *spatial), the segmenter's; None where nothing reads.
     """
 
@@ -93,7 +93,7 @@ class Embedded:
     Args:
         cases: the N cases.
         mask_ids: the same for images of one label map.
-        finite: (N,) bool, which images hold neither NaN nor infinite values.
+        finite: (N,) bool, which images have neither NaN nor infinite values.
         features: (N, D), rows of NaN where the image is not finite; None without a feature space.
         extras: further figures of each image, (N, ...), by name.
     """
@@ -249,7 +249,7 @@ def _fields(
     extras: Mapping[str, PerImageMeasure],
     own: Mapping[str, PerImageMeasure],
 ) -> dict[str, Any]:
-    """The fields of `Embedded`, and those of one's own, of the images of all batches."""
+    """The fields of `Embedded` and the fields `own`, for the images of all batches."""
     measures: dict[str, PerImageMeasure] = {"finite": lambda batch: batch.finite, **own}
     if features is not None:
         measures["features"] = features.of

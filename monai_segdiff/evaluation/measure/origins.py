@@ -1,4 +1,4 @@
-"""Which of the real data set's masks a generated image was made from: one that was trained on, or one held out."""
+"""The origin of each generated image's mask: the training cases or the held-out cases of the real data set."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def mask_origins(
 ) -> list[str]:
     """The origin of every generated image's mask.
 
-    Equal label maps tell first. Where a label map is among both kinds or among none, as when it was edited, the mask
-    and the patient that the manifest names do. Names of files alone do not: other patients may have the same.
+    Equal label maps decide first. If a label map is in both groups or in none, for example after an edit, the mask and
+    the patient in the manifest decide. File names alone do not count, as other patients may have the same.
 
     Args:
         inputs: both data sets.
@@ -42,9 +42,9 @@ def mask_origins(
     def of(case: Case, mask_id: str) -> str:
         record = records.get(case.id, {})
         name = (str(record.get("mask")), str(record.get("patient")))
-        for item, (held, trained) in ((mask_id, by_label), (name, by_name)):
-            if (item in held) != (item in trained):
-                return HELD_OUT if item in held else TRAINING
+        for item, (held_out_items, training_items) in ((mask_id, by_label), (name, by_name)):
+            if (item in held_out_items) != (item in training_items):
+                return HELD_OUT if item in held_out_items else TRAINING
         return UNKNOWN
 
     return [of(case, mask_id) for case, mask_id in zip(inputs.generated, mask_ids, strict=True)]
@@ -55,7 +55,7 @@ def _named(case: Case) -> tuple[str, str]:
 
 
 def diversity_groups(inputs: Inputs, mask_ids: Sequence[str]) -> list[tuple[str, str]]:
-    """What generated images of one mask have in common: its name in the manifest, where there is one, and label map."""
+    """The mask of each generated image, to group by: its name in the manifest, if any, and its label map."""
     records = manifest_records(inputs.synthetic)[0]
     names = [str(records.get(case.id, {}).get("mask", "")) for case in inputs.generated]
     return list(zip(names, mask_ids, strict=True))

@@ -1,4 +1,4 @@
-"""Masks of other patients that a sample is held to, drawn once from its data set."""
+"""Masks of other patients that a sample is compared with, drawn once from its data set."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class OtherMasks:
 def draw_other_masks(cases: Sequence[Case], reader: PairReader, seed: int = 0) -> OtherMasks:
     """Draw so many masks that every patient finds `MOST_OTHERS` of other patients, or as many as there are.
 
-    Drawn at random, as an even spacing would meet the same slice of every patient.
+    The draw is random, as evenly spaced cases could be the same slice of every patient.
 
     Args:
         cases: at least one.

@@ -44,7 +44,7 @@ def compare_methods(
     max_images: int | None = None,
     progress: bool = True,
 ) -> Report:
-    """Hold the images of several methods to the real images of the same label maps, and to each other.
+    """Compare the images of several methods with the real images of the same label maps, and with each other.
 
     Writes `methods.html`, `methods.md`, `methods.json`, `methods.csv`, `methods.txt` and `methods.png`. Every image is
     paired, by the name of its mask, with the real image that the mask belongs to; intensities are mapped to [0, 1] by
@@ -63,7 +63,7 @@ def compare_methods(
         segmenter: as for `evaluate`; default: trained on the real training cases.
         limits: data set folder whose held-out real images give the limits of failed samples; default: `real`. Where
             methods are tried on other patients than those of their population, give the data set that they were
-            trained on: it says how much noise their images should hold.
+            trained on: it says how much noise their images should have.
         cache_dir: where trained segmenters are kept; default: `segmenter` in the output folder.
         segmenter_images: length of the segmenter's training in images seen; default: by image size.
         seed: of the segmenter's training, of the resampling and of the draw of other patients' masks.
@@ -82,7 +82,7 @@ def compare_methods(
         OSError: if the report cannot be written.
     """
     if not synthetic:
-        raise ValueError("there is nothing to compare: give at least one generated data set by name of its row")
+        raise ValueError("there is nothing to compare: give at least one generated data set, under the name of its row")
     _known("published figures", published or (), synthetic)
     _known("conditions", conditions or (), map(group_of, synthetic))
     inputs = {name: read_inputs(real, folder) for name, folder in synthetic.items()}
@@ -96,8 +96,8 @@ def compare_methods(
         )
         told = {name: (conditions or {}).get(name, first.real.classes) for name in map(group_of, synthetic)}
         population = None if limits is None else read_inputs(limits, next(iter(synthetic.values())))
-        held = {name: measure_group(name, c, first, reads, seed, progress, population) for name, c in told.items()}
-        rows = [measure_row(n, inputs[n], matches[n], held[group_of(n)], seed, progress) for n in synthetic]
+        groups = {name: measure_group(name, c, first, reads, seed, progress, population) for name, c in told.items()}
+        rows = [measure_row(n, inputs[n], matches[n], groups[group_of(n)], seed, progress) for n in synthetic]
         rows.sort(key=lambda row: list(told).index(row.condition.name))  # rows of one condition stand together
 
         split, weak = first.split()
@@ -147,4 +147,4 @@ def _compared(inputs: Inputs, rows: Sequence[MethodRow]) -> dict[str, str]:
 def _known(what: str, given: Iterable[str], rows: Iterable[str]) -> None:
     known = list(dict.fromkeys(rows))
     if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f"{what} name {', '.join(map(repr, unknown))}, of which there is no row: {', '.join(known)}")
+        raise ValueError(f"{what} name unknown rows {', '.join(map(repr, unknown))}: the rows are {', '.join(known)}")

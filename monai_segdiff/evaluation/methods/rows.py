@@ -129,8 +129,8 @@ def measure_group(
     lost = [child for child in own if not any(child in names for names in members.values())]
     if lost or not all(members.values()):
         raise ValueError(
-            f"condition {name!r} has classes {reader.classes}, the data set {inputs.real.root} {own}: each class of "
-            "the data set must belong to one of the condition, which may hold several"
+            f"condition {name!r} has classes {reader.classes}, but the data set {inputs.real.root} has {own}: each "
+            "class of the condition must merge classes of the data set, and none may be left out"
         )
     merged = segmenter if list(members) == list(own) else MergedSegmenter(segmenter, members)
     real = _measure_real(name, inputs, reader, merged, seed, progress)
@@ -209,7 +209,7 @@ def measure_views(matches: Sequence[Match], cases: Sequence[Case], reader: PairR
 def _volumes(
     matches: Sequence[Match], cases: Sequence[Case], root: Path
 ) -> Iterator[tuple[str, list[tuple[int, Case, str]]]]:
-    """Each volume of which several views are there: view, case and patient of each. Images of one number are a set."""
+    """Each volume with several views: index, case and patient of each view. Images of one number form a set."""
     sets: dict[tuple[str, int], list[tuple[int, Case, str]]] = {}
     for match, case in zip(matches, cases, strict=True):
         named = _VIEW.fullmatch(match.real.id)
@@ -226,10 +226,10 @@ def _errors(inputs: Inputs, matches: Sequence[Match]) -> PairedErrors:
             generated, real = inputs.synthetic_reader(match.generated), inputs.real_reader(match.real)
             if generated.mask_id != real.mask_id:
                 raise ValueError(
-                    f"{match.generated.label} differs from {match.real.label}, the mask that it is named after: the "
-                    "images were generated from another data set's masks; generate them from this one's"
+                    f"{match.generated.label} differs from {match.real.label}, the mask of the same name: generate "
+                    "the images from the masks of this data set"
                 )
             pairs.append((generated.image, real.image))
-        made, true = (torch.stack(images) for images in zip(*pairs, strict=True))
-        parts.append(paired_errors((made + 1) / 2, (true + 1) / 2))
+        synthetic, true = (torch.stack(images) for images in zip(*pairs, strict=True))
+        parts.append(paired_errors((synthetic + 1) / 2, (true + 1) / 2))
     return PairedErrors(*(torch.cat([getattr(p, name) for p in parts]) for name in ("mae", "psnr", "ssim")))

@@ -1,4 +1,4 @@
-"""Do several views show one patient: the mass along the axis of rotation, which every view must give alike."""
+"""Whether several views show one patient: each must give the same mass along the axis of rotation."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def view_consistency(
         ValueError: as `mass_profiles`, or if there are fewer than two views.
     """
     if len(images) < 2:
-        raise ValueError(f"the consistency of views needs at least two of them, got {len(images)}")
+        raise ValueError(f"view consistency needs at least two views, got {len(images)}")
     profiles = mass_profiles(images, geometry, views)
     # A view that is not finite must not spoil the mean of the others.
     finite = torch.isfinite(profiles).all(1, keepdim=True)
@@ -67,7 +67,7 @@ def view_consistency(
 def mass_profiles(
     images: torch.Tensor, geometry: Mapping[str, Any], views: Sequence[int] | None = None
 ) -> torch.Tensor:
-    """Each view's mass at every height along the axis of rotation, its normalization undone.
+    """Mass of each view at every height along the axis of rotation, with the normalization undone.
 
     For a parallel beam this is the sum of line integrals over a row of pixels times their width: the integral of the
     attenuation over the plane that the row sees, the same plane for every angle.

@@ -73,7 +73,7 @@ class Training:
         return {"spatial_dims": len(shape), "image_channels": channels, "levels": levels}
 
     def settings(self, network: Mapping[str, Any], reader: PairReader) -> dict[str, Any]:
-        """What the outcome depends on beside the files, in JSON types: the network, the training, the reader."""
+        """Settings of network, training and reader, in JSON types: all that the result depends on beside the files."""
         return {**network, "images": self.images, "seed": self.seed, "intensity_range": reader.key, "recipe": 1}
 
 
@@ -89,7 +89,7 @@ def load_or_train(
 ) -> _T | _Loaded:
     """Take a network from the cache, or train it and keep it.
 
-    It is kept under the hash of file contents and settings. One that cannot be kept costs a warning only.
+    The network is kept under the hash of file contents and settings. If it cannot be kept, there is only a warning.
 
     Args:
         name: its file begins with that.
@@ -113,7 +113,7 @@ def load_or_train(
     try:
         network.save(file)
     except OSError as error:
-        warnings.warn(f"{network.kind} is not kept for the next run: {error}", stacklevel=3)
+        warnings.warn(f"cannot keep {network.kind} for the next run: {error}", stacklevel=3)
     return network
 
 
@@ -131,7 +131,7 @@ def fit(
     prepare_batch: PrepareBatch,
     training: Training,
 ) -> None:
-    """Train a network; weights change in place, which end on the CPU, in evaluation mode.
+    """Train a network in place; it ends on the CPU, in evaluation mode.
 
     Args:
         network: what is trained.

@@ -76,7 +76,7 @@ class TrainedSegmenter(Segmenter, OwnNetwork):
             or spatial_dims not in (2, 3)
             or image_channels not in range(1, _MOST_CHANNELS + 1)
         ):
-            raise ValueError(f"there is no segmenter of {levels} levels for {image_channels} channels, {spatial_dims}D")
+            raise ValueError(f"no segmenter has {levels} levels for {image_channels} channels, {spatial_dims}D")
         self.settings: dict[str, Any] = {
             "classes": list(classes),
             "spatial_dims": spatial_dims,
@@ -161,7 +161,7 @@ class UserSegmenter(Segmenter):
 
 
 class MergedSegmenter(Segmenter):
-    """A segmenter read with fewer classes: some of its own count as one.
+    """A segmenter whose classes are merged into fewer.
 
     Args:
         segmenter: reads images with its own classes.
@@ -175,7 +175,7 @@ class MergedSegmenter(Segmenter):
         self._channels = [[0], *([segmenter.classes.index(m) + 1 for m in names] for names in members.values())]
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """As in `Segmenter`; the highest score among the classes that count as one, so that it wins where one wins."""
+        """As in `Segmenter`; a merged class scores as the highest of its parts, so it wins where a part wins."""
         scores = self._segmenter.logits(images)
         return torch.cat([scores[:, channels].amax(1, keepdim=True) for channels in self._channels], dim=1)
 
@@ -206,8 +206,8 @@ def load_segmenter(path: str | Path, classes: Sequence[str]) -> Segmenter:
     segmenter = TrainedSegmenter.restored(content, path)
     if segmenter.classes != tuple(classes):
         raise ValueError(
-            f"segmenter {path} was trained for {', '.join(segmenter.classes)}, the data set has {', '.join(classes)}: "
-            "give a segmenter for these classes, or none, to train one"
+            f"segmenter {path} was trained for {', '.join(segmenter.classes)}, but the data set has "
+            f"{', '.join(classes)}: give a segmenter for these classes, or none, to train one"
         )
     return segmenter
 

@@ -28,7 +28,7 @@ from monai_segdiff.metrics import youden_threshold
 __all__ = ["finding_flags", "learnable_findings", "train_finding_classifier"]
 
 _EVERY = 5  # one patient in so many is set aside to choose thresholds on
-_FEWEST_PATIENTS = 10  # of which some can be set aside
+_FEWEST_PATIENTS = 10  # with fewer, none is set aside
 _FEWEST_CASES = 5  # set aside, with and without a finding, that a threshold can be chosen on
 
 
@@ -39,7 +39,7 @@ def learnable_findings(cases: Sequence[Case], vocabulary: Sequence[str]) -> list
 
 
 def finding_flags(cases: Sequence[Case], findings: Sequence[str]) -> torch.Tensor:
-    """Which findings the cases are said to show, (N, K) bool; False also where nothing is said."""
+    """Findings of each case, (N, K) bool; False also where they are unknown."""
     flags = [[name in (case.findings or ()) for name in findings] for case in cases]
     return torch.tensor(flags, dtype=torch.bool).reshape(len(cases), len(findings))
 
@@ -57,9 +57,9 @@ def train_finding_classifier(
 ) -> FindingClassifier:
     """Train a classifier of findings, or take it from the cache.
 
-    It learns from the findings of each image, and, where region maps hold these, from their places. Every fifth patient
-    is not trained on: there, the operating point of each finding is chosen, where sensitivity plus specificity is
-    highest. Where fewer than 5 of these images show a finding, or do not, it is chosen on all images.
+    It learns from the findings of each image, and from their regions where region maps have them. Every fifth patient
+    is set aside, to choose the operating point of each finding: the highest sum of sensitivity and specificity. If
+    fewer than 5 of the images set aside show a finding, or do not show it, the point is chosen on all images.
 
     The same cases, settings and seed give the same classifier (on one machine with one number of threads), kept under
     the hash of findings, file contents and settings.
@@ -85,7 +85,7 @@ def train_finding_classifier(
     if not findings:
         raise ValueError(
             "the classifier of findings needs training images that show a finding and others that do not: "
-            'give the cases of dataset.json their "findings"'
+            'add "findings" to the cases in dataset.json'
         )
     bar = "classifier of findings" if progress else None
     training = Training(tuple(reader.image(known[0]).shape), images, seed, device, bar)
@@ -112,7 +112,7 @@ def train_finding_classifier(
 
 
 class _ReadFindings(Transform):
-    """Reads a training case; `located` says whether each of its findings is in its region map, or it has none."""
+    """Reads a training case; `located` is True if the region map has all its findings, or there are none."""
 
     def __init__(self, reader: PairReader, findings: Sequence[str], vocabulary: Sequence[str]) -> None:
         self.reader, self.findings = reader, list(findings)
@@ -146,7 +146,7 @@ class _FindingBatch(PrepareBatch):
 
 
 class _FindingLoss(nn.Module):
-    """Cross-entropy of the image's findings, and, where their places are known, Dice and cross-entropy of these."""
+    """Cross-entropy of the image's findings, plus Dice and cross-entropy of their regions where these are known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,14 +156,14 @@ class _FindingLoss(nn.Module):
         """Loss of a batch."""
         regions, findings, located = target
         loss = binary_cross_entropy_with_logits(maps.scores, findings)
-        # Images without a finding alone, of which none is anywhere, would teach that none ever is.
+        # A batch without any region would only teach the network to predict no region at all.
         if bool((regions[located] > 0).any()):
             loss = loss + self.places(maps.classes[located], regions[located])
         return loss
 
 
 def _set_aside(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
-    """Cases to train on, and those of every fifth patient, spread over patients with the same findings."""
+    """Cases to train on, and those of every fifth patient, stratified by findings."""
     found: dict[str, set[str]] = {}
     for case in cases:
         found.setdefault(case.patient, set()).update(case.findings or ())

@@ -64,7 +64,7 @@ def train_segmenter(
     the hash of file contents and settings.
 
     Args:
-        cases: real training cases; nothing else is seen.
+        cases: real training cases; the training uses nothing else.
         reader: reads them.
         images: length of the training in images seen; default: as `default_images` says.
         seed: of weights, order and augmentation.

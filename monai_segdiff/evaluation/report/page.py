@@ -75,7 +75,7 @@ def _embedded(picture: Picture) -> str:
 
 
 def _headlines(report: Report) -> list[tuple[str, str, str]]:
-    """Label, value, and what it is held to."""
+    """Label and value of each headline, and the figure to compare it with."""
     return [
         (line.label, _value(report, line.figure, line.style), f"{line.name} {_value(report, line.against, line.style)}")
         for line in report.headlines

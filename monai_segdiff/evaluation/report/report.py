@@ -108,7 +108,7 @@ class Headline:
         label: what it is.
         figure: section, row and column.
         style: as of a column.
-        against: the figure that it is held to.
+        against: the figure to compare it with.
         name: what that is.
     """
 

@@ -35,15 +35,15 @@ class Diversity(ReportSection):
         scales = SimilarityScales.for_size(shape)
         number = min(_MOST_PAIRS, max(_FEWEST_PAIRS, _PIXELS // math.prod(shape)))
         kept = [i for i, out in enumerate(evidence.failed.tolist()) if not out]
-        made_masks: list[Hashable] = list(diversity_groups(inputs, synthetic.mask_ids))
+        synthetic_masks: list[Hashable] = list(diversity_groups(inputs, synthetic.mask_ids))
         sides = {
             "synthetic": _Side(
-                [synthetic.cases[i] for i in kept], [made_masks[i] for i in kept], inputs.synthetic_reader
+                [synthetic.cases[i] for i in kept], [synthetic_masks[i] for i in kept], inputs.synthetic_reader
             ),
             "real": _Side(list(real.cases), list(real.mask_ids), inputs.real_reader),
         }
         across = all(len(set(side.patients)) > 1 for side in sides.values())
-        left_out, several = len(synthetic) - len(kept), len(set(made_masks)) < len(made_masks)
+        left_out, several = len(synthetic) - len(kept), len(set(synthetic_masks)) < len(synthetic_masks)
         rows = []
         for key, label in (("one_mask", "images of one mask"), ("masks", "images of different masks")):
             cells: dict[str, Cell] = {}
@@ -97,11 +97,11 @@ class _Side:
         values = []
         size = self.reader.batch_size(self.cases[0]) if pairs else 1
         for start in range(0, len(pairs), size):
-            made, other = (
+            first_images, second_images = (
                 torch.stack([(self.reader.image(self.cases[i]) + 1) / 2 for i in side])
                 for side in zip(*pairs[start : start + size], strict=True)
             )
-            values.append(ms_ssim(made, other, scales))
+            values.append(ms_ssim(first_images, second_images, scales))
         first, second = ([self.patients[pair[k]] for pair in pairs] for k in (0, 1))
         return bootstrap_pairs(torch.cat(values) if values else torch.empty(0), first, second, seed=seed)
 

@@ -15,7 +15,7 @@ _RATES = {"sensitivity": "sensitivity", "specificity": "specificity", "hit": "hi
 
 
 def finding_warnings(rows: Sequence[Row]) -> list[str]:
-    """What is missing, what the classifier is not good enough for, and what there is too little of.
+    """Warn of missing figures, of a classifier that is not reliable enough, and of too few images.
 
     Args:
         rows: one for each finding, with the cells "sensitivity", "specificity", "hit" and "false".

@@ -126,7 +126,7 @@ class Findings(ReportSection):
     def _row(self, name: str, real: Measurements, synthetic: Measurements, seed: int) -> Row:
         chosen = [self._vocabulary.index(name)]
         asked = self._flags(synthetic)[:, chosen[0]]
-        told = _told(synthetic)
+        told = _known(synthetic)
         cells = self._real_cells(real, chosen)
         hit = self._rate(synthetic, chosen, asked[:, None], "no synthetic image is asked for it")
         false = self._rate(synthetic, chosen, (told & ~asked)[:, None], "every synthetic image is asked for it")
@@ -136,7 +136,7 @@ class Findings(ReportSection):
     def _summary_rows(self, real: Measurements, synthetic: Measurements, seed: int) -> list[Row]:
         """All findings taken together, image by image and finding by finding; and images asked for none."""
         every = list(range(len(self._vocabulary)))
-        flags, told = self._flags(synthetic), _told(synthetic)
+        flags, told = self._flags(synthetic), _known(synthetic)
         rates: dict[str, Cell] = {
             **self._real_cells(real, every),
             "hit": self._rate(synthetic, every, flags, "no synthetic image is asked for one"),
@@ -157,7 +157,7 @@ class Findings(ReportSection):
 
     def _real_cells(self, real: Measurements, chosen: Sequence[int]) -> dict[str, Cell]:
         """Sensitivity and specificity for some findings, pooled."""
-        shown, told = self._flags(real)[:, chosen], _told(real)[:, None]
+        shown, told = self._flags(real)[:, chosen], _known(real)[:, None]
         missed = self._rate(real, chosen, told & ~shown, "no held-out real image is said not to show it")
         return {
             "sensitivity": self._rate(real, chosen, shown, "no held-out real image shows it"),
@@ -197,8 +197,8 @@ class Findings(ReportSection):
         return notes
 
 
-def _told(measured: Measurements) -> torch.Tensor:
-    """(N,) bool: whose findings are said."""
+def _known(measured: Measurements) -> torch.Tensor:
+    """(N,) bool: which images have known findings."""
     return torch.tensor([case.findings is not None for case in measured.cases], dtype=torch.bool)
 
 

@@ -105,11 +105,11 @@ def _spaces(evidence: Evidence) -> dict[str, _Space]:
     found = {}
     for key in ("features", "pixels"):
         sides = evidence.training, evidence.held_out, evidence.synthetic
-        references, unseen, made = (None if side is None else _located(side, key) for side in sides)
-        if references is None or unseen is None or made is None:
+        training, held_out, synthetic = (None if side is None else _located(side, key) for side in sides)
+        if training is None or held_out is None or synthetic is None:
             continue
-        distances, nearest = _nearest(made, references)
-        found[key] = _Space(distances, nearest, _nearest(unseen, references)[0])
+        distances, nearest = _nearest(synthetic, training)
+        found[key] = _Space(distances, nearest, _nearest(held_out, training)[0])
     return found
 
 

@@ -27,7 +27,7 @@ _SOURCES = {"real": "real", "synthetic": "synthetic", "both": "real and syntheti
 
 @dataclass(frozen=True)
 class _Roles:
-    """Who serves for what: no patient of a test image contributes a mask to training."""
+    """The cases for training and test: no patient of a test image contributes a mask to training."""
 
     real: list[Case]
     synthetic: list[Case]
@@ -54,7 +54,7 @@ class _JoinedReader(PairReader):
 class Utility(ReportSection):
     """Dice on real held-out patients of segmenters trained on real, on synthetic, and on both kinds of images.
 
-    All trainings are of the same length in images seen, with the settings of the evaluation's own segmenter, and kept
+    All trainings have the same length in images seen and the settings of the evaluation's own segmenter, and are kept
     as this one is.
 
     Args:
@@ -121,20 +121,20 @@ class Utility(ReportSection):
 
 
 def _roles(inputs: Inputs, finite: torch.Tensor, origins: Sequence[str]) -> _Roles | str:
-    """Who serves for what, or why nobody can."""
+    """The cases for training and test, or why there are none."""
     if not inputs.training:
         return "there are no real training cases"
     sound = list(zip(inputs.generated, origins, finite.tolist(), strict=True))
-    held = {case.patient for case in inputs.held_out}
+    held_out = {case.patient for case in inputs.held_out}
     # An image made from a held-out mask shows the anatomy of a patient to be tested on.
-    clean = [case for case, origin, good in sound if good and origin != HELD_OUT and case.patient not in held]
+    clean = [case for case, origin, good in sound if good and origin != HELD_OUT and case.patient not in held_out]
     if clean:
         return _Roles(list(inputs.training), clean, list(inputs.held_out))
-    made_of = {case.patient for case in inputs.generated}
-    test = [case for case in inputs.held_out if case.patient not in made_of]
-    made = [case for case, _, good in sound if good]
-    if made and test:
-        return _Roles(list(inputs.training), made, test)
+    sources = {case.patient for case in inputs.generated}
+    test = [case for case in inputs.held_out if case.patient not in sources]
+    synthetic = [case for case, _, good in sound if good]
+    if synthetic and test:
+        return _Roles(list(inputs.training), synthetic, test)
     return (
         "every synthetic image was made from a mask of a held-out patient, whose anatomy the segmenter would know: "
         "generate images for training masks, too (generate --split training)"

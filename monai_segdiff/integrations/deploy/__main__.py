@@ -16,7 +16,7 @@ def main() -> int:
     try:
         from monai_segdiff.integrations.deploy.app import run
     except ImportError as error:
-        print(f"error: {error}; the application needs python -m pip install 'monai-segdiff[deploy]'", file=sys.stderr)
+        print(f"error: {error}: run python -m pip install 'monai-segdiff[deploy]'", file=sys.stderr)
         return 2
     try:
         run()

@@ -102,8 +102,8 @@ def fit_labels(labels: MetaTensor, image_size: Sequence[int], spacing: Sequence[
         target = [*spacing, voxel[2]] if sliced else list(spacing)
     if sliced and math.prod(size) * shape[2] > _MOST_VOXELS:
         raise ValueError(
-            f"the segmentation has {shape[2]} slices, of which the bundle would make as many images of "
-            f"{' x '.join(map(str, size))} pixels: cut it to its labels"
+            f"the segmentation has {shape[2]} slices, too many for images of {' x '.join(map(str, size))} pixels: "
+            "crop it to its labels"
         )
     _, fitted = resample_pair(oriented.to(torch.float32), oriented, target, grid)
     affine = np.asarray(fitted.affine, dtype=np.float64)
@@ -125,7 +125,7 @@ def fit_labels(labels: MetaTensor, image_size: Sequence[int], spacing: Sequence[
 
 
 def _ras_grid(shape: Sequence[int], affine: NDArray[np.float64]) -> tuple[tuple[int, ...], NDArray[np.float64]]:
-    """Shape and affine that a grid has once it is turned to RAS."""
+    """Shape and affine of a grid after it is turned to RAS."""
     orientation = nib.io_orientation(affine)
     turned = affine @ nib.orientations.inv_ornt_aff(orientation, tuple(shape))
     order = np.argsort(orientation[:, 0])
@@ -135,7 +135,7 @@ def _ras_grid(shape: Sequence[int], affine: NDArray[np.float64]) -> tuple[tuple[
 def _axes(
     grid_shape: Sequence[int], grid_affine: NDArray[np.float64], shape: Sequence[int], affine: NDArray[np.float64]
 ) -> tuple[list[GridAxis], list[NDArray[np.bool_]]]:
-    """Axes that lead from a bundle's grid to another of the same directions, and which voxels of that it reaches."""
+    """Axes that map a bundle's grid to another with the same directions, and the voxels of that inside the first."""
     to_grid = np.linalg.inv(grid_affine) @ affine
     sizes = spacing_of(grid_affine, 3)
     axes, reached = [], []
@@ -154,7 +154,7 @@ def _check_reach(labeled: NDArray[np.bool_], reached: Sequence[NDArray[np.bool_]
         cut = int(np.moveaxis(labeled, axis, 0)[~inside].sum())
         if cut:
             raise ValueError(
-                f"{cut} labeled voxels lie outside of the bundle's field of view, "
-                f"{' x '.join(f'{length:.0f}' for length in field)} mm around the center: leave spacing out, so that "
-                "the whole segmentation is fitted into it, or cut the segmentation to its labels"
+                f"{cut} labeled voxels lie outside of the bundle's field of view of "
+                f"{' x '.join(f'{length:.0f}' for length in field)} mm: leave spacing out, to fit the whole "
+                "segmentation into it, or crop the segmentation to its labels"
             )

@@ -46,7 +46,7 @@ def match_segments(
         ValueError: if `names` names no class, or a segment is of no class, or none is left.
     """
     if wrong := sorted({name for name in names.values() if name not in classes}):
-        raise ValueError(f"names maps segments to {', '.join(wrong)}; the bundle's classes are {', '.join(classes)}")
+        raise ValueError(f"names has unknown classes {', '.join(wrong)}: the bundle's classes are {', '.join(classes)}")
     given = {_plain(segment): name for segment, name in names.items()}
     own = {_plain(name): name for name in classes}
     found = {segment: given.get(_plain(segment), own.get(_plain(segment))) for segment in segments}
@@ -54,14 +54,14 @@ def match_segments(
     unknown = [segment for segment in segments if segment not in matched]
     if unknown and not drop_others:
         raise ValueError(
-            f"{what} has segments that are no class of the bundle: {', '.join(map(repr, unknown))}; the classes are "
-            f"{', '.join(classes)}: say which class they are (names), or leave them out (drop_others)"
+            f"{what} has segments of unknown class: {', '.join(map(repr, unknown))}; the bundle's classes are "
+            f"{', '.join(classes)}: map the segments to classes (option names), or drop them (option drop_others)"
         )
     if not matched:
         raise ValueError(
-            f"no segment of {what} is a class of the bundle: the segments are "
-            f"{', '.join(map(repr, segments)) or 'none'}, the classes {', '.join(classes)}; say which class they are "
-            "(names), or give the bundle that was trained on them"
+            f"{what} has no segment of a class of the bundle: the segments are "
+            f"{', '.join(map(repr, segments)) or 'none'}, the classes {', '.join(classes)}; map segments to classes "
+            "(option names), or use the bundle that was trained on them"
         )
     return matched
 

@@ -94,18 +94,18 @@ def read_options(file: Path, environment: Mapping[str, str] | None = None) -> Ge
     variables = os.environ if environment is None else environment
     names = [one.name for one in fields(GenerationOptions)]
     if not file.is_file():
-        raise FileNotFoundError(f"no configuration at {file}; HOLOSCAN_CONFIG_PATH names another")
+        raise FileNotFoundError(f"configuration {file} does not exist: set HOLOSCAN_CONFIG_PATH to an existing file")
     try:
         content = parse_yaml(read_text(file, "a configuration", _MOST_BYTES)) or {}
         section = content.get("generation") or {}
     except UnreadableFileError:
         raise
     except (yaml.YAMLError, AttributeError, ValueError) as error:
-        raise ValueError(f"{file} is no YAML of names and values: {one_line(error)}") from error
+        raise ValueError(f"{file} is no YAML mapping: {one_line(error)}") from error
     if not isinstance(section, Mapping):
-        raise ValueError(f"{file}: generation must hold names and values, got {section!r:.80}")
+        raise ValueError(f"{file}: generation must be a mapping of options to values, got {section!r:.80}")
     if unknown := [str(name) for name in section if name not in names]:
-        raise ValueError(f"{file}: generation has no option {', '.join(unknown)}; it has {', '.join(names)}")
+        raise ValueError(f"{file}: generation has unknown option {', '.join(unknown)}: known are {', '.join(names)}")
     values, where = dict(section), dict.fromkeys(names, f"{file}, generation")
     for name in names:
         if variable := variables.get(PREFIX + name.upper(), "").strip():

@@ -17,7 +17,7 @@ _REMEDY = "name another folder with -o"
 def claim_output(target: Path) -> Iterator[None]:
     """Keep other runs away from a folder that is to be written, for as long as the block lasts.
 
-    Locked is the folder around it, see :func:`~monai_segdiff.files.claim_folder`.
+    The lock is on its parent folder, see :func:`~monai_segdiff.files.claim_folder`.
 
     Args:
         target: the folder, which must not exist. What runs that were killed have left beside it is removed.

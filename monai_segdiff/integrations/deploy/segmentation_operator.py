@@ -74,6 +74,6 @@ class DICOMSegToLabelMapOperator(Operator):
         if len(files) > 1:
             raise ValueError(
                 f"{self._folder} holds {len(files)} DICOM segmentations, {files[0]} and {files[1]} among them: "
-                "leave one"
+                "keep one of them"
             )
         return Path(files[0])

@@ -84,7 +84,7 @@ def synthesize(
     """
     fitted = fit_labels(labels, generator.image_size, spacing)
     if lost := _lost(np.asarray(labels), fitted, generator):
-        _LOG.warning("too small for the grid of the bundle, so the image does not show: %s", ", ".join(lost))
+        _LOG.warning("these classes are too small for the bundle's grid and missing in the image: %s", ", ".join(lost))
     flags = None if known is None else [name in known for name in generator.classes]
     if flags is not None and not all(flags):
         _warn_of_unknown(generator, flags)
@@ -110,14 +110,12 @@ def _condition(
 
 def _warn_of_unknown(generator: TrainedGenerator, known: Sequence[bool]) -> None:
     names = ", ".join(name for name, flag in zip(generator.classes, known, strict=True) if not flag)
-    _LOG.info("no segment says where these are, so the image shows them as %s likes: %s", generator.name, names)
+    _LOG.info("these classes have no segment, %s chooses where they are: %s", generator.name, names)
     if generator.full_prob is not None and generator.full_prob >= 1.0:
-        _LOG.warning(
-            "%s was trained on whole masks only (full_prob 1): it never saw one without %s", generator.name, names
-        )
+        _LOG.warning("%s was trained on whole masks only (full_prob 1), never on one without %s", generator.name, names)
 
 
 def _lost(labels: NDArray[np.generic], fitted: FittedLabels, generator: TrainedGenerator) -> list[str]:
-    """Classes of a label map that resampling has left nothing of."""
+    """Classes of a label map that are lost in resampling."""
     gone = set(np.unique(labels).tolist()) - set(np.unique(fitted.labels).tolist())
     return [name for name, index in class_ids(generator.classes).items() if index in gone]

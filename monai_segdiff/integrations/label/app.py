@@ -51,7 +51,7 @@ class SegDiffApp(MONAILabelApp):
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         if not conf.get("bundle"):
-            raise ValueError("no bundle is named: start with --conf bundle, and the name or folder of a trained one")
+            raise ValueError("no bundle is given: start with --conf bundle, and the name or folder of a trained one")
         self.work = Path(app_dir) / "model"
         self.pairs = PairGenerator(conf["bundle"], self.work)
         super().__init__(
@@ -116,7 +116,7 @@ class SegDiffApp(MONAILabelApp):
         """
         task = self._infers.get(request.get("model"))
         if task is None:
-            raise RequestError(f"there is no model {request.get('model')!r}: it is called {self.pairs.name!r}", 404)
+            raise RequestError(f"unknown model {request.get('model')!r}: use {self.pairs.name!r}", 404)
         image, label = str(request.get("image") or ""), request.get("label")
         with tempfile.TemporaryDirectory(prefix="segdiff-", dir=current_folder()) as folder:
             file, facts = task({**request, **self._sources(image, label, datastore, Path(folder))})
@@ -132,12 +132,12 @@ class SegDiffApp(MONAILabelApp):
         return {"label": found, "image": str(case.image), "shown": case.id}
 
     def _sent(self, file: str) -> str:
-        """A file that was sent lies in the folder of its request, or in one of a session, and nowhere else."""
+        """Refuse a file outside of the request's folder and of the sessions' folder."""
         places = (current_folder(), getattr(self._sessions, "store_path", None))
         if not any(place and Path(place).resolve() in Path(file).resolve().parents for place in places):
-            raise RequestError("files are sent with the request, and not named by their path on the server")
+            raise RequestError("the file is named by a path on the server: send it with the request")
         return file
 
     def infer_wsi(self, request: Mapping[str, Any], datastore: Any = None) -> dict[str, Any]:
-        """Not for slides."""
-        raise RequestError("this application knows no whole slides: POST /infer with the model's name")
+        """Whole-slide inference, which is not supported."""
+        raise RequestError("whole-slide images are not supported: use POST /infer with the model's name")

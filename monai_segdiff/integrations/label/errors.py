@@ -1,4 +1,4 @@
-"""Requests that cannot be served, with the status that the client gets."""
+"""Refused requests, with the HTTP status for the client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _REFUSED = re.compile(r"[/\\\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class RequestError(ValueError):
-    """A request that is the client's to mend.
+    """A request that the client must correct.
 
     Args:
         message: what is wrong, and what to do.
@@ -24,7 +24,7 @@ class RequestError(ValueError):
 
 
 def check_name(name: object, what: str) -> str:
-    """Refuse what would be more than the name of a file in its folder.
+    """Refuse a name that could lead out of the folder that its file is in.
 
     Args:
         name: an id, tag or file name as the client gave it.
@@ -35,13 +35,13 @@ def check_name(name: object, what: str) -> str:
 
     Raises:
         RequestError: if it is empty, too long, begins with a dot, or holds a separator, a control
-            character or what is no Unicode.
+            character or invalid Unicode.
     """
     if not isinstance(name, str) or not name or name != name.strip():
         raise RequestError(f"{what} must be a name without blanks around it, got {name!r:.80}")
     # A lone surrogate is counted here and refused by the expression.
     if len(name.encode(errors="replace")) > _LONGEST or name.startswith(".") or _REFUSED.search(name):
         raise RequestError(
-            f"{what} {name[:80]!r} is no plain name: leave out slashes and leading dots, {_LONGEST} bytes at most"
+            f"{what} {name[:80]!r} is no plain name: use {_LONGEST} bytes at most, no slashes and no leading dot"
         )
     return name

@@ -33,7 +33,7 @@ def make_label_app(path: str | os.PathLike[str]) -> Path:
     root = Path(path).expanduser().resolve()
     main = root / "main.py"
     if names_in(root) and not (main.is_file() and _SIGN in main.read_text(errors="replace")):
-        raise ValueError(f"{root} holds something else than this application: give a new folder")
+        raise ValueError(f"{root} holds other files than this application: give a new folder")
     with claim_folder(root):
         # What tells the folder comes first: a run that was killed in between is gone on with.
         for source in sorted(_TEMPLATE.rglob("*.py"), key=lambda file: (file.name != main.name, file)):

@@ -100,7 +100,7 @@ class BatchParameters:
             images = tuple(check_name(name, "study") for name in images)
         elif images not in ("all", "labeled"):
             raise RequestError(
-                f"images must be all or labeled, the studies with a finished label, or a list of ids, got {images!r}"
+                f"images must be 'all', 'labeled' (all with a finished label map) or a list of ids, got {images!r}"
             )
         return cls(
             number=_whole(request, "number", 1, 1, _MOST_PAIRS) or 1,
@@ -163,16 +163,16 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], object]] = {
 
 
 def known_keys(kind: str, parameters: object) -> dict[str, Any]:
-    """Refuse parameters of a client that mean nothing, or more than they may.
+    """Refuse parameters that are unknown, impossible, or that only the server may set.
 
-    MONAI Label merges them into its own request, where some name files: those must not come from outside.
+    MONAI Label merges them into its own request, in which some parameters name files. A client must not set these.
 
     Args:
         kind: "infer", "batch", "train", or "sample", the choice of the next study to draw.
         parameters: what the client sent, decoded.
 
     Returns:
-        Those that mean something.
+        The known parameters.
 
     Raises:
         RequestError: if it is no object, holds an unknown name, or a value is not possible.

@@ -21,8 +21,8 @@ __all__ = ["add_stock_bundle", "main", "parser"]
 def add_stock_bundle(bundle: str | os.PathLike[str], app: str | os.PathLike[str]) -> Path:
     """Copy a trained bundle to where the ``monaibundle`` application looks for it.
 
-    That application reads ``inference.yaml``, which opens the card, and takes weights that do not fit without a word.
-    So they are loaded here once.
+    The application reads ``inference.yaml``, which opens the card, and does not check whether the weights fit. So they
+    are loaded here once.
 
     Args:
         bundle: name or folder of a trained bundle.
@@ -44,7 +44,9 @@ def add_stock_bundle(bundle: str | os.PathLike[str], app: str | os.PathLike[str]
         if not file.is_file():
             raise FileNotFoundError(f"there is no {file}: train the bundle first")
     if not (Path(app) / "main.py").is_file():
-        raise FileNotFoundError(f"{app} is no application: make it by monailabel apps --download --name monaibundle")
+        raise FileNotFoundError(
+            f"{app} is no MONAI Label application: make it by monailabel apps --download --name monaibundle"
+        )
     target = Path(app) / "model" / root.name
     if target.exists():
         raise FileExistsError(f"{target} exists: remove it to add the bundle anew")
@@ -55,7 +57,7 @@ def add_stock_bundle(bundle: str | os.PathLike[str], app: str | os.PathLike[str]
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's."""
+    """The parser of the command line."""
     found = argparse.ArgumentParser(
         prog="python -m monai_segdiff.integrations.label.stock",
         description="Copy a trained bundle into MONAI Label's application monaibundle.",

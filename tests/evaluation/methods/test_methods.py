@@ -288,15 +288,19 @@ def test_a_missing_partner_is_named(real, segmenter_file, tmp_path):
 
     whole = generated(tmp_path / "whole", real, brighter(-0.1))
     refused({}, "nothing to compare")
-    refused({"a": whole}, "published figures name 'b', of which there is no row: a", published={"b": {"mae": 1.0}})
-    refused({"x / a": whole}, "conditions name 'y', of which there is no row: x", conditions={"y": CLASSES})
-    refused({"x / a": whole}, "each class of the data set must belong to one", conditions={"x": {"bone": 2}})
+    refused({"a": whole}, "published figures name unknown rows 'b': the rows are a", published={"b": {"mae": 1.0}})
+    refused({"x / a": whole}, "conditions name unknown rows 'y': the rows are x", conditions={"y": CLASSES})
+    refused(
+        {"x / a": whole},
+        "each class of the condition must merge classes of the data set, and none may be left out",
+        conditions={"x": {"bone": 2}},
+    )
 
     part = generated(tmp_path / "part", real, brighter(-0.1), manifest=False)
     dataset = read_dataset(part)
     lost = dataset.splits["training"].pop(5)
     write_dataset(part, dataset)
-    refused({"a": whole, "b": part}, rf"'b' has no image number 0 for mask '{lost.id[:-4]}', which row 'a' has")
+    refused({"a": whole, "b": part}, rf"'b' lacks image number 0 of mask '{lost.id[:-4]}', which row 'a' has")
 
     for number, (name, why) in enumerate((("knee00_view001", "a training case"), ("other", "no held-out case"))):
         root = generated(tmp_path / str(number), real, brighter(-0.1))

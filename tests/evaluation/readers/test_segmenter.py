@@ -65,7 +65,7 @@ def test_cache_is_used_for_the_same_data_and_settings_only(real_set, reader, tmp
 
 def test_unwritable_cache_costs_a_warning_only(real_set, reader, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.warns(UserWarning, match="not kept for the next run"):
+    with pytest.warns(UserWarning, match="cannot keep a segmenter for the next run"):
         train_segmenter(real_set.splits["training"][:4], reader, 8, cache_dir=tmp_path / "file" / "x", progress=False)
 
 

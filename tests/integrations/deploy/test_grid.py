@@ -89,7 +89,7 @@ def test_training_voxel_size_and_what_it_does_not_reach() -> None:
 
 
 def test_labels_beyond_the_field_of_view_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"outside of the bundle's field of view, 8 x 8 x 15 mm.*spacing"):
+    with pytest.raises(ValueError, match=r"outside of the bundle's field of view of 8 x 8 x 15 mm.*spacing"):
         fit_labels(label_map(LPS), (8, 8), (1.0, 1.0))
 
 
@@ -101,7 +101,7 @@ def test_a_voxel_size_for_another_number_of_axes_is_refused() -> None:
 def test_slices_whose_images_would_fill_the_memory_are_refused() -> None:
     """A small file may hold two slices, and all the empty ones between them."""
     labels = MetaTensor(torch.ones((1, 2, 2, 70_000), dtype=torch.uint8), affine=torch.eye(4))
-    with pytest.raises(ValueError, match="70000 slices, of which the bundle would make as many images of 64 x 64"):
+    with pytest.raises(ValueError, match="70000 slices, too many for images of 64 x 64"):
         fit_labels(labels, (64, 64))
 
 

@@ -18,18 +18,20 @@ def test_given_names_come_first() -> None:
 
 
 def test_unknown_segments_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"seg\.dcm.*'GREEN'.*the classes are liver, left_kidney.*names.*drop_others"):
+    with pytest.raises(
+        ValueError, match=r"seg\.dcm.*'GREEN'.*the bundle's classes are liver, left_kidney.*names.*drop_others"
+    ):
         match_segments(["Liver", "GREEN"], CLASSES, {}, False, "seg.dcm")
 
 
 def test_unknown_segments_can_be_left_out_but_not_all_of_them() -> None:
     assert match_segments(["Liver", "GREEN"], CLASSES, {}, True, "seg.dcm") == {"Liver": "liver"}
-    with pytest.raises(ValueError, match=r"no segment of seg\.dcm is a class of the bundle.*'GREEN'"):
+    with pytest.raises(ValueError, match=r"seg\.dcm has no segment of a class of the bundle.*'GREEN'"):
         match_segments(["GREEN"], CLASSES, {}, True, "seg.dcm")
 
 
 def test_names_of_no_class_are_refused() -> None:
-    with pytest.raises(ValueError, match="names maps segments to hepar"):
+    with pytest.raises(ValueError, match="names has unknown classes hepar"):
         match_segments(["Liver"], CLASSES, {"Liver": "hepar"}, False, "seg.dcm")
 
 

@@ -71,16 +71,16 @@ def test_impossible_values_are_refused(tmp_path: Path, variable: str, value: str
 
 
 def test_unknown_options_and_damaged_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"app\.yaml: generation has no option steps; it has seed, num_steps"):
+    with pytest.raises(ValueError, match=r"app\.yaml: generation has unknown option steps: known are seed, num_steps"):
         read_options(write(tmp_path, "generation: {steps: 5}"), {})
-    with pytest.raises(ValueError, match=r"app\.yaml: generation must hold names and values"):
+    with pytest.raises(ValueError, match=r"app\.yaml: generation must be a mapping of options to values"):
         read_options(write(tmp_path, "generation: [5]"), {})
     for text in ("generation: {", "just a sentence"):
-        with pytest.raises(ValueError, match=r"app\.yaml is no YAML of names and values"):
+        with pytest.raises(ValueError, match=r"app\.yaml is no YAML mapping"):
             read_options(write(tmp_path, text), {})
     lists = "\n".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 9))
     for text in ("generation: " + "[" * 5000, f"a0: &a0 [x]\n{lists}", "a: &a {<<: *a}"):
-        with pytest.raises(ValueError, match=r"app\.yaml is no YAML of names and values: .*") as caught:
+        with pytest.raises(ValueError, match=r"app\.yaml is no YAML mapping: .*") as caught:
             read_options(write(tmp_path, text), {})
         assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match=r"app\.yaml has 1048590 bytes, which is too much"):

@@ -98,7 +98,7 @@ def test_the_bundle_sees_the_same_way_up_as_in_training(tmp_path: Path, generato
 
 def test_classes_that_do_not_match(tmp_path: Path, generator: Any) -> None:
     file = seg(tmp_path, {"liver": 1, "tumor": 2})
-    with pytest.raises(ValueError, match=r"seg\.dcm has segments that are no class of the bundle: 'tumor'"):
+    with pytest.raises(ValueError, match=r"seg\.dcm has segments of unknown class: 'tumor'"):
         read_labels(file, generator, GenerationOptions())
     labels, _ = read_labels(file, generator, GenerationOptions(drop_others=True))
     assert labels[0, 16, 12, 2] == 0
@@ -131,7 +131,7 @@ def test_what_is_too_small_for_the_grid_is_named(generator: Any, caplog: pytest.
     labels[0, 100:103, 100:103, 1] = 1
     with caplog.at_level(logging.WARNING):
         synthesize(generator, MetaTensor(labels, affine=torch.as_tensor(AFFINE)), progress=False)
-    assert "too small for the grid of the bundle, so the image does not show: liver" in caplog.text
+    assert "too small for the bundle's grid and missing in the image: liver" in caplog.text
 
 
 @pytest.mark.data

@@ -82,7 +82,7 @@ def test_a_label_map_that_is_sent_gives_the_image_of_its_study(server: Any, stud
 
 
 BAD_QUERIES: list[tuple[dict[str, Any], int, str]] = [
-    ({"image": "nobody"}, 404, "no study"),
+    ({"image": "nobody"}, 404, "study 'nobody' does not exist"),
     ({"image": "../secret"}, 400, "plain name"),
     ({"image": "/etc/passwd"}, 400, "plain name"),
     ({}, 400, "nothing to generate"),
@@ -94,7 +94,7 @@ BAD_QUERIES: list[tuple[dict[str, Any], int, str]] = [
     ({"image": "STUDY", "params": {"num_steps": 0}}, 400, "num_steps"),
     ({"image": "STUDY", "params": {"drop_classes": "heart"}}, 400, "cannot drop heart"),
     ({"image": "STUDY", "params": {"similarity": 2}}, 400, "similarity"),
-    ({"image": "STUDY", "output": "dicom_seg"}, 400, "no segmentation"),
+    ({"image": "STUDY", "output": "dicom_seg"}, 400, "the result is an image, not a segmentation"),
     ({"image": "STUDY", "output": "surprise"}, 422, "output"),
 ]
 

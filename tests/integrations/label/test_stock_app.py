@@ -125,5 +125,5 @@ def test_a_bundle_is_added_whole_or_not_at_all(
     assert {one.name for one in added.iterdir()}.isdisjoint({"eval", "phantoms_16"})
     with pytest.raises(FileExistsError, match=r"ct_organ exists: remove it to add the bundle anew"):
         add_stock_bundle(trained_bundle.root, empty_app)
-    with pytest.raises(FileNotFoundError, match="is no application: make it by monailabel apps"):
+    with pytest.raises(FileNotFoundError, match="is no MONAI Label application: make it by monailabel apps"):
         add_stock_bundle(trained_bundle.root, empty_app / "model")

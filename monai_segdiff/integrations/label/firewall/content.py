@@ -19,18 +19,18 @@ __all__ = ["check_file", "check_text", "read_json"]
 _LONGEST = 100_000  # bytes; a task gets its request as one word of its command, which may have 128 KiB
 _DEEPEST = 20
 _LARGEST_INTEGER = 2**63
-_RESERVED = ("strategy",)  # where MONAI Label keeps who was given a study; its strategies fail on anything else
+_RESERVED = ("strategy",)  # MONAI Label notes there which client got a study; its strategies fail on anything else
 
 
 def read_json(text: str | bytes) -> Any:
-    """Read JSON that is none of what later breaks an answer, a list of studies or a task.
+    """Read JSON, and refuse what would break an answer, the list of studies or a task later on.
 
     Args:
         text: as it was sent; nothing at all is None.
 
     Raises:
-        RequestError: if it is no JSON, too long or too deep, or names a key twice, or holds NaN, infinite numbers or
-            text that is no Unicode.
+        RequestError: if it is not JSON, is too long or nested too deeply, repeats a key, or holds NaN, infinite
+            numbers or invalid Unicode.
     """
     try:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
@@ -50,19 +50,19 @@ def read_json(text: str | bytes) -> Any:
             _check_scalar(item)
     size = len(json.dumps(value))
     if size > _LONGEST:
-        raise RequestError(f"the parameters have {size} bytes as JSON, and may have {_LONGEST}: send less at once")
+        raise RequestError(f"the parameters have {size} bytes as JSON, {_LONGEST} at most: send less at once")
     return value
 
 
 def check_text(route: Route, text: str | bytes) -> dict[str, Any]:
-    """Check the parameters of a request, or what it tells about a study.
+    """Check the parameters of a request, or the information on a study.
 
     Args:
         route: of the request.
         text: JSON as it was sent.
 
     Returns:
-        What of it means something.
+        The known parameters.
 
     Raises:
         RequestError: if it is not possible.
@@ -73,10 +73,10 @@ def check_text(route: Route, text: str | bytes) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise RequestError(f"what is known of a study must be a JSON object, got {value!r:.80}")
+        raise RequestError(f"the information on a study must be a JSON object, got {value!r:.80}")
     for name in _RESERVED:
         if name in value:
-            raise RequestError(f"{name} is kept by the server: leave it out of what is known of a study")
+            raise RequestError(f"{name} is reserved for the server: leave it out of the information on a study")
     return value
 
 
@@ -86,13 +86,14 @@ def check_file(route: Route, field: str, name: str | None) -> None:
     Args:
         route: of the request.
         field: of the form.
-        name: of the file; clients send its path with it, which counts for nothing.
+        name: of the file; its folder, which some clients send, is ignored.
 
     Raises:
         RequestError: if it is not possible.
     """
     if field not in route.files:
-        raise RequestError(f"a file is sent as {' or '.join(route.files) or 'nothing'} here, and not as {field[:80]!r}")
+        remedy = f"send it in the field {' or '.join(route.files)}" if route.files else "send no files to this route"
+        raise RequestError(f"form field {field[:80]!r} takes no file: {remedy}")
     plain = check_name(re.split(r"[/\\]", name or "")[-1], "file name")
     if (route.task or field == "files") and not plain.lower().endswith(LABEL_ENDINGS):
         raise RequestError(f"label maps end in one of {', '.join(LABEL_ENDINGS)}, got {plain[-20:]!r}")
@@ -103,8 +104,8 @@ def _check_scalar(value: object) -> None:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise RequestError(f"the text {value[:80]!a} is no Unicode: half of a surrogate pair is missing") from error
+            raise RequestError(f"the text {value[:80]!a} is invalid Unicode: a surrogate pair is incomplete") from error
     elif isinstance(value, float) and not math.isfinite(value):
-        raise RequestError("a number is too large: send finite ones")
+        raise RequestError("a number is too large: send finite numbers")
     elif isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
-        raise RequestError("a whole number is too large: it may have 64 bits")
+        raise RequestError("a whole number is too large: send at most 64 bits")

@@ -1,4 +1,4 @@
-"""The paths of DICOMweb (PS3.18): all that the server's proxy asks an archive for, with the archive's password."""
+"""The DICOMweb paths (PS3.18) that the server's proxy forwards to the archive, with the archive's password."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _SERVED = {
 
 
 def check_dicomweb_path(method: str, path: str) -> None:
-    """Refuse what is no search, retrieval or storage of DICOMweb.
+    """Refuse paths that are not a DICOMweb search, retrieval or storage.
 
     Args:
         method: of the request.
-        path: as it is handed to the archive, behind the proxy's own part.
+        path: as forwarded to the archive, without the proxy's prefix.
 
     Raises:
-        RequestError: if it is not one of them to the letter.
+        RequestError: if the whole path does not match one of them.
     """
     known = _SERVED.get(method)
     if known is None or not known.fullmatch(path):
         raise RequestError(
-            f"{method} {path[:80]!r} is no request of DICOMweb: the proxy searches, retrieves (GET) and stores (POST) "
-            "studies, series and instances by their UIDs",
+            f"{method} {path[:80]!r} is not a DICOMweb request: search and retrieve (GET) or store (POST) studies, "
+            "series and instances by their UIDs",
             404,
         )

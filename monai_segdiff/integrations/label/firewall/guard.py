@@ -1,4 +1,4 @@
-"""What stands between the network and MONAI Label: limits, names, parameters, and answers that say what was wrong."""
+"""The guard between the network and MONAI Label: it checks sizes, names and parameters, and explains refusals."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ _CLIENT_ERRORS = {MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR}
 
 
 def protect_server(application: Any) -> None:
-    """Put the guard in front of MONAI Label's server, and keep the server to this machine unless told otherwise.
+    """Put the guard in front of MONAI Label's server, and bind the server to this machine unless --host is given.
 
-    Called while the server starts, before it listens. Where MONAI Label's server is not loaded, nothing is done.
+    Called while the server starts, before it listens. Without a loaded MONAI Label server it does nothing.
 
     Args:
         application: the application that is served.
 
     Raises:
-        RuntimeError: if several processes are to serve, or it is not known where the server will listen.
+        RuntimeError: if several server processes are configured, or the address of the server is unknown.
     """
     one_process()
     local = listen_on_loopback()
@@ -81,7 +81,7 @@ def protect_server(application: Any) -> None:
 
 
 def _refused(request: Request | None, error: Exception) -> JSONResponse:
-    """An answer for what the client can mend; what it sent stands in it, and need not be Unicode."""
+    """The answer to a refused request; it quotes what the client sent, which may be invalid Unicode."""
     detail = getattr(error, "detail", None) or str(error)
     status = getattr(error, "status", None) or getattr(error, "status_code", 400)
     return JSONResponse({"detail": str(detail).encode(errors="backslashreplace").decode()}, status)
@@ -95,14 +95,14 @@ def _label_error(request: Request, error: Exception) -> JSONResponse:
 
 
 class Guard:
-    """ASGI middleware that reads a request whole before MONAI Label sees it, and refuses what it must not see.
+    """ASGI middleware that reads and checks a whole request before MONAI Label gets it.
 
     Args:
         app: what answers.
         application: the application that is served.
         limit: largest body in bytes; that of one without files is a megabyte at most.
-        origins: pages that may ask beside the server's own.
-        local: whether the server is asked under a name of this machine only.
+        origins: further origins whose pages may send requests.
+        local: whether Host must be a name of this machine.
     """
 
     def __init__(
@@ -129,11 +129,11 @@ class Guard:
             await self.app(scope, replay(content, receive), send)
 
     async def _check(self, scope: Message, receive: Receive, body: Any) -> tuple[Message, Any]:
-        """The request as MONAI Label is to see it, and its body."""
+        """Check a request; the scope and the body for MONAI Label."""
         headers = read_headers(scope)
         check_origin(headers, self.origins, local=self.local)
         if scope["method"] == "OPTIONS" and {"origin", "access-control-request-method"} <= headers.keys():
-            return scope, body  # a browser asks whether its page may ask
+            return scope, body  # preflight request of a browser
         route, parts = self.router.find(scope["method"], get_route_path(scope))
         query = read_query(scope)
         self._check_names(route, parts, query)
@@ -144,27 +144,27 @@ class Guard:
         files: set[str] = set()
         if route.has_json:
             if content in FORMS:
-                raise RequestError("parameters are sent as JSON here: add the header Content-Type: application/json")
+                raise RequestError("the parameters are not sent as JSON: use the header Content-Type: application/json")
             scope, body = with_json(scope, check_text(route, body.read()))
         elif content in FORMS:
             files = await check_form(route, scope, body)
         elif route.has_form and body.read(1):
             raise RequestError(
-                f"parameters are sent in a form here, in its field {' or '.join(route.texts + route.files)}"
+                f"the request is not a form: send a form with the field {' or '.join(route.texts + route.files)}"
             )
         if route.task == "infer" and "file" not in files and not query.get("image") and not query.get("session_id"):
             raise RequestError("nothing to generate for: name a study with ?image=, or send a label map as file")
         return scope, body
 
     def _check_names(self, route: Route, parts: Mapping[str, str], query: dict[str, str]) -> None:
-        """What the path and the query name."""
+        """Check the names in path and query."""
         for name in _NAMES:
             if query.get(name):
                 check_name(query[name], name)
         if route.dicom and not self.application.studies.startswith("http"):
-            raise RequestError("there is no DICOMweb server behind this one", 404)
+            raise RequestError("the server has no DICOMweb archive: start it with --studies and an address", 404)
         if query.get("uncompress", "false").lower() not in ("false", "0", "no", "off"):
-            raise RequestError("archives are not unpacked: send the files themselves")
+            raise RequestError("uncompress is not supported: send the files themselves, not an archive")
         if "model" in parts:
             tasks = self.application._trainers if route.task == "train" else self.application._infers
             _check_known(parts["model"], tasks, f"model for {route.task}")
@@ -173,12 +173,12 @@ class Guard:
         if route.study in query:
             self._check_study(query[route.study])
         if not re.fullmatch(r"((SHA256|SHA512|MD5):)?[0-9a-fA-F]*", query.get("check_sum", "")):
-            raise RequestError("check_sum must be SHA256, SHA512 or MD5, a colon, and the sum")
+            raise RequestError("check_sum must be SHA256:, SHA512: or MD5: and the sum in hexadecimal digits")
         if route.task == "batch" and "images" in query:
             known_keys("batch", {"images": query["images"]})
         if route.task == "infer":
             if query.get("output") == "dicom_seg":
-                raise RequestError("the result is an image and no segmentation: ask for output image, json or all")
+                raise RequestError("the result is an image, not a segmentation: ask for output image, json or all")
             if query.get("image"):
                 self._check_study(query["image"])
         if session := parts.get("session_id") or query.get("session_id"):
@@ -187,14 +187,14 @@ class Guard:
     def _check_study(self, image: str) -> None:
         datastore = self.application.datastore()
         if not isinstance(datastore, DICOMWebDatastore) and image not in datastore.list_images():
-            raise RequestError(f"there is no study {image!r}: GET /datastore/?output=all lists them", 404)
+            raise RequestError(f"study {image!r} does not exist: GET /datastore/?output=all lists the studies", 404)
 
     def _check_session(self, name: str) -> None:
         sessions = self.application.sessions()
         if sessions is None or not sessions.get_session(name, update_ts=False):
-            raise RequestError(f"there is no session {name[:80]!r}: PUT /session/ makes one, for a time", 404)
+            raise RequestError(f"session {name[:80]!r} does not exist or has expired: PUT /session/ makes one", 404)
 
 
 def _check_known(name: str, tasks: Collection[str], what: str) -> None:
     if name not in tasks:
-        raise RequestError(f"there is no {what}, {name[:80]!r}: the known ones are {', '.join(tasks)}", 404)
+        raise RequestError(f"unknown {what} {name[:80]!r}: the known ones are {', '.join(tasks)}", 404)

@@ -39,7 +39,7 @@ _DAMAGE = (
 
 
 def check_size(file: Path, image_size: Sequence[int], what: str = "label map") -> None:
-    """Refuse a label map or image that is none, or not of the size that a network was trained on.
+    """Refuse a file that is no label map or image, or has another size than the network was trained on.
 
     Args:
         file: the file; one slice of 2D may be stored as a volume.
@@ -47,7 +47,7 @@ def check_size(file: Path, image_size: Sequence[int], what: str = "label map") -
         what: what it is, for the message.
 
     Raises:
-        RequestError: saying what was expected, and how to get there.
+        RequestError: with the expected size, and the command that resizes.
     """
     ending = _ending(file, what)
     try:
@@ -58,15 +58,15 @@ def check_size(file: Path, image_size: Sequence[int], what: str = "label map") -
     if tuple(n for n in size[dims:] if n != 1) or tuple(size[:dims]) != tuple(image_size):
         wanted, found = ("x".join(map(str, sizes)) for sizes in (image_size, size))
         raise RequestError(
-            f"the {what} has size {found}, this generator makes images of {wanted}: bring studies to that size with "
+            f"the {what} has size {found}, but the generator needs {wanted}: resize the studies with "
             f"python -m monai_segdiff prepare --spatial-dims {dims} --size {' '.join(map(str, image_size))}"
         )
 
 
 def check_file(file: Path, what: str) -> None:
-    """Refuse a file that is no image, is damaged by its own checksum, is cut short, or holds more than a study may.
+    """Refuse a file that is no image, fails its own checksum, is cut short, or is larger than a study may be.
 
-    The voxels are counted and not kept.
+    Voxels are read to the end and not kept in memory.
 
     Args:
         file: the file.
@@ -83,7 +83,7 @@ def check_file(file: Path, what: str) -> None:
         needed = start + math.prod(size) * voxel
         if needed > _LARGEST_GB * 2**30:
             shown = "x".join(map(str, size))
-            raise RequestError(f"the {what} has size {shown}, and one may hold {_LARGEST_GB} GB of voxels: crop it")
+            raise RequestError(f"the {what} of size {shown} has more than {_LARGEST_GB} GB of voxels: crop it")
         if ending == ".png":
             open_picture(file)
         else:
@@ -100,7 +100,7 @@ def _ending(file: Path, what: str) -> str:
     ending = file_extension(file)
     if ending not in LABEL_ENDINGS:
         raise RequestError(
-            f"the {what} must be one of {', '.join(LABEL_ENDINGS)}, not {ending[:20] or 'without ending'}"
+            f"the {what} must be one of {', '.join(LABEL_ENDINGS)}, got {ending[:20] or 'no file ending'}"
         )
     return ending
 

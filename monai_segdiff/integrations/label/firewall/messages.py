@@ -1,4 +1,4 @@
-"""Requests as ASGI carries them: read whole, checked, and given to MONAI Label once more."""
+"""Requests in ASGI: read whole, checked, and replayed to MONAI Label."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def read_headers(scope: Message) -> dict[str, str]:
         scope: of the request.
 
     Raises:
-        RequestError: if one that is checked is there twice: which one counts is not the same everywhere.
+        RequestError: if a header that is checked is repeated. Servers differ in which of two they use.
     """
     pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
     for name in _ONCE:
         if sum(known == name for known, _ in pairs) > 1:
-            raise RequestError(f"the header {name} is sent once")
+            raise RequestError(f"header {name} is repeated: send it once")
     return dict(pairs)
 
 
@@ -50,18 +50,18 @@ def read_query(scope: Message) -> dict[str, str]:
         scope: of the request.
 
     Raises:
-        RequestError: if a name is there twice.
+        RequestError: if a parameter is repeated.
     """
     pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            raise RequestError(f"{name[:80]} is given once in a query")
+            raise RequestError(f"query parameter {name[:80]!r} is repeated: give it once")
     return dict(pairs)
 
 
 async def read_body(headers: Mapping[str, str], receive: Receive, body: Any, limit: int) -> None:
-    """Read the body of a request, as far as it may go.
+    """Read the body of a request, up to its largest size.
 
     Args:
         headers: of the request.
@@ -73,8 +73,8 @@ async def read_body(headers: Mapping[str, str], receive: Receive, body: Any, lim
         RequestError: if it is larger, or ends early.
     """
     too_large = RequestError(
-        f"this request may hold {limit / MEGABYTE:g} MB: send less, files as a form, or start with "
-        "--conf max_upload_mb",
+        f"the request is larger than {limit / MEGABYTE:g} MB: send less, send files as a form, or start the server "
+        "with --conf max_upload_mb",
         413,
     )
     declared = headers.get("content-length", "0")
@@ -84,7 +84,7 @@ async def read_body(headers: Mapping[str, str], receive: Receive, body: Any, lim
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise RequestError("the request ended early")
+            raise RequestError("the request ended before its body was complete: send it again")
         size += len(message.get("body", b""))
         if size > limit:
             raise too_large
@@ -114,7 +114,7 @@ async def check_form(route: Route, scope: Message, body: Any) -> set[str]:
         fields = [name for name, _ in form.multi_items()]
         for name, value in form.multi_items():
             if fields.count(name) > 1:
-                raise RequestError(f"the form's field {name[:80]!r} is sent once")
+                raise RequestError(f"form field {name[:80]!r} is repeated: send it once")
             if not isinstance(value, str):
                 check_file(route, name, value.filename)
             elif name in route.texts:
@@ -123,11 +123,11 @@ async def check_form(route: Route, scope: Message, body: Any) -> set[str]:
 
 
 def with_json(scope: Message, parameters: Mapping[str, Any]) -> tuple[Message, Any]:
-    """A request that carries these parameters and no others.
+    """Replace the parameters of a request.
 
     Args:
         scope: of the request as it came.
-        parameters: what it is to carry.
+        parameters: the new ones.
 
     Returns:
         Its scope and its body.
@@ -140,11 +140,11 @@ def with_json(scope: Message, parameters: Mapping[str, Any]) -> tuple[Message, A
 
 
 def replay(body: Any, afterwards: Receive) -> Receive:
-    """The body once more, from its beginning.
+    """Replay a body from its beginning.
 
     Args:
         body: file with it.
-        afterwards: what is received behind it.
+        afterwards: receives what follows the body.
     """
     body.seek(0)
     done = False

@@ -1,4 +1,4 @@
-"""The requests that the server answers; what is not in this table is refused before MONAI Label sees it."""
+"""The routes that the server answers; any other is refused before MONAI Label sees it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ ROUTES = (
     Route("GET HEAD", "/favicon.ico", page=True),
     Route("GET HEAD", "/static/{path}", page=True),
 )
-_WEIGHTS = "weights are not changed over the network: train on the server, or restart it"
+_WEIGHTS = "weights cannot be changed over the network: train on the server, or restart it"
+_PLAIN = "the path must consist of plain names: leave out empty parts, dots, backslashes and escapes"
 
 
 class Router:
@@ -113,10 +114,10 @@ class Router:
             The route, and the parts of the path that it names.
 
         Raises:
-            RequestError: if no route is served there; the message says which are.
+            RequestError: if there is no such route; the message lists those nearby.
         """
         if any(part in (".", "..") for part in path.split("/")) or "\x00" in path:
-            raise RequestError("a path is made of plain names", 404)
+            raise RequestError(_PLAIN, 404)
         for known, pattern, route in self._patterns:
             if known == method and (match := pattern.fullmatch(path)):
                 parts = match.groupdict()
@@ -125,14 +126,14 @@ class Router:
                 if route.dicom:
                     check_dicomweb_path(method, parts["path"])
                 elif re.search(r"^/|//|[\\%]", parts.get("path", "")):
-                    raise RequestError("a path is made of plain names", 404)
+                    raise RequestError(_PLAIN, 404)
                 return route, parts
         if method in ("PUT", "DELETE") and path.startswith(f"{self.prefix}/model/"):
             raise RequestError(_WEIGHTS, 403)
-        raise RequestError(f"{method} {path[:80]} is not served: there are {self._near(path)}", 404)
+        raise RequestError(f"{method} {path[:80]} is not served: use one of {self._near(path)}", 404)
 
     def _near(self, path: str) -> str:
-        """Routes that begin alike, or else where all the others begin."""
+        """Routes with the same first part, or else the first parts of all routes."""
         listed = [(f"{self.prefix}{route.path}", route.methods.split()) for route in ROUTES if not route.page]
         first = len(self.prefix.split("/"))
         begin = path.split("/")[: first + 1]
@@ -152,5 +153,5 @@ def _expression(prefix: str, path: str, method: str) -> str:
         if part
     )
     found = re.escape(prefix) + "".join(parts)
-    # MONAI Label sends who leaves out the last slash to where it is.
+    # MONAI Label redirects requests that lack the last slash.
     return f"(?s:{found}?)" if path.endswith("/") and path != "/" and method == "GET" else f"(?s:{found})"

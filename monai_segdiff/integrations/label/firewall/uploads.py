@@ -1,4 +1,4 @@
-"""The folder of a request: what MONAI Label writes there while it answers goes with it, whatever the answer is."""
+"""The temporary folder of a request, which is removed with all files in it after any answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WRITERS = (
 
 @contextmanager
 def request_folder() -> Iterator[Path]:
-    """A new folder, which is removed in the end."""
+    """A temporary folder for the request in this block."""
     with tempfile.TemporaryDirectory(prefix="segdiff-", ignore_cleanup_errors=True) as folder:
         token = _FOLDER.set(Path(folder))
         try:
@@ -33,14 +33,14 @@ def request_folder() -> Iterator[Path]:
 
 
 def current_folder() -> Path | None:
-    """The folder of the request that is being answered; None outside of one, for Python's own choice."""
+    """The folder of the current request; None outside of a request, where Python chooses."""
     return _FOLDER.get()
 
 
 def redirect_uploads() -> None:
-    """Have MONAI Label write what was sent into the folder of its request.
+    """Make MONAI Label write uploads into the folder of their request.
 
-    It takes names from ``tempfile`` and removes the files after a good answer only.
+    MONAI Label uses ``tempfile`` and removes uploads only after it has answered without an error.
     """
     for name in _WRITERS:
         if name in sys.modules:

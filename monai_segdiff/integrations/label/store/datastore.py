@@ -1,4 +1,4 @@
-"""A folder of studies to which synthetic pairs are added, whole and marked, whatever is killed and whenever."""
+"""A folder of studies that takes synthetic pairs: each is complete and marked, even if a process is killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FINAL = DefaultLabelTag.FINAL.value
 def record_of(datastore: Any, image_id: str) -> dict[str, Any] | None:
     """The record of a synthetic pair; None for a real study.
 
-    The record, a file of its own, counts and not the datastore's notes, which every client may change.
+    The record is a file of its own, as every client can change the datastore's notes.
 
     Args:
         datastore: where the study is.
@@ -42,7 +42,7 @@ def record_of(datastore: Any, image_id: str) -> dict[str, Any] | None:
 
 
 def is_synthetic(datastore: Any, image_id: str) -> bool:
-    """Whether a study was generated, and so is no source for others.
+    """Whether a study was generated, and so cannot be the source of another.
 
     Args:
         datastore: where the study is.
@@ -55,10 +55,9 @@ def is_synthetic(datastore: Any, image_id: str) -> bool:
 class StudyDatastore(LockedDatastore):
     """MONAI Label's folder of studies, written atomically and by several processes at once.
 
-    A pair is a label map, a record and an image, written in this order. A study begins to exist with its image, so one
-    that a kill has cut short is none; and as its record was there before it, no synthetic image is taken for a real
-    one. Where MONAI Label finds files that its list of studies does not name, it adds them; the marks are then taken
-    from the records.
+    A pair is written as label map, record and image, in this order. A study exists once its image does. So an
+    interrupted pair is no study, and no synthetic image lacks its record and is taken for a real one. MONAI Label adds
+    files that its list of studies lacks; their marks are then taken from the records.
 
     Args:
         datastore_path: the folder.
@@ -87,7 +86,7 @@ class StudyDatastore(LockedDatastore):
         found, ending = self._to_id(os.path.basename(image_filename))
         image_id = check_name(image_id or found, "image")
         if record_of(self, image_id) is not None:
-            raise RequestError(f"{image_id!r} is the id of a synthetic study: give another")
+            raise RequestError(f"id {image_id!r} belongs to a synthetic study: give another id")
         self._check_ending(ending)
         check_file(Path(image_filename), "image")
         with self._exclusive():
@@ -120,7 +119,7 @@ class StudyDatastore(LockedDatastore):
         """
         tag = check_name(getattr(label_tag, "value", label_tag), "tag")
         if record_of(self, check_name(image_id, "image")) is not None:
-            raise RequestError(f"{image_id!r} is synthetic and keeps the label map that it was made from")
+            raise RequestError(f"study {image_id!r} is synthetic: its label map cannot be replaced")
         _, ending = self._to_id(os.path.basename(label_filename))
         self._check_ending(ending)
         check_file(Path(label_filename), "label map")
@@ -201,7 +200,7 @@ class StudyDatastore(LockedDatastore):
         """
         tag = check_name(getattr(label_tag, "value", label_tag), "tag")
         if record_of(self, check_name(label_id, "label")) is not None:
-            raise RequestError(f"{label_id!r} is synthetic and keeps the label map that it was made from")
+            raise RequestError(f"study {label_id!r} is synthetic: its label map cannot be removed")
         with self._exclusive():
             self._init_from_datastore_file()
             label = self._datastore.label(label_id, tag)
@@ -225,8 +224,8 @@ class StudyDatastore(LockedDatastore):
         for image_id, study in self._datastore.objects.items():
             if study.image.info.get("synthetic") is True or (record := record_of(self, image_id)) is None:
                 continue
-            for held in (study.image, *study.labels.values()):
-                held.info.update(_mark(record))
+            for entry in (study.image, *study.labels.values()):
+                entry.info.update(_mark(record))
             changed = True
         if changed:
             self._update_datastore_file()

@@ -83,7 +83,7 @@ class LockedDatastore(LocalDatastore):
             super()._init_from_datastore_file(throw_exception)
 
     def _update_datastore_file(self, lock: bool = True) -> None:
-        """As MONAI Label's, which writes in place; a kill would leave half a list, with which no server starts."""
+        """Write the list atomically: MONAI Label writes in place, and no server starts with half a list."""
         content = json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str)
         with self._exclusive(), atomic_file(self._datastore_config_path) as temporary:
             temporary.write_text(content)
@@ -91,7 +91,7 @@ class LockedDatastore(LocalDatastore):
 
 
 def _locked(name: str) -> Callable[..., Any]:
-    """MONAI Label's method, whose answer later changes do not reach."""
+    """MONAI Label's method under the lock; it returns a copy, which later changes do not reach."""
     inherited = getattr(LocalDatastore, name)
 
     @functools.wraps(inherited)

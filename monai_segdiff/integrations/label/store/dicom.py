@@ -60,7 +60,7 @@ def series_case(datastore: DICOMWebDatastore, series: str, *, needs_label: bool)
         The case: its image is a folder of DICOM files, its label map a DICOM file, or None.
 
     Raises:
-        RequestError: if the series says of itself that it is synthetic, cannot be fetched, or if several segmentations
+        RequestError: if the series is marked as synthetic, cannot be fetched, or if several segmentations
             refer to it; names them.
     """
     study = _study_of(datastore, series)
@@ -68,7 +68,7 @@ def series_case(datastore: DICOMWebDatastore, series: str, *, needs_label: bool)
     images = _fetched(datastore, series, lambda folder: _fetch_series(datastore, study, series, folder))
     headers = read_headers(dicom_files(images), ["SyntheticData", "PatientID"])
     if any(header.get("SyntheticData") == "YES" for header in headers.values()):
-        raise RequestError(f"series {series} says of itself that it is synthetic: take one that was acquired")
+        raise RequestError(f"series {series} is marked as synthetic: choose an acquired series")
     patient = next((str(header.PatientID) for header in headers.values() if header.get("PatientID")), series)
     label = _segmentation(datastore, study, series) if needs_label else None
     return Case(series, images, label, patient)
@@ -121,7 +121,7 @@ def _study_of(datastore: DICOMWebDatastore, series: str) -> str:
         header = Dataset.from_json(entry)
         if str(header.SeriesInstanceUID) == series:
             return str(header.StudyInstanceUID)
-    raise RequestError(f"there is no series {series} any more: look it up again", 404)
+    raise RequestError(f"series {series} is no longer in the archive: look it up again", 404)
 
 
 def _fetch_series(datastore: DICOMWebDatastore, study: str, series: str, folder: Path) -> None:
@@ -137,7 +137,7 @@ def _fetch_series(datastore: DICOMWebDatastore, study: str, series: str, folder:
 
 
 def _segmentation(datastore: DICOMWebDatastore, study: str, series: str) -> Path | None:
-    """The one segmentation of the study that refers to a series; which of several is meant nobody can know."""
+    """The segmentation of the study that refers to a series; several are refused, as none is preferred."""
     from pydicom import Dataset
 
     client = datastore._client
@@ -151,8 +151,8 @@ def _segmentation(datastore: DICOMWebDatastore, study: str, series: str) -> Path
                 found[str(header.SOPInstanceUID)] = own
     if len(found) > 1:
         raise RequestError(
-            f"{len(found)} segmentations (SEG) refer to series {series}: {', '.join(sorted(found))}; keep the one that "
-            "is meant in the archive, or send a label map as label"
+            f"series {series} has {len(found)} segmentations (SEG), {', '.join(sorted(found))}: keep one in the "
+            "archive, or send a label map in the form field label"
         )
     if not found:
         return None
@@ -165,13 +165,13 @@ def _segmentation(datastore: DICOMWebDatastore, study: str, series: str) -> Path
 
 
 def _check_uid(uid: str) -> None:
-    """Refuse what an archive calls a UID and is none (PS3.5, 9.1): files and folders are named by it."""
+    """Refuse an invalid UID of an archive (PS3.5, 9.1), as it becomes the name of a file or folder."""
     if len(uid) > _LONGEST or not re.fullmatch(r"[0-9]+(\.[0-9]+)*", uid):
-        raise RequestError(f"the archive has an object with the UID {uid[:80]!r}, which is none: correct it there")
+        raise RequestError(f"the archive holds an object with the invalid UID {uid[:80]!r}: correct it there")
 
 
 def _fetched(datastore: DICOMWebDatastore, uid: str, fetch: Callable[[Path], None]) -> Path:
-    """The folder of an object or a series, which is there once all of it is."""
+    """The folder of an object or a series; it appears once it is complete."""
     _check_uid(uid)
     root = Path(f"{datastore._datastore_path}{_FETCHED}")
     root.mkdir(parents=True, exist_ok=True)
@@ -183,5 +183,5 @@ def _fetched(datastore: DICOMWebDatastore, uid: str, fetch: Callable[[Path], Non
             with atomic_folder(folder) as temporary:
                 fetch(temporary)
                 if not any(temporary.iterdir()):
-                    raise RequestError(f"{uid} has no images that can be fetched: look it up in the archive", 404)
+                    raise RequestError(f"{uid} has no images that can be fetched: check it in the archive", 404)
     return folder

@@ -1,4 +1,4 @@
-"""Slices that are stored as volumes of one slice, as viewers store them, for generators of two axes."""
+"""Volumes of one slice, as viewers store a slice, for 2D generators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["as_slice"]
 
 
 def as_slice(file: Path, dims: int, folder: Path) -> Path:
-    """Drop axes of length one behind those of the images.
+    """Drop trailing axes of length one.
 
     Args:
         file: image or label map; NIfTI, or a picture, which has no such axes.

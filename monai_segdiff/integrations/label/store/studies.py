@@ -33,18 +33,18 @@ def find_case(datastore: Any, image_id: str, *, needs_label: bool = True) -> Cas
     """
     check_name(image_id, "image")
     if image_id not in datastore.list_images():
-        raise RequestError(f"there is no study {image_id!r}: GET /datastore/?output=all lists them", 404)
+        raise RequestError(f"study {image_id!r} does not exist: GET /datastore/?output=all lists the studies", 404)
     if is_synthetic(datastore, image_id):
         source = (record_of(datastore, image_id) or {}).get("source", "another study")
-        raise RequestError(f"{image_id!r} is synthetic and no source for others: take {source!r}, of which it was made")
+        raise RequestError(f"study {image_id!r} is synthetic: use its source {source!r} instead")
     if isinstance(datastore, DICOMWebDatastore):
         case = series_case(datastore, image_id, needs_label=needs_label)
-        missing = "no segmentation (SEG) in its study refers to it"
+        missing = "has no segmentation (SEG)"
     else:
         case = _case(datastore, image_id)
-        missing = "it has no finished label map (tag final)"
+        missing = "has no finished label map (tag final)"
     if needs_label and case.label is None:
-        raise RequestError(f"there is no label map of {image_id!r}, as {missing}: save one, or send one as label")
+        raise RequestError(f"study {image_id!r} {missing}: save one, or send a label map in the form field label")
     return case
 
 
@@ -91,8 +91,8 @@ def synthetic_cases(datastore: Any) -> list[tuple[Case, dict[str, Any]]]:
 def _check_folder(datastore: Any) -> None:
     if not isinstance(datastore, StudyDatastore):
         raise RequestError(
-            "batches and trainings need a folder of studies, and this server stands before a DICOM archive: bring the "
-            "series into a data set with python -m monai_segdiff prepare, and use the verbs generate and evaluate"
+            "batches and trainings need a folder of studies, but this server has a DICOM archive: convert the series "
+            "to a data set with python -m monai_segdiff prepare, and use the commands generate and evaluate"
         )
 
 

@@ -15,7 +15,7 @@ __all__ = ["check_studies", "split_studies", "write_studies"]
 
 
 def check_studies(cases: Sequence[Case], image_size: Sequence[int]) -> None:
-    """Refuse studies of another size, by their headers: what a file says nothing of is not unpacked.
+    """Refuse studies of another size by their headers, before anything is unpacked.
 
     Args:
         cases: studies with image and label map.
@@ -40,7 +40,7 @@ def split_studies(cases: Sequence[Case], held_out: float, seed: int, split: str)
         cases: the real studies.
         held_out: share of the patients that are held out.
         seed: of the split.
-        split: "validation" or "test", what those are for.
+        split: name of the held-out split, "validation" or "test".
 
     Returns:
         Studies by split.
@@ -55,8 +55,8 @@ def split_studies(cases: Sequence[Case], held_out: float, seed: int, split: str)
         raise RequestError(str(error)) from error
     if len(splits["training"]) < 2:
         raise RequestError(
-            f"{len(cases)} real studies with a finished label map are too few to train on and to hold some out: "
-            "four of different patients are the least"
+            f"{len(cases)} real studies with a finished label map are too few for training and held-out studies: save "
+            "label maps of at least four patients"
         )
     return splits
 

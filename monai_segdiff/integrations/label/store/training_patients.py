@@ -1,4 +1,4 @@
-"""Which patients fine-tuned generators have seen: a segmenter must not be tested on these."""
+"""The patients that generators were fine-tuned on: a segmenter must not be tested on these."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def seen_by(file: Path, weights: str) -> set[str]:
 
 
 def note_seen(file: Path, weights: str, patients: Iterable[str], before: str) -> None:
-    """Note what new weights have seen; those of earlier weights stay noted, as synthetic studies of them may.
+    """Note the patients of new weights; notes of earlier weights stay, as their synthetic studies may still exist.
 
     Args:
         file: the notes.
@@ -43,7 +43,7 @@ def note_seen(file: Path, weights: str, patients: Iterable[str], before: str) ->
 
 
 def warn_of_seen(file: Path, records: Sequence[dict[str, Any]], tested: Iterable[str]) -> list[str]:
-    """Say where synthetic images are of a generator that was fine-tuned on patients that are tested on.
+    """Warn of synthetic images whose generator was fine-tuned on test patients.
 
     Args:
         file: the notes.
@@ -62,6 +62,6 @@ def warn_of_seen(file: Path, records: Sequence[dict[str, Any]], tested: Iterable
     number = sum(bool(known[record["generator"]["weights_sha256"]]) for record in records)
     shown = ", ".join(patients[:_SHOWN]) + (", ..." if len(patients) > _SHOWN else "")
     return [
-        f"{number} synthetic images are of a generator that was fine-tuned on patients that are tested on ({shown}): "
+        f"{number} synthetic images come from a generator that was fine-tuned on test patients ({shown}): "
         "the Dice of segmenters trained on them may be too high; fine-tune and train with the same seed and held_out"
     ]

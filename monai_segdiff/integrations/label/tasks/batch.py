@@ -54,8 +54,8 @@ def pair_seed(source: str, seed: int, number: int) -> int:
 class GeneratePairs:
     """MONAI Label's batch task.
 
-    Pairs that are there already, made by the same request, are not made again: a batch that was killed goes on when it
-    is asked for once more. All pairs of a batch are of one generator: where other weights come into use, it stops.
+    Pairs that the same request has made before are not made again, so a killed batch continues when it is requested
+    again. All pairs of a batch come from one generator: if the weights change meanwhile, the batch stops.
 
     Args:
         pairs: what generates.
@@ -84,7 +84,9 @@ class GeneratePairs:
         """
         parameters = BatchParameters.read(request)
         if not isinstance(datastore, StudyDatastore):
-            raise RequestError("pairs are added to a folder of studies, not to a DICOM server: use the verb generate")
+            raise RequestError(
+                "a batch needs a folder of studies, but this server has a DICOM archive: use the command generate"
+            )
         with one_at_a_time(self.work, "batch"):
             return self._run(parameters, datastore)
 
@@ -104,11 +106,11 @@ class GeneratePairs:
                 raise
             except RequestError as error:
                 result["failed"][case.id] = str(error)
-                logger.warning(f"no pairs of {case.id}: {error}")
-        logger.info(f"{len(result['made'])} pairs made, {len(result['present'])} were there")
+                logger.warning(f"no pairs for {case.id}: {error}")
+        logger.info(f"{len(result['made'])} pairs made, {len(result['present'])} existed already")
         if result["failed"] and not result["made"] and not result["present"]:
             study, message = next(iter(result["failed"].items()))
-            raise RequestError(f"no pair could be made; of {study}: {message}")
+            raise RequestError(f"no pair was made; {study}: {message}")
         return result
 
     def _pair(
@@ -119,7 +121,7 @@ class GeneratePairs:
         datastore: StudyDatastore,
         generator: Mapping[str, Any],
     ) -> bool:
-        """Make a pair unless it is there, image and label map."""
+        """Make a pair unless its image and label map exist; whether it was made."""
         base = parameters.image.seed
         name, seed = pair_id(case.id, base, number), pair_seed(case.id, base, number)
         image = replace(parameters.image, seed=seed)
@@ -128,7 +130,9 @@ class GeneratePairs:
         if datastore.get_image_info(name):
             record = record_of(datastore, name) or {}
             if any(record.get(key) != value for key, value in wanted.items()):
-                raise RequestError(f"{name} was made otherwise: give the batch another seed, or remove that study")
+                raise RequestError(
+                    f"study {name} was made with other settings: give the batch another seed, or remove the study"
+                )
             if datastore.get_label_info(name, _FINAL):
                 return False
         with tempfile.TemporaryDirectory(prefix="segdiff-") as folder:
@@ -140,13 +144,13 @@ class GeneratePairs:
 
 
 class _OtherGenerator(RequestError):
-    """The weights are not those that the batch began with."""
+    """The weights have changed since the batch began."""
 
 
 def _check_generator(facts: Mapping[str, Any], generator: Mapping[str, Any]) -> None:
     if facts["generator"] != generator:
         raise _OtherGenerator(
-            "the generator was fine-tuned while this batch was at work, which stops here, as its pairs would be of two "
-            "generators: ask for another seed",
+            "the generator was fine-tuned during this batch, which stops so that its pairs do not mix two generators: "
+            "start a batch with another seed",
             409,
         )

@@ -43,7 +43,7 @@ class GenerateImage(InferTask):
         self.pairs = pairs
 
     def is_valid(self) -> bool:
-        """Always: a bundle that cannot be loaded is refused when the server starts."""
+        """Always True: the server does not start with a bundle that cannot be loaded."""
         return True
 
     def info(self) -> dict[str, Any]:

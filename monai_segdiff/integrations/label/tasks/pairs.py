@@ -47,10 +47,10 @@ class Pair:
 
 
 class PairGenerator:
-    """A bundle's generator, as one request after the other wants it.
+    """A bundle's generator with the settings of each request.
 
-    A pair depends on the weights, the study and the parameters of its request, and on nothing that came before.
-    Requests wait for each other.
+    A pair depends only on the weights, the study and the parameters of its request, not on earlier requests. One
+    request runs at a time.
 
     Args:
         bundle: name or folder of a trained bundle.
@@ -116,7 +116,7 @@ class PairGenerator:
         return Pair(image, label, _facts(generator, parameters))
 
     def facts(self, parameters: ImageParameters) -> dict[str, Any]:
-        """What a record says of a pair that is made with these parameters.
+        """The record of a pair that is made with these parameters.
 
         Args:
             parameters: how.
@@ -156,13 +156,13 @@ def _seeded(generator: TrainedGenerator, seed: int) -> TrainedGenerator:
 
 
 def _check_place(case: Case) -> None:
-    """Refuse a label map that does not lie on the image: one drawn in another orientation would be drawn to nothing."""
+    """Refuse a label map that is not on the image's grid: with another orientation, similarity has no meaning."""
     assert case.label is not None
     assert case.image is not None
     label, image = load_image(case.label).affine, load_image(case.image).affine
     if not torch.allclose(label.float(), image.float(), atol=_SAME_PLACE):
         raise RequestError(
-            "similarity needs a label map that lies on its image, and these have different axes or origins (affine): "
+            "similarity needs a label map on the image's grid, but their axes or origins (affine) differ: "
             "store the label map on the image's grid, or leave similarity out"
         )
 
@@ -184,13 +184,13 @@ def _plain(parameters: ImageParameters) -> dict[str, Any]:
 
 
 def _names(case: Case, shown: str) -> dict[object, str]:
-    """What a client knows the files of a study by."""
+    """The client's names for the files of a study."""
     files = {case.label: f"the label map of {shown}", case.image: f"the image of {shown}"}
     return {**{file: name for file, name in files.items() if file is not None}, repr(case.id): repr(shown)}
 
 
 def _for_client(error: BaseException, names: Mapping[object, str]) -> BaseException:
-    """The message without the server's paths; what is no matter of the request stays as it is."""
+    """Replace the server's paths in a message by the client's names; errors of the server itself stay as they are."""
     cause = root_cause(error)
     if isinstance(cause, RequestError) or not isinstance(cause, (ValueError, FileNotFoundError)):
         return cause

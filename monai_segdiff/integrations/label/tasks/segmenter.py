@@ -94,7 +94,7 @@ class TrainSegmenter(TrainTask):
             if not record["parameters"].get("drop_classes")
         ]
         if not whole:
-            raise RequestError("there are no synthetic studies with whole label maps: run a batch first")
+            raise RequestError("no synthetic study has a whole label map: run a batch without drop_classes first")
         generator = self.pairs.generator
         check_studies([*real, *(case for case, _ in whole)], generator.image_size)
         made = {"training": [case for case, _ in whole]}

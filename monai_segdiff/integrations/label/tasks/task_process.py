@@ -24,13 +24,13 @@ _PERIOD, _GRACE = 1.0, 5.0
 
 
 def in_task() -> bool:
-    """Whether this process is one that MONAI Label has started for a task, and not the server or a script."""
+    """Whether MONAI Label has started this process for a task."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     return spec is not None and spec.name == _TASKS
 
 
 def remember_server() -> None:
-    """Tell the processes that this one starts who their server is; in a task nothing changes."""
+    """Record this process as the server, for the processes that it starts; in a task nothing changes."""
     if not in_task():
         os.environ[_SERVER] = str(os.getpid())
 
@@ -61,7 +61,7 @@ def one_at_a_time(folder: Path, what: str) -> Iterator[None]:
         what: "batch" or the like, for the message.
 
     Raises:
-        RequestError: if another one is at work.
+        RequestError: if another one is running.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if in_task():
@@ -70,7 +70,7 @@ def one_at_a_time(folder: Path, what: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=_PATIENCE if in_task() else 0)
     except Timeout:
-        raise RequestError(f"another {what} is at work: wait for it, or stop it", 429) from None
+        raise RequestError(f"another {what} is running: wait for it, or stop it", 429) from None
     try:
         yield
     finally:

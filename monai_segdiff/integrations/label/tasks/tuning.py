@@ -35,7 +35,7 @@ __all__ = ["TuneGenerator", "can_be_tuned"]
 _IMAGES, _EPOCHS = 2000, 10
 _LEARNING_RATE = 5e-5
 _LAST_LINES = 5
-# The training ends with the process that runs it, which may be killed and say nothing.
+# The training must end with its parent process, even if that is killed.
 _WATCHED = (
     "import runpy, sys; from monai_segdiff.integrations.label.tasks.task_process import end_with; "
     "end_with(int(sys.argv.pop(1))); runpy.run_module('monai.bundle', run_name='__main__', alter_sys=True)"
@@ -54,10 +54,9 @@ def can_be_tuned(bundle: Path) -> bool:
 class TuneGenerator(TrainTask):
     """Go on training the generator, from its weights, with the real studies.
 
-    The bundle's ``train.yaml`` runs in a process of its own, with an overlay that names data, weights and length, and
-    takes what the network is from the card of the weights. A training that was killed goes on where it was when it is
-    asked for again; one with other studies or parameters begins anew. The result is used for all further images, until
-    it is removed.
+    The bundle's ``train.yaml`` runs in a process of its own, with an overlay for data, weights and length. The network
+    is the one in the card of the weights. A killed training continues when it is requested again; one with other
+    studies or parameters begins anew. Further images use the result until it is removed.
 
     Args:
         pairs: what generates; its folder holds data set, checkpoints, weights and figures.

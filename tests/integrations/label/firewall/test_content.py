@@ -71,8 +71,8 @@ BAD_FILES: list[tuple[Route, str, Any, str]] = [
     (INFER, "file", "", "file name"),
     (INFER, "file", None, "file name"),
     (LABEL, "label", ".hidden.nii", "plain name"),
-    (LABEL, "file", "m.nii.gz", "sent as label here"),
-    (INFO, "file", "m.nii.gz", "sent as nothing here"),
+    (LABEL, "file", "m.nii.gz", "takes no file: send it in the field label"),
+    (INFO, "file", "m.nii.gz", "takes no file: send no files to this route"),
 ]
 
 

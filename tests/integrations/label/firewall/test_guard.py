@@ -66,12 +66,16 @@ def test_a_session_holds_one_label_map(server: Any, query: dict[str, str], names
 
 
 HEADERS: list[tuple[list[tuple[str, str]], int, str]] = [
-    ([JSON, ("Content-Type", "application/x-www-form-urlencoded")], 400, "sent once"),
-    ([("Content-Type", "application/x-www-form-urlencoded")], 400, "sent as JSON"),
-    ([("Content-Type", "multipart/form-data; boundary=x")], 400, "sent as JSON"),
-    ([JSON, ("Host", "evil.example")], 403, "--host"),
-    ([JSON, ("Origin", "http://evil.example")], 403, "--conf origins"),
-    ([JSON, ("Origin", "null")], 403, "--conf origins"),
+    (
+        [JSON, ("Content-Type", "application/x-www-form-urlencoded")],
+        400,
+        "content-type is repeated: send it once",
+    ),
+    ([("Content-Type", "application/x-www-form-urlencoded")], 400, "not sent as JSON"),
+    ([("Content-Type", "multipart/form-data; boundary=x")], 400, "not sent as JSON"),
+    ([JSON, ("Host", "evil.example")], 403, "refused: use 127.0.0.1"),
+    ([JSON, ("Origin", "http://evil.example")], 403, "refused: allow it with --conf origins"),
+    ([JSON, ("Origin", "null")], 403, "refused: allow it with --conf origins"),
 ]
 
 
@@ -97,7 +101,12 @@ BAD_JSON = [
     ("POST", "/train/segmenter", b'{"bundle_path": "/tmp"}', "unknown parameter"),
     ("POST", "/batch/infer/ct_organ", b'{"images": ["\\ud800"]}', "Unicode"),
     ("POST", "/batch/infer/ct_organ?images=unlabeled", b"{}", "images"),
-    ("POST", "/batch/infer/ct_organ?run_sync=true&run_sync=false", b"{}", "given once"),
+    (
+        "POST",
+        "/batch/infer/ct_organ?run_sync=true&run_sync=false",
+        b"{}",
+        "'run_sync' is repeated: give it once",
+    ),
     ("POST", "/batch/infer/ct_organ", json.dumps({"images": ["a" * 50] * 3000}).encode(), "send less"),
     ("POST", "/activelearning/random", b'{"client_id": NaN}', "NaN"),
     ("POST", "/activelearning/random", b'{"client_id": "a/b"}', "client_id"),
@@ -144,7 +153,7 @@ def test_parameters_that_are_none_are_refused_in_a_form(
     assert message in answer.text
     plain = requests.post(f"{server.url}/infer/ct_organ", params={"image": study}, json=params, timeout=900)
     assert plain.status_code == 400
-    assert "sent in a form" in plain.text
+    assert "send a form with the field params" in plain.text
 
 
 def test_nothing_is_left_of_requests_that_are_refused(server: Any, study: str) -> None:

@@ -59,7 +59,7 @@ def test_a_prefix_belongs_to_every_path_but_those_of_pages() -> None:
     assert router.find("POST", "/api/v1/infer/a")[0].task == "infer"
     assert router.find("GET", "/docs")[0].page
     for method, path in (("POST", "/infer/a"), ("GET", "/api/v1/docs"), ("POST", "/api/v1/train/")):
-        with pytest.raises(RequestError, match=r"is not served: there are (GET )?/api/v1/"):
+        with pytest.raises(RequestError, match=r"is not served: use one of (GET )?/api/v1/"):
             router.find(method, path)
 
 

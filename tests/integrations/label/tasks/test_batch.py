@@ -113,7 +113,7 @@ def test_a_batch_is_not_made_twice_and_not_otherwise(
     assert {name: pair_files(studies)[name] for name in before} == before
     answer = requests.post(f"{server.url}/batch/infer/ct_organ?run_sync=true", json={"num_steps": 3}, timeout=900)
     assert answer.status_code == 400
-    assert "made otherwise" in answer.text
+    assert "made with other settings" in answer.text
 
 
 def test_dropped_classes_are_not_in_the_label_maps(
@@ -236,7 +236,7 @@ def test_a_batch_is_of_one_generator(
         return made
 
     monkeypatch.setattr(pairs, "make", make_and_tune)
-    with pytest.raises(RequestError, match="fine-tuned while this batch") as stopped:
+    with pytest.raises(RequestError, match="fine-tuned during this batch") as stopped:
         run(number=2)
     assert stopped.value.status == 409
     assert len(made_images(studies)) == 1

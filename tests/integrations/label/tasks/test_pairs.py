@@ -90,7 +90,7 @@ def test_a_slice_that_is_stored_as_a_volume_gives_such_an_image(
     ("shape", "affine", "message"),
     [
         ((16, 16, 40), np.eye(4), "the image has size 16x16x40"),
-        ((16, 16), np.diag([-1.0, 1, 1, 1]), "lies on its image"),
+        ((16, 16), np.diag([-1.0, 1, 1, 1]), "a label map on the image's grid"),
     ],
     ids=["size", "axes"],
 )

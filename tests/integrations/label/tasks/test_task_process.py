@@ -43,7 +43,7 @@ def test_the_second_of_a_kind_is_refused(tmp_path: Path) -> None:
     assert not in_task()
     with one_at_a_time(tmp_path, "training"):
         second = one_at_a_time(tmp_path, "training")
-        with pytest.raises(RequestError, match="another training is at work") as refused, second:
+        with pytest.raises(RequestError, match="another training is running") as refused, second:
             pass
         assert refused.value.status == 429
         with one_at_a_time(tmp_path, "batch"):

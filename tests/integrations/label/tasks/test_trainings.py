@@ -175,7 +175,7 @@ def test_a_generator_that_has_seen_test_patients_is_warned_of(tmp_path: Path) ->
     assert warn_of_seen(file, records, ["d"]) == []
     assert warn_of_seen(file, records[:1], ["a", "c"]) == []
     (warning,) = warn_of_seen(file, records, ["c", "d"])
-    assert warning.startswith("2 synthetic images are of a generator that was fine-tuned on patients")
+    assert warning.startswith("2 synthetic images come from a generator that was fine-tuned on test patients")
     assert "(c)" in warning
 
 
@@ -197,5 +197,5 @@ def test_segmenters_warn_of_patients_whom_their_generator_was_tuned_on(
     tested = {case.patient for case in split_studies(real_cases(store), 0.25, 1, "test")["test"]}
     assert tested & set(seen)
     (warning,) = warnings(seed=1)
-    assert warning.startswith("6 synthetic images are of a generator that was fine-tuned on patients")
+    assert warning.startswith("6 synthetic images come from a generator that was fine-tuned on test patients")
     assert f"({', '.join(sorted(tested & set(seen)))})" in warning

@@ -218,7 +218,7 @@ def test_modality_is_the_bundles_or_the_users(trained_bundle, masks, tmp_path, c
     assert generate(trained_bundle, masks, tmp_path / "mr", "--format", "dicom", "--modality", "MR") == 0
     assert pydicom.dcmread(next((tmp_path / "mr" / "dicom").rglob("IM0001.dcm"))).Modality == "MR"
     assert generate(trained_bundle, masks, tmp_path / "s", "--modality", "MR") == 2
-    assert "give --format dicom, too" in error_of(capsys)
+    assert "--modality needs --format dicom: give it, too" in error_of(capsys)
 
 
 def test_another_format_is_another_data_set(trained_bundle, masks, tmp_path, capsys):

@@ -140,5 +140,5 @@ def test_a_real_segmentation(dcmqi: Path, generator: Any) -> None:
     assert classes == {"liver": 1}
     image = synthesize(generator, labels, progress=False)
     assert image.shape == read_dicom_series(dcmqi / "ct-3slice").shape[1:]
-    with pytest.raises(ValueError, match=r"partial_overlaps\.dcm has segments that are no class.*'GREEN'"):
+    with pytest.raises(ValueError, match=r"partial_overlaps\.dcm has segments of unknown class.*'GREEN'"):
         read_labels(dcmqi / "partial_overlaps.dcm", generator, GenerationOptions())

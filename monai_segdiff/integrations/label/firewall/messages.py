@@ -13,7 +13,7 @@ from fastapi import Request
 
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.firewall.content import check_file, check_text
-from monai_segdiff.integrations.label.firewall.routes import Route
+from monai_segdiff.integrations.label.routes import Route
 
 __all__ = ["FORMS", "MEGABYTE", "check_form", "read_body", "read_headers", "read_query", "replay", "with_json"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.firewall.content import check_file, check_text, read_json
-from monai_segdiff.integrations.label.firewall.routes import Route, Router
+from monai_segdiff.integrations.label.routes import Route, Router
 
 INFER = Router().find("POST", "/infer/a")[0]
 BATCH = Router().find("POST", "/batch/infer/a")[0]

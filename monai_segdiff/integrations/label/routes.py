@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from monai_segdiff.integrations.label.dicomweb_paths import check_dicomweb_path
 from monai_segdiff.integrations.label.errors import RequestError, check_name
-from monai_segdiff.integrations.label.firewall.dicomweb_paths import check_dicomweb_path
 
 __all__ = ["ROUTES", "Route", "Router"]
 

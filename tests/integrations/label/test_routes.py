@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.firewall.routes import Router
+from monai_segdiff.integrations.label.routes import Router
 
 SERVED = [
     ("GET", "/info/", {}),

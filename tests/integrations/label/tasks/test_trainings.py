@@ -50,7 +50,7 @@ def test_a_segmenter_learns_with_and_without_pairs(
     server = serve(make_studies(8))
     few = requests.post(f"{server.url}/train/segmenter?run_sync=true", json={"images": 32}, timeout=900)
     assert few.status_code == 400
-    assert "run a batch first" in few.text
+    assert "run a batch without drop_classes first" in few.text
     server.post("/batch/infer/ct_organ", {"number": 1}, run_sync="true")
     server.post("/train/segmenter", {"images": 1600})
     task = server.finished("/train/")

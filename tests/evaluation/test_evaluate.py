@@ -182,7 +182,7 @@ def test_volumes(tmp_path):
     assert report.cell("failed", "noise", "count") == 0
     assert report.cell("realism", "kid", "synthetic").value is not None
     with Image.open(tmp_path / "r" / "samples.png") as samples:
-        assert samples.size == (6 * 128 + 5 * 4, 3 * 128 + 2 * 4)
+        assert_named(samples, 6 * 128 + 5 * 4, 3 * 128 + 2 * 4)
 
 
 def test_png_pictures_in_plain_folders(tmp_path):

@@ -22,6 +22,8 @@ class Case:
         region: absolute path of a label map of where the findings are, with 1 + k for the k-th name of the data set's
             findings, or None.
         patient_known: whether something says whose image it is; False where `patient` is nothing but the file's name.
+        channel_files: absolute paths of the channels, in the order of the data set's `channels`, where each is a file of
+            its own; `image` is then the first of them. Empty where one file holds the whole image.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Case:
     findings: tuple[str, ...] | None = None
     region: Path | None = None
     patient_known: bool = field(default=True, compare=False)
+    channel_files: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -52,6 +55,8 @@ class SegmentationDataset:
         settings: what the data set was made with.
         parents: class name to the name of the class that encloses it; classes lie in the background otherwise.
         findings: the vocabulary of findings, whose order gives the ids of region maps; empty where there are none.
+        channels: names of the image's channels, e.g. ("T1", "FLAIR") or ("red", "green", "blue"); empty where images
+            have one channel without a name.
     """
 
     root: Path
@@ -67,6 +72,7 @@ class SegmentationDataset:
     settings: dict[str, Any] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
 
     def items(self, split: str, *, findings: bool = False) -> list[dict[str, Any]]:
         """Dictionaries for MONAI data sets.

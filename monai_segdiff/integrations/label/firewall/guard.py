@@ -38,8 +38,8 @@ from monai_segdiff.integrations.label.firewall.messages import (
     with_json,
 )
 from monai_segdiff.integrations.label.firewall.network import check_origin, listen_on_loopback, one_process
+from monai_segdiff.integrations.label.firewall.parameters import known_keys
 from monai_segdiff.integrations.label.firewall.uploads import redirect_uploads, request_folder
-from monai_segdiff.integrations.label.parameters import known_keys
 from monai_segdiff.integrations.label.routes import Route, Router
 
 __all__ = ["Guard", "protect_server"]

@@ -10,28 +10,18 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore, LocalDatastoreModel
 from monailabel.interfaces.app import MONAILabelApp
 from starlette._utils import get_route_path
 from starlette.middleware.cors import CORSMiddleware
 
-__all__ = [
-    "FolderDatastore",
-    "QuietApp",
-    "archive_of",
-    "cache_of",
-    "fetches_frames",
-    "get_route_path",
-    "protect",
-    "redirect_uploads",
-    "running_server",
-    "tasks_of",
-]
+__all__ = ["FolderDatastore", "QuietApp", "archive_of", "cache_of", "fetches_frames", "get_route_path"]
+__all__ += ["protect", "redirect_uploads", "running_server", "tasks_of"]
 
 _TASKS = {"infer": "_infers", "batch": "_infers", "train": "_trainers", "sample": "_strategies"}
 _UPLOADERS = (
@@ -51,23 +41,11 @@ class QuietApp(MONAILabelApp):
 
 def tasks_of(application: MONAILabelApp, kind: str) -> Mapping[str, Any]:
     """The tasks of an application by name: "infer" or "batch" for its models, "train", or "sample" for strategies."""
-    found: Mapping[str, Any] = getattr(application, _TASKS[kind])
-    return found
+    return getattr(application, _TASKS[kind])
 
 
-def archive_of(datastore: DICOMWebDatastore) -> Any:
-    """The client of the archive."""
-    return datastore._client
-
-
-def fetches_frames(datastore: DICOMWebDatastore) -> bool:
-    """Whether series are fetched frame by frame."""
-    return bool(datastore._fetch_by_frame)
-
-
-def cache_of(datastore: DICOMWebDatastore) -> str:
-    """The folder that holds what was fetched."""
-    return str(datastore._datastore_path)
+#: The client of a DICOMweb datastore, whether it fetches frame by frame, and its folder for what was fetched.
+archive_of, fetches_frames, cache_of = map(attrgetter, ("_client", "_fetch_by_frame", "_datastore_path"))
 
 
 class FolderDatastore(LocalDatastore):
@@ -75,6 +53,11 @@ class FolderDatastore(LocalDatastore):
 
     MONAI Label calls them, too, from a thread of its own, so a subclass that overrides them is asked in any case.
     """
+
+    id_and_ending = LocalDatastore._to_id
+    read_list = LocalDatastore._init_from_datastore_file
+    write_list = LocalDatastore._update_datastore_file
+    rebuild_list = LocalDatastore._reconcile_datastore
 
     @property
     def listed(self) -> LocalDatastoreModel:
@@ -91,26 +74,9 @@ class FolderDatastore(LocalDatastore):
         """The file of the list."""
         return Path(self._datastore_config_path)
 
-    def id_and_ending(self, name: str) -> tuple[str, str]:
-        """The parts of a file's name."""
-        found: tuple[str, str] = self._to_id(name)
-        return found
-
     def list_is_of(self, time: float) -> None:
         """Tell from when the list is; it is read anew where its file is from another time."""
         self._config_ts = time
-
-    def read_list(self, throw_exception: bool = False) -> None:
-        """Read the list from its file."""
-        super()._init_from_datastore_file(throw_exception)
-
-    def write_list(self, lock: bool = True) -> None:
-        """Write the list to its file."""
-        super()._update_datastore_file(lock)
-
-    def rebuild_list(self) -> None:
-        """Make the list what the folder holds."""
-        super()._reconcile_datastore()
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
         self.read_list(throw_exception)
@@ -125,7 +91,7 @@ class FolderDatastore(LocalDatastore):
 def running_server() -> uvicorn.Config | None:
     """The configuration of the uvicorn server in this process, which reads its address after the application started.
 
-    uvicorn hands it to nobody. But while the application starts, Ctrl-C is handled by a method of the server.
+    uvicorn hands it to nobody, but while the application starts, a method of the server handles Ctrl-C.
     """
     server = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
     return server.config if isinstance(server, uvicorn.Server) else None
@@ -170,11 +136,8 @@ class _Tempfile:
     def __init__(self, folder: Callable[[], Path | None]) -> None:
         self._folder = folder
 
-    def NamedTemporaryFile(self, *args: Any, **options: Any) -> Any:
-        return tempfile.NamedTemporaryFile(*args, **{"dir": self._folder(), **options})
-
-    def TemporaryDirectory(self, *args: Any, **options: Any) -> Any:
-        return tempfile.TemporaryDirectory(*args, **{"dir": self._folder(), **options})
-
     def __getattr__(self, name: str) -> Any:
-        return getattr(tempfile, name)
+        found = getattr(tempfile, name)
+        if name in ("NamedTemporaryFile", "TemporaryDirectory"):
+            return lambda *args, **options: found(*args, **{"dir": self._folder(), **options})
+        return found

@@ -82,13 +82,14 @@ def test_the_server_is_known_while_its_application_starts(workers: int) -> None:
         seen.append(running_server())
         await send({"type": "lifespan.startup.failed"})
 
+    before = signal.getsignal(signal.SIGINT)
     config = uvicorn.Config(application, workers=workers, lifespan="on")
     with pytest.raises(SystemExit):
         asyncio.run(uvicorn.Server(config).serve())
     assert seen == [config]
     assert seen[0].workers == workers
     assert running_server() is None
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_is_written_by_name_goes_with_the_request(monkeypatch: pytest.MonkeyPatch) -> None:

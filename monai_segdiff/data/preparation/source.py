@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from monai_segdiff.data.case_names import distinct_cases
-from monai_segdiff.data.cases import Case
+from monai_segdiff.data.cases import Case, CaseFiles
 from monai_segdiff.data.description.classes import BODY, MOST_CLASSES, check_classes, check_name
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
-from monai_segdiff.data.dicom.studies import DicomStudies, holds_studies
-from monai_segdiff.data.layout import NoDatasetError, case_name, default_patient, read_labeled
+from monai_segdiff.data.forms.in_words import in_words
+from monai_segdiff.data.layout import Choices, case_name, default_patient, read_labeled
 from monai_segdiff.data.patients import contradictions, guess_patients, with_patients
 from monai_segdiff.data.preparation.findings_table import read_findings
+from monai_segdiff.data.splits import splits_of_patients
 
 __all__ = ["Asked", "Source", "fingerprint"]
 
@@ -35,6 +36,9 @@ class Asked:
         precedence: classes in their order.
         drop_others: whether DICOM segments of no class are left out.
         progress: whether to show a progress bar.
+        choices: names of files and the fold that decide where the source alone does not; its classes and segments are
+            those named here.
+        keep_split: whether the source's own split is wanted.
     """
 
     classes: Mapping[str, int | Sequence[int]] | None = None
@@ -46,6 +50,8 @@ class Asked:
     precedence: Sequence[str] = ()
     drop_others: bool = False
     progress: bool = False
+    choices: Choices = field(default_factory=Choices)
+    keep_split: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class Source:
         fingerprint: tells a changed source from the same one.
         files_of: gives a case whose image and label map are files, for as long as its block lasts.
         remarks: what is left out.
+        found: what the source is, in words; empty for a list of cases.
+        split_of: patient to split, where the source's own is wanted.
     """
 
     name: str
@@ -71,6 +79,8 @@ class Source:
     fingerprint: str
     files_of: Callable[[Case], AbstractContextManager[Case]]
     remarks: tuple[str, ...] = ()
+    found: str = ""
+    split_of: Mapping[str, str] | None = None
 
     @classmethod
     def open(cls, source: str | Path | Sequence[Case | Mapping[str, Any]], asked: Asked) -> Source:
@@ -86,7 +96,11 @@ class Source:
         """
         if asked.findings_table is not None and not asked.findings:
             raise ValueError(f"findings (--findings) must name the columns of {asked.findings_table} that are wanted")
-        _check_segments(source, asked)
+        if not isinstance(source, str | Path) and (asked.segments or asked.precedence):
+            raise ValueError(
+                "segments and precedence (--segments, --precedence) are for DICOM studies, which the list of cases does "
+                "not hold, and for masks in files of their own; leave them out"
+            )
         given = _from_folder(source, asked) if isinstance(source, str | Path) else _from_list(source, asked)
         _check_classes(given, asked.body)
         cases = distinct_cases(given.cases)
@@ -95,21 +109,24 @@ class Source:
         if wrong := contradictions(cases):
             raise ValueError(wrong[0])
         findings, cases = _findings(given, cases, asked)
+        split_of = _split_of(given, cases) if asked.keep_split else None
         return cls(
             name="prepared data set" if given.folder is None else Path(given.folder).name,
             cases=cases,
             classes=given.classes,
             parents={child: around for child, around in given.parents.items() if {child, around} <= {*given.classes}},
             findings=findings,
-            fingerprint=_fingerprint(given, cases, asked),
-            files_of=nullcontext if given.studies is None else given.studies.files_of,
+            fingerprint=_fingerprint(given, cases, asked, split_of),
+            files_of=nullcontext if given.maker is None else given.maker.files_of,
             remarks=given.remarks,
+            found=given.found,
+            split_of=split_of,
         )
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What a kind of source says: a data set's folder, a folder of DICOM studies, or a list of cases."""
+    """What a source says: a data set in any form, or a list of cases."""
 
     cases: list[Case]
     classes: dict[str, int | list[int]]
@@ -117,7 +134,9 @@ class _Given:
     parents: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-    studies: DicomStudies | None = None
+    maker: CaseFiles | None = None
+    found: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def fingerprint(cases: Sequence[Case]) -> str:
@@ -128,38 +147,51 @@ def fingerprint(cases: Sequence[Case]) -> str:
         # What is unknown stays unnamed, so that data sets made before it could be known are found again.
         if case.findings is not None:
             digest.update(f"findings {sorted(case.findings)}\n".encode())
-        for file in (case.image, case.label, *([] if case.region is None else [case.region])):
+        more = case.channel_files[1:] + (() if case.region is None else (case.region,))
+        for file in (case.image, case.label, *more):
             status = file.stat() if file is not None and file.is_file() else None
             digest.update(f"{file and file.name} {status and (status.st_size, status.st_mtime_ns)}\n".encode())
     return digest.hexdigest()
 
 
-def _fingerprint(given: _Given, cases: Sequence[Case], asked: Asked) -> str:
-    if given.studies is None:
-        return fingerprint(cases)
-    of_files = given.studies.fingerprint(cases)
-    if asked.patients is None:
-        return of_files
-    owners = "".join(f"\n{case.id} {case.patient}" for case in cases)
-    return hashlib.sha256(f"{of_files}{owners}".encode()).hexdigest()
+def _fingerprint(given: _Given, cases: Sequence[Case], asked: Asked, split_of: Mapping[str, str] | None) -> str:
+    """Digest of the source's files, and of what else of it goes into the result."""
+    of_files = fingerprint(cases) if given.maker is None else given.maker.fingerprint(cases)
+    more = "" if split_of is None else f"\nsplit {sorted(split_of.items())}"
+    if given.maker is not None and asked.patients is not None:
+        more += "".join(f"\n{case.id} {case.patient}" for case in cases)
+    return hashlib.sha256(f"{of_files}{more}".encode()).hexdigest() if more else of_files
 
 
 def _from_folder(source: str | Path, asked: Asked) -> _Given:
-    """What a data set's folder says, or one of DICOM studies."""
-    try:
-        dataset, left_out = read_labeled(source, asked.classes)
-    except NoDatasetError as error:
-        no_dataset = error
-    else:
-        return _Given(
-            dataset.splits["training"], dataset.classes, source, dataset.parents, dataset.findings, tuple(left_out)
-        )
-    studies = DicomStudies.open(
-        source, asked.classes, asked.segments, asked.precedence, asked.drop_others, asked.progress
+    """What a data set says, in whichever form it is."""
+    choices = replace(
+        asked.choices,
+        segments=asked.segments,
+        precedence=asked.precedence,
+        drop_others=asked.drop_others,
+        progress=asked.progress,
     )
-    if studies is None:
-        raise no_dataset
-    return _Given(studies.cases, check_classes(studies.classes), source, studies=studies)
+    dataset, left_out = read_labeled(source, asked.classes, choices)
+    return _Given(
+        [case for members in dataset.splits.values() for case in members],
+        check_classes(dataset.classes),
+        source,
+        dataset.parents,
+        dataset.findings,
+        tuple(left_out),
+        dataset.maker,
+        in_words(dataset),
+        {split: len(cases) for split, cases in dataset.splits.items()},
+    )
+
+
+def _split_of(given: _Given, cases: Sequence[Case]) -> dict[str, str]:
+    """Which split of the source each patient is in."""
+    if not given.sizes:
+        raise ValueError("a list of cases has no split that could be kept (--keep-split); leave it out")
+    rest = iter(cases)
+    return splits_of_patients({split: [next(rest) for _ in range(size)] for split, size in given.sizes.items()})
 
 
 def _from_list(source: Sequence[Case | Mapping[str, Any]], asked: Asked) -> _Given:
@@ -188,18 +220,6 @@ def _as_case(entry: Mapping[str, Any]) -> Case:
         Path(entry["region"]).expanduser().resolve() if entry.get("region") else None,
         patient_known=told,
     )
-
-
-def _check_segments(source: Any, asked: Asked) -> None:
-    """Refuse names of segments where there are no DICOM studies."""
-    if not asked.segments and not asked.precedence:
-        return
-    folder = source if isinstance(source, str | Path) else None
-    if folder is None or not holds_studies(folder):
-        raise ValueError(
-            "segments and precedence (--segments, --precedence) are for DICOM studies, which "
-            f"{'the list of cases' if folder is None else folder} does not hold; leave them out"
-        )
 
 
 def _check_classes(given: _Given, body: bool) -> None:

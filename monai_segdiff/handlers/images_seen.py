@@ -24,7 +24,7 @@ def images_per_epoch(engine: Engine) -> int:
 
 
 def images_seen(engine: Engine) -> int:
-    """Images that all processes have seen by now, as its iterations say; only the last batch of an epoch may be smaller.
+    """Images that all processes have seen by now, as the iterations say; the last batch of an epoch may be smaller.
 
     Args:
         engine: as for :func:`images_per_epoch`.

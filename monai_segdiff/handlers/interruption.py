@@ -29,9 +29,9 @@ _PATIENCE, _PATIENCE_OF_LAUNCHERS = 0.3, 2.0
 class Interruption:
     """Listens for SIGINT (Ctrl-C) and SIGTERM, and remembers the first.
 
-    A second one ends the process at once: from 0.3 seconds later on, and from 2 under ``torchrun``, which passes signals on. A signal that the program handles or ignores otherwise
-    is left to it (other than by our commands, which would stop in the middle of a step), and so are all of them outside
-    the main thread, where Python cannot listen.
+    A second one ends the process at once: from 0.3 seconds later on, and from 2 under ``torchrun``, which passes them
+    on. A signal that the program handles or ignores otherwise is left to it (other than by our commands, which would
+    stop in the middle of a step), and so are all of them outside the main thread, where Python cannot listen.
     """
 
     def __init__(self) -> None:

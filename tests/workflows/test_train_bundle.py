@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -70,10 +71,8 @@ def test_the_size_of_the_data_is_that_of_the_network(
         *("python", "-m", "monai.bundle", "run", "training", "--config_file", files, "--bundle_root", str(bundle)),
         *("--dataset_dir", str(trained_bundle.phantoms), "--image_size", "[16,16]", "--spatial_dims", "2"),
     ]
-    assert [line for line in out.splitlines()[1:] if line.strip()] == [
-        f"validation, epoch {epoch}: val_mse {value}"
-        for epoch, value in zip((1, 2), (line.rpartition(" ")[2] for line in out.split("\n")[1:3]), strict=True)
-    ]
+    validated = [re.sub(r"\d\.\d+$", "x", line) for line in out.splitlines()[1:] if line.strip()]
+    assert validated == ["validation, epoch 1: val_mse x", "validation, epoch 2: val_mse x"]
     assert "training: 100%" in err
     assert not any(word in out + err for word in ("INFO", "WARNING", "ignite", "eval()"))
 

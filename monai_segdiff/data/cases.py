@@ -24,8 +24,8 @@ class Case:
         region: absolute path of a label map of where the findings are, with 1 + k for the k-th name of the data set's
             findings, or None.
         patient_known: whether something says whose image it is; False where `patient` is nothing but the file's name.
-        channel_files: absolute paths of the channels, in the order of the data set's `channels`, where each is a file of
-            its own; `image` is then the first of them. Empty where one file holds the whole image.
+        channel_files: absolute paths of the channels, in the order of the data set's `channels`, where each is a file
+            of its own; `image` is then the first of them. Empty where one file holds the whole image.
     """
 
     id: str

@@ -75,7 +75,8 @@ def add_segments(to: Any, drop: str) -> None:
         nargs="+",
         action="extend",
         metavar="NAME",
-        help="the same: classes in their order; where segments overlap, the first is kept (default: overlaps are errors)",
+        help="the same: classes in their order; where segments overlap, the first is kept (default: overlaps are "
+        "errors)",
     )
     to.add_argument("--drop-other-labels", action="store_true", help=drop)
 

@@ -64,13 +64,15 @@ def _add_choices(p: argparse.ArgumentParser) -> None:
         "--image-name",
         nargs="+",
         metavar="NAME",
-        help="file that is the image in a patient's folder, or files that are its channels in their order; or folder of "
+        help="file that is the image in a patient's folder, or files that are its channels in their order; or folder "
+        "of "
         "images; * stands for any signs (default: as names tell, and several candidates are an error)",
     )
     p.add_argument(
         "--label-name",
         metavar="NAME",
-        help="file that is the label map in a patient's folder, or folder of label maps, e.g. 'seg_manual*' (default: as "
+        help="file that is the label map in a patient's folder, or folder of label maps, e.g. 'seg_manual*' "
+        "(default: as "
         "names tell, and several candidates are an error)",
     )
     p.add_argument(
@@ -84,7 +86,8 @@ def add_check_data(verbs: Any) -> None:
         verbs,
         check_data,
         "check-data",
-        "Read every file of a data set in any form and say what it is, what is wrong, by file, with the remedy, and how "
+        "Read every file of a data set in any form and say what it is, what is wrong, by file, with the remedy, and "
+        "how "
         "much of each label id there is. Exit code 1 if there is an error.",
         stopped="the data set is unchanged, and a new run begins anew",
     )
@@ -157,7 +160,8 @@ def add_prepare(verbs: Any) -> None:
     p.add_argument(
         "source",
         help="folder of a data set in any form: with dataset.json, images*/labels* folders, a folder for each patient, "
-        "TotalSegmentator's, nnU-Net's; or with a sub-folder for each DICOM study (images and their SEG or RTSTRUCT); or "
+        "TotalSegmentator's, nnU-Net's; or with a sub-folder for each DICOM study (images and their SEG or "
+        "RTSTRUCT); or "
         "a list of cases (datalist.json)",
     )
     p.add_argument("output", help="folder to create")

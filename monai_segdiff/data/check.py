@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 from monai_segdiff.data.case_names import distinct_cases
 from monai_segdiff.data.description.classes import named_ids
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
-from monai_segdiff.data.issues import Issue, case_issues
 from monai_segdiff.data.forms.in_words import in_words
+from monai_segdiff.data.issues import Issue, case_issues
 from monai_segdiff.data.label_volumes import LabelVolumes
 from monai_segdiff.data.layout import Case, Choices, SegmentationDataset, check_channels, read_source
 from monai_segdiff.data.load import READABLE

@@ -69,7 +69,8 @@ def read_dataset(
     dataset = read_source(path, replace(choices or Choices(), classes=classes), check_files=check_files)
     if dataset.maker is not None:
         raise ValueError(
-            f"{path} holds {dataset.form}, whose label maps are not files as they are needed here; prepare it (python -m "
+            f"{path} holds {dataset.form}, whose label maps are not files as they are needed here; prepare it "
+            "(python -m "
             f"monai_segdiff prepare {path} OUTPUT), and give OUTPUT"
         )
     return dataset
@@ -169,9 +170,12 @@ def _no_dataset(look: Look) -> NoDatasetError:
     inner = [name for name, folder in look.folders.items() if is_dataset(folder)]
     where = f"; its folder {inner[0]} does: give that one" if len(inner) == 1 else ""
     return NoDatasetError(
-        f"{look.root} holds no data set: it has neither dataset.json nor folders named images*/labels* (images and labels, "
-        f"imagesTr and labelsTr, images and masks, ...), nor a folder for each patient with an image and a label map{where}; "
-        "check the path, or say which folders hold images and label maps (prepare IMAGES OUTPUT --labels LABELS), or how "
+        f"{look.root} holds no data set: it has neither dataset.json nor folders named images*/labels* (images and "
+        "labels, "
+        "imagesTr and labelsTr, images and masks, ...), nor a folder for each patient with an image and a label "
+        f"map{where}; "
+        "check the path, or say which folders hold images and label maps (prepare IMAGES OUTPUT --labels LABELS), or "
+        "how "
         "label maps are named (--label-name)"
     )
 

@@ -102,12 +102,14 @@ def splits_of_patients(splits: Mapping[str, Sequence[Case]]) -> dict[str, str]:
         for case in cases:
             if (other := found.setdefault(case.patient, split)) != split:
                 raise ValueError(
-                    f"patient {case.patient!r} is in {other} and in {split}, so the source's split (--keep-split, --fold) "
+                    f"patient {case.patient!r} is in {other} and in {split}, so the source's split (--keep-split, "
+                    "--fold) "
                     "would test on patients that were trained on: correct it, or have a split drawn"
                 )
     if "training" not in found.values():
         raise ValueError(
-            "the source's split (--keep-split) has no training cases with label maps: leave the option out, and a split is "
+            "the source's split (--keep-split) has no training cases with label maps: leave the option out, and a "
+            "split is "
             "drawn"
         )
     return found

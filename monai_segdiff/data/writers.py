@@ -37,7 +37,8 @@ def check_range(label_path: str | Path, low: float, high: float) -> None:
     """
     if file_extension(label_path) not in WRITABLE:
         raise ValueError(
-            f"{label_path} is a label map in a format that images are not written in: convert it to NIfTI (.nii.gz) or PNG, "
+            f"{label_path} is a label map in a format that images are not written in: convert it to NIfTI (.nii.gz) "
+            "or PNG, "
             "such as with the prepare command"
         )
     if is_raster(Path(label_path)) and not (low >= 0 and high <= 65535 and high - low >= _GRAY_LEVELS):

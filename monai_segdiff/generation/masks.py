@@ -38,9 +38,10 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
         ValueError: if there is no label map, two have the same name, or a split is asked for where there is none.
     """
     root = Path(path)
-    if not root.is_dir() and not is_dataset(root):
+    sorted_in = is_dataset(root)
+    if not root.is_dir() and not sorted_in:
         raise FileNotFoundError(f"no folder of masks at {root}")
-    if not is_dataset(root):
+    if not sorted_in:
         check_split(split, root)
         cases = _plain(root)
     else:

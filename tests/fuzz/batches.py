@@ -34,6 +34,7 @@ _MUTATIONS: Mapping[str, Callable[[Draw, bytes], tuple[str, bytes]]] = {
     "nifti": image_mutations.mutate_nifti,
     "png": image_mutations.mutate_png,
     "jpeg": image_mutations.mutate_jpeg,
+    "tiff": image_mutations.mutate_tiff,
     "nrrd": image_mutations.mutate_nrrd,
     "mha": image_mutations.mutate_mha,
     "dicom": image_mutations.mutate_dicom,

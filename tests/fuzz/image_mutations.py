@@ -17,7 +17,16 @@ from pydicom.filebase import DicomBytesIO
 
 from .byte_mutations import EXTREME_NUMBERS, Draw, position
 
-__all__ = ["mutate_dicom", "mutate_jpeg", "mutate_mha", "mutate_nifti", "mutate_nrrd", "mutate_png", "png_chunks"]
+__all__ = [
+    "mutate_dicom",
+    "mutate_jpeg",
+    "mutate_mha",
+    "mutate_nifti",
+    "mutate_nrrd",
+    "mutate_png",
+    "mutate_tiff",
+    "png_chunks",
+]
 
 _FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-30, 1e30, float("nan"), float("inf"), float("-inf"), 255.0)
 _HEADER = nib.Nifti1Header().template_dtype
@@ -103,6 +112,26 @@ def mutate_jpeg(draw: Draw, content: bytes) -> tuple[str, bytes]:
     places = [match.start() for match in re.finditer(rb"\xff[\xc0-\xfe]", content)]
     at = draw(st.sampled_from(places))
     return "JPEG segment", content[:at] + content[at + draw(st.integers(1, 30)) :]
+
+
+def mutate_tiff(draw: Draw, content: bytes) -> tuple[str, bytes]:
+    """Another entry in the first directory, or another place of it."""
+    changed = bytearray(content)
+    at = struct.unpack_from("<I", content, 4)[0]
+    number = struct.unpack_from("<H", content, at)[0]
+    values = [n for n in (*EXTREME_NUMBERS, at, len(content)) if 0 <= n < 2**32]
+    kind = draw(st.sampled_from(("field", "field", "field", "offset", "next", "number")))
+    if kind == "field":
+        place = at + 2 + 12 * draw(st.integers(0, number - 1))
+        part, code = draw(st.sampled_from(((0, "H"), (2, "H"), (4, "I"), (8, "I"))))
+        struct.pack_into(
+            f"<{code}", changed, place + part, draw(st.sampled_from(values)) % (2**16 if code == "H" else 2**32)
+        )
+    elif kind == "number":
+        struct.pack_into("<H", changed, at, draw(st.sampled_from(values)) % 2**16)
+    else:
+        struct.pack_into("<I", changed, 4 if kind == "offset" else at + 2 + 12 * number, draw(st.sampled_from(values)))
+    return f"TIFF {kind}", bytes(changed)
 
 
 def mutate_nrrd(draw: Draw, content: bytes) -> tuple[str, bytes]:

@@ -48,6 +48,8 @@ def write_samples(root: Path) -> None:
     """
     _volumes(root / "volumes")
     _pictures(root / "pictures")
+    _stacks(root / "stacks")
+    _lists(root / "lists")
     _other_formats(root / "others")
     _dicom(root / "dicom")
     _slices(root / "real", 4)
@@ -132,6 +134,31 @@ def _pictures(root: Path) -> None:
     palette.save(root / "labels" / "b.png")
     (root / "patients.csv").write_text("name,patient\na,p1\nb,p1\nc,p2\n")
     (root / "findings.csv").write_text("id,nodule,effusion\na,1,0\nb,0,-1\nc,,1\n")
+
+
+def _stacks(folder: Path) -> None:
+    """Pages of TIFF, packed and not."""
+    for number, packed in enumerate((None, "tiff_lzw", "tiff_deflate")):
+        label = label_map((16, 16, 3), number)
+        image = (_image(label, number) * 0.5 + 90).clip(0, 255).astype(np.uint8)
+        for part, array in (("images", image), ("labels", label)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            pages = [Image.fromarray(array[..., z]) for z in range(array.shape[2])]
+            pages[0].save(folder / part / f"p{number}.tif", save_all=True, append_images=pages[1:], compression=packed)
+
+
+def _lists(folder: Path) -> None:
+    """A list of cases with folds."""
+    entries = []
+    for number in range(2):
+        label = label_map((16, 16))
+        for part, array in (("ct", (_image(label, number) * 0.5 + 90).clip(0, 255).astype(np.uint8)), ("seg", label)):
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(folder / f"{part}{number}.png")
+        entries.append(
+            {"image": f"ct{number}.png", "label": f"seg{number}.png", "fold": number, "patient": f"p{number}"}
+        )
+    (folder / "datalist.json").write_text(json.dumps({"training": entries}))
 
 
 def _other_formats(root: Path) -> None:

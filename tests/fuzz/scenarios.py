@@ -71,6 +71,9 @@ SCENARIOS = (
         "png", ("pictures",), (_IMAGES, _LABELS), f"prepare IN/pictures OUT --classes body=1 liver=2 {_ALL} 12", 6
     ),
     Scenario("png", ("gray", "pictures"), (_LABELS,), f"{_GENERATE} IN/gray --masks IN/pictures/labels", 2),
+    Scenario("tiff", ("stacks",), ("stacks/*/*.tif",), "check-data IN/stacks --classes body=1 liver=2", 6),
+    Scenario("tiff", ("stacks",), ("stacks/*/*.tif",), f"prepare IN/stacks OUT --classes body=1 liver=2 {_ALL} 12", 4),
+    Scenario("json", ("lists",), ("lists/datalist.json",), "check-data IN/lists --classes body=1 liver=2", 2),
     Scenario(
         "jpeg",
         ("pictures",),

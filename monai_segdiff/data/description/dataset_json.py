@@ -211,7 +211,7 @@ def _description(
 
 
 def _by_name(content: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Entries of `dataset`, where nnU-Net's second version names the files of its training cases: name to `images`, `label`."""
+    """Entries of `dataset`, where nnU-Net's second version names the files of its training cases."""
     named = content.get("dataset")
     if named is None or isinstance(named, str):  # a text is the data set's title
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from monai_segdiff.data.description.classes import check_classes
@@ -212,7 +213,7 @@ def _regions(owners: Mapping[int, Sequence[str]]) -> dict[str, set[int]]:
     remedy = "and here a voxel is of one class, with classes around it: say what each id is (--classes NAME=ID)"
     for i, names in owners.items():
         ordered = sorted(names, key=lambda name: len(regions[name]))
-        for first, second in zip(ordered, ordered[1:], strict=False):
+        for first, second in pairwise(ordered):
             if not regions[first] < regions[second]:
                 raise ValueError(f"'labels' give the id {i} to {first!r} and {second!r}, {remedy}")
     innermost = {min(names, key=lambda name: len(regions[name])) for names in owners.values()}

@@ -57,7 +57,7 @@ def grouped(folder: Path, files: Sequence[Path], choices: Choices) -> tuple[list
     """
     start = tokens(folder.name)
     own = {file: _rest(file, start) for file in files}
-    labels = [file for file in files if _is_label(file, start, choices)]
+    labels = {file: None for file in files if _is_label(file, start, choices)}
     images = [file for file in files if file not in labels and _is_image(file, start, choices)]
     if choices.image:
         images = [file for pattern in choices.image for file in images if _fits(pattern, file, start)]
@@ -77,16 +77,17 @@ def grouped(folder: Path, files: Sequence[Path], choices: Choices) -> tuple[list
     _give_labels(folder, groups, keys)
     used = {file for group in groups.values() for file in (*group.images.values(), group.label)}
     labeled = [group for group in groups.values() if group.label is not None]
-    kept = labeled or list(groups.values())
-    left_out = [file for group in groups.values() if group not in kept for file in group.images.values()]
-    return kept, sorted([*left_out, *(file for file in files if file not in used)])
+    left_out = [file for group in groups.values() if group.label is None for file in group.images.values()]
+    unused = [file for file in files if file not in used]
+    return (labeled, sorted([*left_out, *unused])) if labeled else (list(groups.values()), unused)
 
 
 def _give_labels(folder: Path, groups: dict[_Key, Group], keys: dict[Path, _Key]) -> None:
     """Put each label map to the image of its key; the only one of a folder to the only image."""
     left = []
+    alone = not groups
     for file, key in keys.items():
-        if not groups or not any(group.images for group in groups.values()):
+        if alone:
             groups.setdefault(key or tokens(case_name(file)), Group(key)).label = file
         elif key in groups and groups[key].label is None:
             groups[key].label = file

@@ -16,8 +16,8 @@ from monai_segdiff.data.case_files import (
 from monai_segdiff.data.cases import Case, SegmentationDataset
 from monai_segdiff.data.description.classes import check_classes
 from monai_segdiff.data.forms.form import Choices, Form, Look, matching
-from monai_segdiff.data.load import is_raster
 from monai_segdiff.data.forms.words import IMAGE_WORDS, MASK_WORDS
+from monai_segdiff.data.load import is_raster
 
 __all__ = ["FOLDERS", "case_folders", "chosen_folder", "numbered_channels", "paired", "read_folders", "unread_in"]
 
@@ -38,7 +38,7 @@ def unread_in(root: Path) -> tuple[str, ...]:
 def read_folders(
     root: Path, channels: Sequence[str], *, described: bool = False, channel_endings: bool = False
 ) -> dict[str, list[Case]]:
-    """Cases of `images` and `labels`, `imagesTr` and `labelsTr`, `imagesVal` and `labelsVal`, `imagesTs` and `labelsTs`.
+    """Cases of `images` and `labels`, or of these with `Tr`, `Val` and `Ts` behind.
 
     Args:
         root: folder that holds them.
@@ -125,7 +125,8 @@ def chosen_folder(folders: Sequence[Path], words: frozenset[str], pattern: str |
     if len(found) > 1:
         shown = ", ".join(map(repr, found))
         raise ValueError(
-            f"{folders[0].parent} has several folders that may hold the {_what(words)} ({shown}), and which is meant is "
+            f"{folders[0].parent} has several folders that may hold the {_what(words)} ({shown}), and which is meant "
+            "is "
             f"unknown: name it ({option} {found[0]}), or move the others away"
         )
     return by_name[found[0]] if found else None
@@ -153,7 +154,7 @@ def _holds(look: Look, choices: Choices) -> bool:
 
 
 def _named(look: Look, choices: Choices) -> tuple[Path | None, Path] | None:
-    """The folders of images and of label maps under other names; of label maps alone if they are called nothing else."""
+    """The folders of images and of label maps under other names; or of label maps alone."""
     folders = list(look.folders.values())
     label = chosen_folder(folders, MASK_WORDS, choices.label, "--label-name")
     if label is None:

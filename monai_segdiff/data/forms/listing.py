@@ -40,9 +40,10 @@ def find_form(look: Look, choices: Choices | None = None, forms: tuple[Form, ...
         choices: what decides where it alone does not.
         forms: those that come into question.
     """
-    if look.file is not None:
+    choices = choices or Choices()
+    if look.file is not None or (choices.fold is not None and DATALIST.holds(look, choices)):
         return DATALIST
-    return next((form for form in forms if form.holds(look, choices or Choices())), None)
+    return next((form for form in forms if form.holds(look, choices)), None)
 
 
 def read_form(look: Look, choices: Choices) -> SegmentationDataset | None:
@@ -65,7 +66,14 @@ def read_form(look: Look, choices: Choices) -> SegmentationDataset | None:
     if idle:
         many = "have" if len(idle) > 1 else "has"
         raise ValueError(f"{' and '.join(idle)} {many} no effect on {look.root} ({form.name}); leave it out")
-    return form.read(look, choices)
+    dataset = form.read(look, choices)
+    if form is not DATALIST and DATALIST.holds(look, choices):
+        dataset.remarks += (
+            f"a list of cases (datalist*.json) in {look.root} is not read, as the folder is a {form.name}; give that "
+            "file "
+            "itself, or name a fold (--fold), to read it",
+        )
+    return dataset
 
 
 def is_plain_form(path: str | os.PathLike[str]) -> bool:

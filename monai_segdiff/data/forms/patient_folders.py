@@ -171,7 +171,8 @@ def _remarks(root: Path, left_out: list[Path]) -> tuple[str, ...]:
     shown = ", ".join(str(file.relative_to(root)) for file in left_out[:_SHOWN])
     more = ", ..." if len(left_out) > _SHOWN else ""
     return (
-        f"{len(left_out)} files in {root} are not read: {shown}{more}; name those that are meant (--image-name, --label-name)",
+        f"{len(left_out)} files in {root} are not read: {shown}{more}; name those that are meant (--image-name, "
+        "--label-name)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Folders with a sub-folder for each split: `img_dir/train` and `seg_dir/all/train`, or `train/images` and `train/masks`."""
+"""Folders with one for each split: `img_dir/train` and `seg_dir/all/train`, or `train/images` and `train/masks`."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def _label_folders(folder: Path, choices: Choices) -> dict[str, list[Path]]:
         kinds = {name: kinds[name] for name in matching(choices.label, list(kinds))}
     if len(kinds) > 1:
         raise ValueError(
-            f"{folder} holds several kinds of label maps ({', '.join(map(repr, kinds))}), and which is meant is unknown: "
+            f"{folder} holds several kinds of label maps ({', '.join(map(repr, kinds))}), and which is meant is "
+            "unknown: "
             f"name it (--label-name {next(iter(kinds))})"
         )
     return next(iter(kinds.values()), {})

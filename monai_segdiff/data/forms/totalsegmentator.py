@@ -104,7 +104,8 @@ def _lacking(files: Mapping[Path, list[str]], every: list[str]) -> Iterable[str]
         absent = [name for name in every if name not in files[folder]]
         listed = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
         yield (
-            f"{len(short)} subjects have no mask for some of the {len(every)} structures, such as {folder} for {listed}, "
+            f"{len(short)} subjects have no mask for some of the {len(every)} structures, such as {folder} for "
+            f"{listed}, "
             "which then count as absent in them; add the masks where that is wrong"
         )
 

@@ -77,10 +77,10 @@ def prepare_dataset(
     returns what is there.
 
     Args:
-        source: data set folder in any form (see `read_dataset`; its own split is not kept unless asked for), a folder of TotalSegmentator's
-            subjects, or of DICOM studies, a sub-folder each, with an image series and its segmentations (SEG) or
-            structure set (RTSTRUCT), included; or cases: `Case`, or mappings with `image`, `label`, optionally
-            `patient`, `id`, `findings` (names) and `region` (path).
+        source: data set folder in any form (see `read_source`; its own split is not kept unless asked for), those of
+            TotalSegmentator's subjects and of DICOM studies (a sub-folder each, with an image series and its
+            segmentations, SEG, or structure set, RTSTRUCT) included; or cases: `Case`, or mappings with `image`,
+            `label`, optionally `patient`, `id`, `findings` (names) and `region` (path).
         output: folder to create.
         classes: class name to source label id or ids; by default those of the source folder.
         patients: CSV file that says whose each case is, see `pair_folders`; by default as the source says. Where

@@ -98,7 +98,8 @@ class Source:
             raise ValueError(f"findings (--findings) must name the columns of {asked.findings_table} that are wanted")
         if not isinstance(source, str | Path) and (asked.segments or asked.precedence):
             raise ValueError(
-                "segments and precedence (--segments, --precedence) are for DICOM studies, which the list of cases does "
+                "segments and precedence (--segments, --precedence) are for DICOM studies, which the list of cases "
+                "does "
                 "not hold, and for masks in files of their own; leave them out"
             )
         given = _from_folder(source, asked) if isinstance(source, str | Path) else _from_list(source, asked)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from monai_segdiff.data.readers.picture import MOST_PIXELS, PICTURE_AFFINE, picture_values
 from monai_segdiff.data.readers.tiff_pages import Page, tiff_pages
@@ -46,8 +46,7 @@ def read_tiff(path: Path, is_label_map: bool = False) -> Voxels:
     check_claimed_size(sum(page.size for page in pages), len(content), packed)
     slices: list[NDArray[Any]] = []
     facts: dict[str, Any] = {}
-    # Not by its path: mapped into memory, a picture that is to be turned comes out wrong.
-    with Image.open(io.BytesIO(content), formats=["TIFF"]) as picture:
+    with _opened(content, pages[0]) as picture:
         for page in pages:
             picture.seek(page.number)
             values, found = picture_values(_decoded(picture), is_label_map)
@@ -57,6 +56,18 @@ def read_tiff(path: Path, is_label_map: bool = False) -> Voxels:
         raise ValueError("its pages are of several kinds; save one image in each file")
     array = np.stack(slices, axis=-1) if len(slices) > 1 else slices[0]
     return Voxels(plain_numbers(array), PICTURE_AFFINE.copy(), facts)
+
+
+def _opened(content: bytes, first: Page) -> Image.Image:
+    """The file as a decoder sees it; from memory, as a mapped file that is to be turned comes out wrong."""
+    try:
+        return Image.open(io.BytesIO(content), formats=["TIFF"])
+    except UnidentifiedImageError:
+        raise ValueError(
+            f"its pixels are {first.samples} samples of {first.bits} bits of a kind that is not read; save it in "
+            "gray with 8, "
+            "16 or 32 bits"
+        ) from None
 
 
 def _decoded(picture: Image.Image) -> Image.Image:

@@ -91,7 +91,7 @@ def _page(number: int, tags: dict[int, tuple[int, ...]]) -> Page:
         tags.get(_PHOTOMETRIC, (1,))[0],
         tags.get(_FORMAT, (1,))[0] == 2,
     )
-    if not (0 < page.width and 0 < page.height and 0 < page.samples and 0 < page.bits <= 64):
+    if not (page.width > 0 and page.height > 0 and page.samples > 0 and 0 < page.bits <= 64):
         raise ValueError(f"its page {number} is {page.width}x{page.height} pixels of {page.samples}x{page.bits} bits")
     return page
 

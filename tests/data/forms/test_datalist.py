@@ -98,3 +98,13 @@ def test_a_fold_where_there_is_no_list_has_no_effect(tmp_path: Path) -> None:
         (tmp_path / part / "a.png").touch()
     with pytest.raises(ValueError, match=r"fold \(--fold\) has no effect on .*leave it out"):
         read_dataset(tmp_path, choices=Choices(fold=0))
+
+
+def test_a_list_beside_a_description_is_said_and_read_if_a_fold_is_named(tmp_path: Path) -> None:
+    datalist(tmp_path, training=entries(0, 1))
+    entry = {"image": "ct0.nii.gz", "label": "seg0.nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"1": "x"}, "training": [entry]}))
+    dataset = read_dataset(tmp_path)
+    assert names(dataset) == {"training": ["ct0"]}
+    assert "datalist*.json) in" in dataset.remarks[0]
+    assert names(read_dataset(tmp_path, choices=Choices(fold=1))) == {"training": ["ct0"], "validation": ["ct1"]}

@@ -43,7 +43,8 @@ def test_channels_of_a_case_are_files_in_their_order(tmp_path: Path) -> None:
     )
     assert [len(case.channel_files) for case in dataset.splits["test"]] == [2]
     assert describe(tmp_path) == (
-        "nnU-Net v2 raw folder, 2 channels: T1, FLAIR, 2 training cases, 1 test case (1 without label map), 1 class: x, "
+        "nnU-Net v2 raw folder, 2 channels: T1, FLAIR, 2 training cases, 1 test case (1 without label map), 1 class: "
+        "x, "
         "patients not named"
     )
 

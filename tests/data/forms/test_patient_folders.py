@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from monai_segdiff.data import Choices, SegmentationDataset, check_dataset, describe, read_dataset
+from monai_segdiff.data.forms.file_groups import grouped
 from monai_segdiff.data.layout import NoDatasetError, is_dataset
 
 
@@ -157,3 +159,15 @@ def test_other_folders_are_none_of_patients(tmp_path: Path, files: tuple[str, ..
 def test_a_real_patient_of_two_files(segdiff_data: Path) -> None:
     dataset = read_dataset(segdiff_data / "ct" / "totalseg_example")
     assert [case[2:] for case in found(dataset)] == [("ct.nii.gz", "seg_total.nii.gz")]
+
+
+def test_a_folder_of_many_files_is_sorted_in_time_linear_in_their_number() -> None:
+    def seconds(number: int) -> float:
+        files = [Path(f"all/{n:06d}{end}.png") for n in range(number) for end in ("", "_mask")]
+        began = time.perf_counter()
+        groups, left_out = grouped(Path("all"), files, Choices())
+        assert (len(groups), left_out) == (number, [])
+        return time.perf_counter() - began
+
+    seconds(100)
+    assert seconds(8000) < 16 * max(seconds(2000), 0.02)

@@ -160,6 +160,13 @@ def test_jpeg_within_is_no_label_map(tmp_path: Path) -> None:
         load_label_map(file)
 
 
+def test_numbers_of_64_bits_are_refused_with_what_to_save(tmp_path: Path) -> None:
+    file = save(tmp_path / "a.tif", GRAY.astype(np.float32))
+    file.write_bytes(changed(file.read_bytes(), 258, 64) + bytes(200))
+    with pytest.raises(ValueError, match=r"1 samples of 64 bits of a kind that is not read\); save it in gray with 8"):
+        load_image(file)
+
+
 def test_smaller_copies_of_a_page_are_none(tmp_path: Path) -> None:
     small = Image.fromarray(GRAY[::2, ::2])
     small.encoderinfo = {"tiffinfo": {254: 1}}

@@ -61,6 +61,8 @@ class Source:
         fingerprint: tells a changed source from the same one.
         files_of: gives a case whose image and label map are files, for as long as its block lasts.
         remarks: what is left out.
+        modality: as the source says; empty where it does not.
+        channels: names of the images' channels; empty for one without a name.
     """
 
     name: str
@@ -71,6 +73,8 @@ class Source:
     fingerprint: str
     files_of: Callable[[Case], AbstractContextManager[Case]]
     remarks: tuple[str, ...] = ()
+    modality: str = ""
+    channels: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, source: str | Path | Sequence[Case | Mapping[str, Any]], asked: Asked) -> Source:
@@ -104,6 +108,8 @@ class Source:
             fingerprint=_fingerprint(given, cases, asked),
             files_of=nullcontext if given.studies is None else given.studies.files_of,
             remarks=given.remarks,
+            modality=given.modality,
+            channels=given.channels,
         )
 
 
@@ -118,6 +124,8 @@ class _Given:
     findings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     studies: DicomStudies | None = None
+    modality: str = ""
+    channels: tuple[str, ...] = ()
 
 
 def fingerprint(cases: Sequence[Case]) -> str:
@@ -152,7 +160,14 @@ def _from_folder(source: str | Path, asked: Asked) -> _Given:
         no_dataset = error
     else:
         return _Given(
-            dataset.splits["training"], dataset.classes, source, dataset.parents, dataset.findings, tuple(left_out)
+            dataset.splits["training"],
+            dataset.classes,
+            source,
+            dataset.parents,
+            dataset.findings,
+            tuple(left_out),
+            modality=dataset.modality,
+            channels=dataset.channels,
         )
     studies = DicomStudies.open(
         source, asked.classes, asked.segments, asked.precedence, asked.drop_others, asked.progress

@@ -90,7 +90,12 @@ def _row(
         letters = "" if is_raster(str(entry.case.image)) else "RLAP"
         return {
             _title("image", number, len(channels)): _tile(
-                channel, ids if number == 0 else None, entry.frame, spacing_of(np.asarray(image.affine), 2), letters, tile_size
+                channel,
+                ids if number == 0 else None,
+                entry.frame,
+                spacing_of(np.asarray(image.affine), 2),
+                letters,
+                tile_size,
             )
             for number, channel in enumerate(channels)
         }
@@ -134,7 +139,10 @@ def _tile(
     """A slice with square pixels, as large as the tile allows, as a radiologist looks at it."""
     factors = tile_size / max(np.array(pixels.shape) * spacing) * spacing
     size = np.clip(np.round(np.array(pixels.shape) * factors), 1, tile_size).astype(int)
-    index = [np.minimum((np.arange(n) + 0.5) * old / n, old - 1).astype(int) for n, old in zip(size, pixels.shape, strict=True)]
+    index = [
+        np.minimum((np.arange(n) + 0.5) * old / n, old - 1).astype(int)
+        for n, old in zip(size, pixels.shape, strict=True)
+    ]
     low, high = np.percentile(pixels[np.isfinite(pixels)], _PERCENTILES) if np.isfinite(pixels).any() else (0.0, 1.0)
     colored = gray_levels(torch.as_tensor(pixels[np.ix_(*index)])[None], (float(low), float(max(high, low + 1e-6))))
     if ids is not None:
@@ -143,7 +151,9 @@ def _tile(
             inside = larger == label
             colored[inside & ~ndimage.binary_erosion(inside)] = class_color(int(label))
     if frame is not None:
-        _draw_frame(colored, [(a * n / old, b * n / old) for (a, b), n, old in zip(frame, size, pixels.shape, strict=True)])
+        _draw_frame(
+            colored, [(a * n / old, b * n / old) for (a, b), n, old in zip(frame, size, pixels.shape, strict=True)]
+        )
     turned = colored[::-1, ::-1].transpose(1, 0, 2)
     tile = np.zeros((tile_size, tile_size, 3), dtype=np.uint8)
     top, left = ((tile_size - n) // 2 for n in turned.shape[:2])

@@ -158,4 +158,3 @@ def _do(study: Study, name: str, stage: Stage) -> None:
     with study.state.running(name, inputs) as result:
         stage.run(study, result)
     study.say(f"[{name}] done in {study.state.stages[name].seconds:.0f} s: {stage.said(study)}")
-

@@ -91,4 +91,3 @@ class Study:
         """Print a line, unless nothing is to be said."""
         if self.progress:
             print(line, flush=True)
-

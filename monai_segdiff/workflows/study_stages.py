@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from monai_segdiff.bundle import copy_bundle
-from monai_segdiff.data import check_dataset, prepare_dataset, read_dataset
+from monai_segdiff.data import check_dataset, prepare_dataset
 from monai_segdiff.data.issues import Issue, case_issues
 from monai_segdiff.data.layout import is_dataset
 from monai_segdiff.digests import DIGESTS, digest_of
@@ -216,7 +216,11 @@ class _Generate(Stage):
     doing = "generating images for held-out label maps"
 
     def inputs(self, study: Study) -> dict[str, Any]:
-        return {"weights": digest_of(study.weights), "prepared data": _of_prepared(study), **_section(study, "generate")}
+        return {
+            "weights": digest_of(study.weights),
+            "prepared data": _of_prepared(study),
+            **_section(study, "generate"),
+        }
 
     def result(self, study: Study) -> Path:
         return study.synthetic

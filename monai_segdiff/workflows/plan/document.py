@@ -149,7 +149,9 @@ def _check_value(file: Path, key: str, value: Any) -> None:
     """Refuse texts that a configuration would evaluate."""
     if isinstance(value, str) and value[:1] in ("$", "@", "%"):
         raise ValueError(f"{file}: {key} is {value!r}, which a configuration would evaluate: give a plain value")
-    for name, entry in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for name, entry in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
         if name == "_target_":
             raise ValueError(f"{file}: {key} names a component, and a plan holds plain values: use an overlay for that")
         _check_value(file, key, entry)
@@ -166,6 +168,4 @@ def _plain(text: str) -> str:
 
 
 def _comment(text: str, later: str = "# ") -> list[str]:
-    return textwrap.wrap(
-        _plain(text), _WIDTH - 2, initial_indent="# ", subsequent_indent=later, break_long_words=False
-    )
+    return textwrap.wrap(_plain(text), _WIDTH - 2, initial_indent="# ", subsequent_indent=later, break_long_words=False)

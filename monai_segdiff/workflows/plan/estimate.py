@@ -36,6 +36,7 @@ __all__ = ["Measured", "Times", "expected_times", "measure", "planned_splits", "
 _PATIENTS = 6  # of a trial: four to train on
 _MOST_CASES = 12
 _SAMPLER_STEPS = 20  # of the bundles, unless the plan says otherwise
+_EACH_WORKER = 0.85  # of what one process does alone
 _FEW = 32  # images that a trial of the report takes
 _IMAGE_BYTES = 4 + 2  # a voxel of an image and of its label map in memory
 
@@ -45,7 +46,7 @@ class Measured:
     """What a trial of a plan has shown.
 
     Args:
-        prepare_seconds: of a case.
+        prepare_seconds: of a case, with one process.
         report_seconds: of a report on few images, the segmenter's training left out.
         report_images: how many these were, those of training included.
         report_image: seconds that each further image takes there.
@@ -142,7 +143,9 @@ def measure(source: Source, values: Mapping[str, Any], folder: Path) -> Measured
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def expected_times(fingerprint: Fingerprint, splits: Mapping[str, Sequence[Case]], choices: Choices, found: Measured) -> Times:
+def expected_times(
+    fingerprint: Fingerprint, splits: Mapping[str, Sequence[Case]], choices: Choices, found: Measured
+) -> Times:
     """The time and memory that a study takes.
 
     Args:
@@ -160,9 +163,10 @@ def expected_times(fingerprint: Fingerprint, splits: Mapping[str, Sequence[Case]
     segmenter = choices["evaluate.segmenter_images"] or default_images(choices["image_size"])
     sampler_steps = choices.section("").get("num_steps", _SAMPLER_STEPS)
     return Times(
-        prepare=found.prepare_seconds * fingerprint.number,
+        prepare=found.prepare_seconds * fingerprint.number / max(1.0, _EACH_WORKER * choices["prepare.workers"]),
         train=_training_seconds(choices, trial, training, validation, sampler_steps),
-        generate=math.ceil(images / trial.sampled_at_once) * sampler_steps * trial.network_seconds + trial.start_seconds,
+        generate=math.ceil(images / trial.sampled_at_once) * sampler_steps * trial.network_seconds
+        + trial.start_seconds,
         evaluate=segmenter / trial.segmenter_batch * trial.segmenter_seconds
         + found.report_seconds
         + found.report_image * max(0.0, images + training + validation + test - found.report_images)
@@ -179,8 +183,11 @@ def _training_seconds(choices: Choices, trial: Trial, training: float, validatio
     previews = epochs // max(1, choices["preview_interval"]) * sampler_steps * trial.network_seconds
     validations = epochs // max(1, choices["val_interval"]) * math.ceil(validation / batch) * trial.validate_seconds
     # Every file is read three times: when it is verified, hashed, and kept in memory.
-    return trial.start_seconds + 3 * trial.read_seconds * (training + validation) + steps * trial.step_seconds + (
-        previews + validations
+    return (
+        trial.start_seconds
+        + 3 * trial.read_seconds * (training + validation)
+        + steps * trial.step_seconds
+        + (previews + validations)
     )
 
 
@@ -200,7 +207,7 @@ def _prepare_some(source: Source, values: Mapping[str, Any], output: Path) -> tu
             [replace(case, findings=None, region=None) for case in files],
             output,
             source.classes,
-            **{**arguments, **own, "progress": False},
+            **{**arguments, **own, "workers": 1, "progress": False},
         )
         return dataset, (time.monotonic() - before) / len(cases)
 

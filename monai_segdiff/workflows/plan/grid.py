@@ -130,7 +130,10 @@ def _crop(fingerprint: Fingerprint) -> tuple[str, str]:
     share = float(np.median(shares)) if shares else 1.0
     if share > _TIGHT:
         return "none", f"the labels reach over {share:.0%} of the field of view (median): nothing to crop"
-    return "labels", f"the labels reach over {share:.0%} of the field of view (median): what is labelled fills the image"
+    return (
+        "labels",
+        f"the labels reach over {share:.0%} of the field of view (median): what is labelled fills the image",
+    )
 
 
 def _slice_axis(fingerprint: Fingerprint, crop: str, longest: int) -> tuple[int, str]:

@@ -88,7 +88,10 @@ def _window(fingerprint: Fingerprint) -> tuple[list[float], str]:
         min(_HIGHEST, math.ceil(high / _ROUND) * _ROUND),
     ]
     if (lacking := _NARROWEST - (window[1] - window[0])) > 0:
-        window = [window[0] - math.ceil(lacking / 2 / _ROUND) * _ROUND, window[1] + math.ceil(lacking / 2 / _ROUND) * _ROUND]
+        window = [
+            window[0] - math.ceil(lacking / 2 / _ROUND) * _ROUND,
+            window[1] + math.ceil(lacking / 2 / _ROUND) * _ROUND,
+        ]
     return window, (
         f"HU: 99% of the labelled voxels of the median case lie from {low:.0f} to {high:.0f}; in steps of {_ROUND:.0f}, "
         f"at least {_NARROWEST:.0f} wide"

@@ -106,7 +106,7 @@ def plan_study(
     times = expected_times(fingerprint, splits, choices, found)
     choices.notes = [
         f"Data: {_data_in_words(fingerprint)}",
-        f"Split: {', '.join(f'{len({c.patient for c in cases})} patients {name}' for name, cases in splits.items())}",
+        f"Split: {', '.join(f'{name} {_count(len({c.patient for c in cases}), 'patient')}' for name, cases in splits.items())}",
         f"Machine: {machine}",
         f"Expected: {in_words(times)}; a step of {choices['batch_size']} images takes "
         f"{found.trial.step_seconds:.3g} s here",
@@ -247,7 +247,7 @@ def _data_in_words(fingerprint: Fingerprint) -> str:
     scale = {"HU": "in HU", "shared": "of one scale", "own": "without a unit, each image of its own scale"}
     orientations = sorted({case.orientation for case in fingerprint.cases if case.orientation})
     parts = [
-        f"{fingerprint.name}, {fingerprint.number} cases of {len(fingerprint.patients)} patients",
+        f"{fingerprint.name}, {_count(fingerprint.number, 'case')} of {_count(len(fingerprint.patients), 'patient')}",
         f"{fingerprint.modality or 'modality not told'}, intensities {low:g} to {high:g} {scale[fingerprint.scale]}",
         f"{sizes} voxels" + (f" of {' x '.join(f'{s:g}' for s in fingerprint.spacing())} mm" if orientations else ""),
         *([f"stored {', '.join(orientations)}"] if orientations else []),
@@ -256,10 +256,14 @@ def _data_in_words(fingerprint: Fingerprint) -> str:
     unit = ("ml" if fingerprint.spatial_dims == 3 else "cm2") if orientations else "pixels"
     scale_of = {"ml": 1e-3, "cm2": 1e-2, "pixels": 1.0}[unit]
     classes = ", ".join(
-        f"{name} ({patients} patients, {volume * scale_of:.3g} {unit})"
+        f"{name} ({_count(patients, 'patient')}, {volume * scale_of:.3g} {unit})"
         for name, (patients, volume) in fingerprint.occurrences().items()
     )
     return f"{'; '.join(parts)}; classes {classes}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _span(seconds: float) -> str:

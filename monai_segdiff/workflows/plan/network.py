@@ -45,7 +45,9 @@ def choose_bundle(fingerprint: Fingerprint, choices: Choices) -> None:
     """
     reason = "images of any kind with label maps, in image space, the mask as further channels of the input"
     if fingerprint.findings:
-        reason += f"; findings ({', '.join(fingerprint.findings)}) are left out: chest_xray trains with them, in three parts"
+        reason += (
+            f"; findings ({', '.join(fingerprint.findings)}) are left out: chest_xray trains with them, in three parts"
+        )
     choices.choose("bundle", BUNDLES[0], f"{reason}; {BUNDLES[1]} modulates the network by the mask instead (SPADE)")
     if choices["bundle"] not in BUNDLES:
         raise ValueError(f"bundle must be {' or '.join(BUNDLES)} in a plan, not {choices['bundle']!r}")

@@ -44,7 +44,9 @@ def overview(
     with ExitStack() as stack:
         shown = [
             ShownCase(
-                stack.enter_context(source.files_of(case)), f"{case.patient} ({split})", frame_of(facts[case.id], choices)
+                stack.enter_context(source.files_of(case)),
+                f"{case.patient} ({split})",
+                frame_of(facts[case.id], choices),
             )
             for split, case in chosen
         ]
@@ -91,7 +93,11 @@ def _planned(choices: Choices) -> str:
     across = {0: "sagittal ", 1: "coronal ", 2: "axial "}.get(own.get("axis", -1), "")
     what = f"{across}slices" if choices["spatial_dims"] == 2 else "volumes"
     spacing = own.get("spacing")
-    each = "" if spacing is None else f" of {' x '.join(f'{s:g}' for s in (spacing if isinstance(spacing, list) else [spacing]))} mm"
+    each = (
+        ""
+        if spacing is None
+        else f" of {' x '.join(f'{s:g}' for s in (spacing if isinstance(spacing, list) else [spacing]))} mm"
+    )
     return f"Plan: {what} of {size} voxels{each}, crop {own.get('crop', 'none')}; the yellow frame is what the network sees"
 
 

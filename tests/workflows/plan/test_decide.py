@@ -9,6 +9,7 @@ from monai_segdiff.workflows.plan.fingerprint import take_fingerprint
 from monai_segdiff.workflows.plan.grid import expected_items
 from monai_segdiff.workflows.plan.make import decide
 from monai_segdiff.workflows.plan.picture import frame_of
+
 from .made import CPU, GPU, as_ct, as_mr, nested, opened, pictures, volumes
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from monai_segdiff.workflows.plan.fingerprint import Fingerprint, read_fingerprint, take_fingerprint, write_fingerprint
+
 from .made import as_ct, as_mr, nested, opened, pictures, volumes
 
 

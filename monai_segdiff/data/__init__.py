@@ -23,13 +23,17 @@ from monai_segdiff.data.label_files import (
     SaveLiked,
     SaveLikeDict,
 )
+from monai_segdiff.data.label_volumes import LabelVolumes
 from monai_segdiff.data.layout import (
     Case,
+    Choices,
     SegmentationDataset,
     case_name,
     default_patient,
+    describe,
     file_extension,
     read_dataset,
+    read_source,
     write_dataset,
 )
 from monai_segdiff.data.load import load_image, load_label_map
@@ -79,6 +83,7 @@ __all__ = [
     "LoadCanonicalDict",
     "LoadCanonicald",
     "CheckSpatialSized",
+    "Choices",
     "DRR_CLASSES",
     "DRR_PARENTS",
     "DRR_RANGE",
@@ -86,6 +91,7 @@ __all__ = [
     "Issue",
     "KNEE_PHANTOM_CLASSES",
     "KneePhantom",
+    "LabelVolumes",
     "SaveLikeD",
     "SaveLikeDict",
     "SaveLiked",
@@ -97,6 +103,7 @@ __all__ = [
     "check_dataset",
     "content_digest",
     "default_patient",
+    "describe",
     "dicom_files",
     "file_extension",
     "find_volumes",
@@ -116,6 +123,7 @@ __all__ = [
     "read_dataset",
     "read_dicom_seg",
     "read_dicom_series",
+    "read_source",
     "read_findings",
     "read_geometry",
     "read_rtstruct",

@@ -10,12 +10,13 @@ from monai_segdiff.data.load import READABLE
 
 __all__ = [
     "case_name",
+    "channels_of_cases",
     "default_patient",
     "file_extension",
     "image_files",
     "list_images",
-    "one_channel_each",
     "unread",
+    "with_channels",
 ]
 
 _SLICE = re.compile(r"[_-](?:slice|sl|z)[_-]?\d+$", re.IGNORECASE)
@@ -89,32 +90,44 @@ def list_images(folder: Path) -> dict[str, Path]:
     return found
 
 
-def one_channel_each(images: Mapping[str, Path], labels: Collection[str], every: bool = False) -> dict[str, Path]:
-    """Images by the name of their case, where a file of nnU-Net's layout ends in its channel (`_0000`).
+def channels_of_cases(
+    images: Mapping[str, Path], labels: Collection[str], every: bool = False
+) -> dict[str, dict[int, Path]]:
+    """Images by the name of their case and the number of their channel.
+
+    A file of nnU-Net's layout ends in its channel (`_0000`); an image without one is channel 0.
 
     Args:
         images: image files by their own names.
         labels: names of the label maps, which have no such ending.
         every: whether the ending is a channel even where there is no label map.
-
-    Raises:
-        ValueError: if a case has several channels; names the files.
     """
     every = every or (bool(images) and all(name.endswith("_0000") for name in images))
-    channels: dict[str, list[Path]] = {}
+    found: dict[str, dict[int, Path]] = {}
     for name, file in images.items():
         match = _CHANNEL.fullmatch(name)
-        ending = match is not None and name not in labels and (every or match[1] in labels)
-        channels.setdefault(match[1] if match is not None and ending else name, []).append(file)
-    several = {name: files for name, files in channels.items() if len(files) > 1}
-    if several:
-        name, files = next(iter(several.items()))
-        raise ValueError(
-            f"{files[0].parent} has {len(files)} channels of {name!r} ({', '.join(file.name for file in files)}), and "
-            f"one channel is read ({len(several)} such cases): keep one of them there, such as {files[0].name}, and "
-            "move the others away"
-        )
-    return {name: files[0] for name, files in channels.items()}
+        if match is not None and name not in labels and (every or match[1] in labels):
+            found.setdefault(match[1], {})[int(match[2])] = file
+        else:
+            found.setdefault(name, {})[0] = file
+    return {name: dict(sorted(channels.items())) for name, channels in found.items()}
+
+
+def with_channels(files: Mapping[int, Path], number: int) -> tuple[Path, ...]:
+    """Files of the channels of a case; empty where there is one.
+
+    Args:
+        files: by the number of their channel, at least one.
+        number: how many channels there are.
+
+    Returns:
+        A file for each; where one is not there, the path at which it is missing.
+    """
+    if number < 2:
+        return ()
+    known, file = next(iter(files.items()))
+    stem = case_name(file).removesuffix(f"_{known:04d}")
+    return tuple(files.get(i, file.with_name(f"{stem}_{i:04d}{file_extension(file)}")) for i in range(number))
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Case", "SegmentationDataset"]
+__all__ = ["Case", "CaseFiles", "SegmentationDataset"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class Case:
     channel_files: tuple[Path, ...] = ()
 
 
+class CaseFiles(Protocol):
+    """What makes the files of cases whose image or label map is no single file as it lies there."""
+
+    def files_of(self, case: Case) -> AbstractContextManager[Case]:
+        """The case with files that are there for as long as the block lasts."""
+
+    def fingerprint(self, cases: Sequence[Case]) -> str:
+        """Digest of what they are made from, which tells a changed source from the same one."""
+
+
 @dataclass
 class SegmentationDataset:
     """A data set: where it is, what its labels mean, and its cases by split.
@@ -57,6 +69,9 @@ class SegmentationDataset:
         findings: the vocabulary of findings, whose order gives the ids of region maps; empty where there are none.
         channels: names of the image's channels, e.g. ("T1", "FLAIR") or ("red", "green", "blue"); empty where images
             have one channel without a name.
+        form: how it lies on the disk, in words, such as "nnU-Net v2 raw folder"; empty where it was not read from one.
+        maker: makes the files of a case, see `opened`; None where they lie there as they are.
+        remarks: what is left out, and what was decided on reading, in words.
     """
 
     root: Path
@@ -73,6 +88,17 @@ class SegmentationDataset:
     parents: dict[str, str] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    form: str = field(default="", compare=False)
+    maker: CaseFiles | None = field(default=None, compare=False, repr=False)
+    remarks: tuple[str, ...] = field(default=(), compare=False)
+
+    def opened(self, case: Case) -> AbstractContextManager[Case]:
+        """One of the cases with files that can be read, for as long as the block lasts.
+
+        Args:
+            case: the case.
+        """
+        return nullcontext(case) if self.maker is None else self.maker.files_of(case)
 
     def items(self, split: str, *, findings: bool = False) -> list[dict[str, Any]]:
         """Dictionaries for MONAI data sets.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -12,7 +13,9 @@ from monai_segdiff.data.case_names import distinct_cases
 from monai_segdiff.data.description.classes import named_ids
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
 from monai_segdiff.data.issues import Issue, case_issues
-from monai_segdiff.data.layout import Case, SegmentationDataset, read_dataset, unread_files
+from monai_segdiff.data.forms.in_words import in_words
+from monai_segdiff.data.label_volumes import LabelVolumes
+from monai_segdiff.data.layout import Case, Choices, SegmentationDataset, check_channels, read_source
 from monai_segdiff.data.load import READABLE
 from monai_segdiff.data.patients import alike, contradictions, unknown_patients
 from monai_segdiff.data.preparation.class_counts import absent_classes
@@ -30,33 +33,47 @@ def check_dataset(
     need_labels: bool = True,
     workers: int = 1,
     progress: bool = False,
+    choices: Choices | None = None,
+    volumes: LabelVolumes | None = None,
 ) -> list[Issue]:
     """Read every file of a data set and list what is wrong.
 
     Args:
-        path: the data set's folder, see `read_dataset`.
+        path: the data set's folder, in any form, DICOM studies included, see `read_dataset`.
         classes: class name to label id or ids; by default as the folder says.
         spatial_dims: 2 or 3 where the files must have so many axes; by default as the folder says.
         need_labels: whether a data set without any label map is an error; images alone train an autoencoder.
         workers: number of files read at a time.
         progress: whether to show a progress bar.
+        choices: what decides where the folder alone does not; its classes are those given here.
+        volumes: is told what the data set is, and how much of each label id there is, where one is given.
 
     Returns:
         Findings in the order of the cases, an empty list if nothing is wrong.
     """
     try:
-        dataset = read_dataset(path, classes, check_files=False)
-    except (ValueError, OSError) as error:
+        dataset = read_source(path, replace(choices or Choices(), classes=classes), check_files=False)
+    except (ValueError, OSError, ImportError) as error:
         message, _, remedy = str(error).partition("; ")
         return [Issue("error", str(path), message, remedy or "see the layout of a data set in the documentation")]
     known = {i for _, i in named_ids(dataset.classes)} or None
     dims = spatial_dims if spatial_dims is not None else dataset.spatial_dims
     cases = [case for members in dataset.splits.values() for case in members]
     issues = list(_dataset_issues(dataset, need_labels))
+    if volumes is not None:
+        volumes.found, volumes.classes = in_words(dataset), dataset.classes
 
     def look(case: Case) -> tuple[list[Issue], Seen]:
-        seen = Seen()
-        return list(case_issues(case, known, dims, dataset.findings, seen)), seen
+        seen = Seen(count=volumes is not None)
+        try:
+            check_channels(case, dataset.channels)
+            with dataset.opened(case) as files:
+                found = list(case_issues(files, known, dims, dataset.findings, seen))
+                return [_of_case(issue, files, case) for issue in found], seen
+        except (ValueError, OSError, ImportError) as error:  # of what files are made from
+            message, _, remedy = str(error).partition("; ")
+            where = str(case.label or case.image)
+            return [Issue("error", where, message, remedy or "restore it, or remove the case")], seen
 
     ids: list[set[int]] = []
     palettes = Palettes()
@@ -69,10 +86,21 @@ def check_dataset(
                 found.append(Issue("error", str(case.label), message, remedy))
             issues.extend(found)
             ids.append(seen.ids)
+            if volumes is not None:
+                volumes.add(seen)
             sound &= all(issue.severity != "error" for issue in found)
     if sound:  # else not every label map could be read, or ids are others than those of the classes
         issues.extend(_class_issues(dataset, dict(zip(cases, ids, strict=True))))
     return issues
+
+
+def _of_case(issue: Issue, files: Case, case: Case) -> Issue:
+    """An issue of files that were made for a case, told of what they were made from, which the user knows."""
+    texts = [issue.file, issue.message, issue.remedy]
+    for made, known in ((files.image, case.image), (files.label, case.label)):
+        if made != known:
+            texts = [text.replace(str(made), str(known)) for text in texts]
+    return Issue(issue.severity, *texts)
 
 
 def _dataset_issues(dataset: SegmentationDataset, need_labels: bool) -> Iterator[Issue]:
@@ -84,8 +112,9 @@ def _dataset_issues(dataset: SegmentationDataset, need_labels: bool) -> Iterator
     elif not dataset.classes:
         remedy = 'add "labels" to dataset.json, or pass the classes (--classes)'
         yield Issue("warning", root, "nothing says what the label ids mean, so they were not checked", remedy)
-    for message in unread_files(dataset):
-        remedy = f"convert images to one of {', '.join(READABLE)}, and put each into this folder itself"
+    for remark in dataset.remarks:
+        message, _, remedy = remark.partition("; ")
+        remedy = remedy or f"convert images to one of {', '.join(READABLE)}, and put each into this folder itself"
         yield Issue("warning", root, message, remedy)
     for split, members in dataset.splits.items():
         yield from _pair_issues(split, members, dataset.root)

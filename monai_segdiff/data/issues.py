@@ -11,11 +11,11 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from monai_segdiff.data.layout import Case
-from monai_segdiff.data.load import label_ids, load_image, load_label_map, spacing_of
+from monai_segdiff.data.cases import Case
+from monai_segdiff.data.load import is_raster, label_counts, label_ids, load_image, load_label_map, spacing_of
 from monai_segdiff.data.readers.palettes import Seen
 
-__all__ = ["AFFINE_TOLERANCE", "Issue", "case_issues"]
+__all__ = ["AFFINE_TOLERANCE", "Issue", "case_issues", "largest_offset"]
 
 AFFINE_TOLERANCE = 0.02  # of a voxel, at the corner that is furthest off
 
@@ -85,8 +85,7 @@ def case_issues(
     if "label" in loaded:
         ids = label_ids(np.asarray(loaded["label"]))
         if seen is not None:
-            seen.ids.update(ids.tolist())
-            seen.palette = loaded["label"].meta.get("palette", {})
+            _tell(seen, loaded["label"], ids)
         yield from _label_issues(str(case.label), ids, known_ids)
     unknown = [name for name in case.findings or () if name not in names]
     if unknown:
@@ -94,6 +93,16 @@ def case_issues(
         yield Issue("error", str(case.image or case.label), f"is said to show unknown findings {unknown}", remedy)
     if "region" in loaded:
         yield from _region_issues(case, np.asarray(loaded["region"]), names)
+
+
+def _tell(seen: Seen, label: MetaTensor, ids: NDArray[np.int64]) -> None:
+    """Say what a label map holds."""
+    seen.ids.update(ids.tolist())
+    seen.palette = label.meta.get("palette", {})
+    if seen.count:
+        seen.voxels = label_counts(np.asarray(label), ids)
+        if label.ndim == 4 and not is_raster(str(label.meta["filename_or_obj"])):
+            seen.voxel_volume = float(np.prod(spacing_of(np.asarray(label.affine), 3)))
 
 
 def _geometry_issues(
@@ -105,7 +114,7 @@ def _geometry_issues(
         message = f"shape {shapes[1]} differs from its image's {shapes[0]} ({image_file})"
         yield Issue("error", str(file), message, remedy)
         return
-    offset = _largest_offset(image, label)
+    offset = largest_offset(image, label)
     voxel = float(spacing_of(np.asarray(image.affine), image.ndim - 1).min())
     if not offset <= AFFINE_TOLERANCE * voxel:
         message = (
@@ -114,8 +123,13 @@ def _geometry_issues(
         yield Issue("error", str(file), message, f"{remedy}, or copy the image's header if they do overlap")
 
 
-def _largest_offset(image: MetaTensor, label: MetaTensor) -> float:
-    """How far apart two affines put one corner of the grid, at most, in mm."""
+def largest_offset(image: MetaTensor, label: MetaTensor) -> float:
+    """How far apart the affines of two volumes put one corner of the grid, at most, in mm.
+
+    Args:
+        image: a volume.
+        label: another one of its size.
+    """
     corners = np.array(list(product(*((0, n - 1) for n in (*image.shape[1:], 1)[:3]), [1]))).T
     there = [np.asarray(volume.affine, dtype=np.float64) @ corners for volume in (image, label)]
     return float(np.linalg.norm((there[0] - there[1])[:3], axis=0).max())

@@ -18,7 +18,16 @@ from monai_segdiff.data.readers.picture import read_picture
 from monai_segdiff.data.readers.voxels import Voxels
 from monai_segdiff.errors import UnreadableFileError, reading
 
-__all__ = ["READABLE", "as_slice", "is_raster", "label_ids", "load_image", "load_label_map", "spacing_of"]
+__all__ = [
+    "READABLE",
+    "as_slice",
+    "is_raster",
+    "label_counts",
+    "label_ids",
+    "load_image",
+    "load_label_map",
+    "spacing_of",
+]
 
 _RASTER = (".png", ".jpg", ".jpeg")
 #: Extensions of the formats that are read, in lower case. DICOM has readers of its own.
@@ -145,6 +154,21 @@ def label_ids(array: NDArray[np.generic]) -> NDArray[np.int64]:
         if not whole.all():
             raise ValueError(f"holds values that are no whole numbers, e.g. {float(values[~whole][0]):g}")
     return np.unique(np.round(values).astype(np.int64))
+
+
+def label_counts(array: NDArray[np.integer], ids: NDArray[np.int64]) -> dict[int, int]:
+    """How many voxels have each id but 0.
+
+    Args:
+        array: label map of whole numbers.
+        ids: its distinct ids, from :func:`label_ids`.
+    """
+    counts = np.zeros(len(ids), dtype=np.int64)
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        values, found = np.unique(flat[start : start + _BLOCK], return_counts=True)
+        counts[np.searchsorted(ids, values)] += found
+    return {int(i): int(count) for i, count in zip(ids, counts, strict=True) if i != 0}
 
 
 def _as_ids(values: NDArray[np.generic]) -> NDArray[np.generic]:

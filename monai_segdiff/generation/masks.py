@@ -37,13 +37,13 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
             in, or a split is asked for where there is none.
     """
     root = Path(path)
-    if not root.is_dir():
+    if not root.is_dir() and not is_dataset(root):
         raise FileNotFoundError(f"no folder of masks at {root}")
     if not is_dataset(root):
         check_split(split, root)
         cases = _plain(root)
     else:
-        dataset = read_dataset(root)
+        dataset = read_dataset(root, check_files=False)
         cases = [case for case in dataset.splits.get(split or "test", []) if case.label is not None]
         if not cases:
             held = ", ".join(name for name, cases in dataset.splits.items() if any(case.label for case in cases))
@@ -51,6 +51,11 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
                 f"{root} has no label maps in split {split or 'test'!r}; choose another with --split: "
                 f"{held or 'none has any'}"
             )
+        for case in cases:
+            if case.label is not None and not case.label.is_file():
+                raise FileNotFoundError(
+                    f"label file {case.label} of case {case.id!r} is missing: restore it, or remove the case"
+                )
     if (twice := first_repeated(case.id for case in cases)) is not None:
         where = root / "dataset.json" if is_dataset(root) else root
         raise ValueError(f"{where} has several masks named {twice!r}: names must differ, rename one of them")

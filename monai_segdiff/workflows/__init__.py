@@ -1,4 +1,4 @@
-"""What needs generation and evaluation together: a study of a user's data, the demo, and samples judged by a segmenter."""
+"""What needs generation and evaluation together: a study of a user's data, the demo, samples judged by a segmenter."""
 
 from __future__ import annotations
 

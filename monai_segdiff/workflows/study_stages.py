@@ -93,6 +93,8 @@ class _Check(Stage):
                 f"{errors[0].message}; {errors[0].remedy}"
             )
         result["said"] = lines[-1]
+        for remark in study.source.remarks:
+            study.say(f"  {remark}")
 
     def said(self, study: Study) -> str:
         return f"{study.state.stages['check'].result['said']}, in {self.result(study)}"

@@ -1,4 +1,4 @@
-"""What a study has done, and from what: `study.json`, so that each stage is done once and again only where it must be."""
+"""What a study has done, and from what: `study.json`, so that a stage is done again only where it must be."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from monai_segdiff.data import check_dataset, read_dataset
-from monai_segdiff.data.case_files import image_files, list_images, one_channel_each, unread
+from monai_segdiff.data.case_files import channels_of_cases, image_files, list_images, unread, with_channels
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -47,13 +47,20 @@ def test_many_twins_are_not_all_listed(tmp_path: Path) -> None:
 
 
 def test_an_ending_is_a_channel_only_where_a_label_map_says_so() -> None:
-    def names(*images: str, labels: tuple[str, ...] = (), every: bool = False) -> list[str]:
-        return list(one_channel_each({name: Path(f"{name}.png") for name in images}, labels, every))
+    def names(*images: str, labels: tuple[str, ...] = (), every: bool = False) -> dict[str, list[int]]:
+        found = channels_of_cases({name: Path(f"{name}.png") for name in images}, labels, every)
+        return {name: list(files) for name, files in found.items()}
 
-    assert names("a_0000", "b_0001", labels=("a", "b")) == ["a", "b"]
-    assert names("a_0000", "a_0001", labels=("a_0000", "a_0001")) == ["a_0000", "a_0001"]
-    assert names("a_0000", "a_0001") == ["a_0000", "a_0001"], "frames of a film, for all that is known"
-    assert names("a_0000", "b_0000") == ["a", "b"]
-    assert names("a_0003", every=True) == ["a"]
-    with pytest.raises(ValueError, match=r"2 channels of 'a' \(a_0000\.png, a_0001\.png\)"):
-        names("a_0000", "a_0001", labels=("a",))
+    assert names("a_0000", "b_0001", labels=("a", "b")) == {"a": [0], "b": [1]}
+    assert names("a_0001", "a_0000", labels=("a",)) == {"a": [0, 1]}
+    assert names("a_0000", "a_0001", labels=("a_0000", "a_0001")) == {"a_0000": [0], "a_0001": [0]}
+    assert list(names("a_0000", "a_0001")) == ["a_0000", "a_0001"], "frames of a film, for all that is known"
+    assert names("a_0000", "b_0000") == {"a": [0], "b": [0]}
+    assert names("a_0003", every=True) == {"a": [3]}
+
+
+def test_a_channel_that_is_not_there_is_a_path_that_says_so() -> None:
+    files = {0: Path("x/a_0000.nii.gz"), 2: Path("x/a_0002.nii.gz")}
+    assert [file.name for file in with_channels(files, 3)] == ["a_0000.nii.gz", "a_0001.nii.gz", "a_0002.nii.gz"]
+    assert with_channels({1: Path("a_0001.png")}, 2) == (Path("a_0000.png"), Path("a_0001.png"))
+    assert with_channels({0: Path("a_0000.png")}, 1) == ()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai_segdiff.data.description.classes import check_classes
 
 __all__ = [
+    "channels_of",
     "classes_of",
     "dims_of",
     "modality_of",
     "names_of",
     "parents_of",
     "range_of",
+    "region_parents",
     "settings_of",
     "text_of",
 ]
@@ -52,11 +54,56 @@ def names_of(listed: Any) -> tuple[str, ...] | None:
 def classes_of(labels: Any) -> dict[str, int | list[int]]:
     """Classes from `labels`: id to name, as the Decathlon has them, or name to id or ids, as nnU-Net has them.
 
+    Of nnU-Net's regions that lie within each other, such as a whole tumor and its core, an id is of the innermost one,
+    see :func:`region_parents`.
+
     Raises:
         ValueError: if they are neither, or are no classes that a data set may have.
     """
+    owners = _owners(labels)
+    regions = _regions(owners)
+    pairs = [(min(owners[i], key=lambda name: len(regions[name])), i) for i in sorted(owners)]
+    if ignored := next((pair for pair in pairs if pair[0].casefold() == "ignore"), None):
+        raise ValueError(
+            f"'labels' name {ignored[0]!r} (id {ignored[1]}), voxels that a training is to leave out, and there is no "
+            "such thing here: give the other classes (--classes), and make these voxels background (prepare "
+            "--drop-other-labels), or correct the label maps"
+        )
+    grouped: dict[str, list[int]] = {}
+    for name, i in pairs:
+        grouped.setdefault(name, []).append(i)
+    return check_classes({name: ids[0] if len(ids) == 1 else ids for name, ids in grouped.items()}, "'labels'")
+
+
+def region_parents(labels: Any) -> dict[str, str]:
+    """Which of nnU-Net's regions lies within which, by their ids; empty where none do.
+
+    Args:
+        labels: as for :func:`classes_of`, which is to be asked first.
+
+    Returns:
+        Name to the name of the smallest region around it.
+    """
+    owners = _owners(labels)
+    regions = _regions(owners)
+    shared = sorted({name for names in owners.values() if len(names) > 1 for name in names})
+    around = {name: [other for other in shared if regions[name] < regions[other]] for name in shared}
+    return {name: min(found, key=lambda other: len(regions[other])) for name, found in around.items() if found}
+
+
+def _owners(labels: Any) -> dict[int, list[str]]:
+    """The names that each id but that of the background has."""
+    owners: dict[int, list[str]] = {}
+    for name, i in _pairs(labels):
+        if i != 0 and name not in owners.setdefault(i, []):
+            owners[i].append(name)
+    return owners
+
+
+def _pairs(labels: Any) -> list[tuple[str, int]]:
+    """Names and ids, in the order of the file."""
     if labels is None:
-        return {}
+        return []
     if not isinstance(labels, dict):
         raise ValueError(f'\'labels\' must map ids to names, like {{"1": "liver"}}, got {str(labels)[:80]!r}')
     by_name = bool(labels) and all(isinstance(i, int | list) and not isinstance(i, bool) for i in labels.values())
@@ -70,18 +117,7 @@ def classes_of(labels: Any) -> dict[str, int | list[int]]:
             raise ValueError(f"'labels' must map ids to names, or all names to ids; got {key!r}: {str(value)[:80]!r}")
     if not all(isinstance(i, int) and not isinstance(i, bool) for _, i in pairs):
         raise ValueError(f"'labels' must map names to ids that are whole numbers, got {str(labels)[:80]}")
-    _check_regions(pairs)
-    pairs = sorted((pair for pair in pairs if pair[1] != 0), key=lambda pair: pair[1])
-    if ignored := next((pair for pair in pairs if pair[0].casefold() == "ignore"), None):
-        raise ValueError(
-            f"'labels' name {ignored[0]!r} (id {ignored[1]}), voxels that a training is to leave out, and there is no "
-            "such thing here: give the other classes (--classes), and make these voxels background (prepare "
-            "--drop-other-labels), or correct the label maps"
-        )
-    grouped: dict[str, list[int]] = {}
-    for name, i in pairs:
-        grouped.setdefault(name, []).append(i)
-    return check_classes({name: ids[0] if len(ids) == 1 else ids for name, ids in grouped.items()}, "'labels'")
+    return pairs
 
 
 def parents_of(parents: Any) -> dict[str, str]:
@@ -130,6 +166,28 @@ def modality_of(content: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
+def channels_of(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the channels, which the Decathlon calls modality; none where images have one channel.
+
+    Raises:
+        ValueError: if they are not numbered from 0 on, or a name is no text.
+    """
+    key = next((key for key in ("channels", "channel_names", "modality") if content.get(key) is not None), "")
+    found = content.get(key)
+    if isinstance(found, dict) and len(found) > 1:
+        numbers = [int(number) if len(number) < 5 and number.isascii() and number.isdigit() else -1 for number in found]
+        if sorted(numbers) != list(range(len(numbers))):
+            raise ValueError(f"{key!r} must number the channels from 0 on, got {str(found)[:80]}")
+        found = [name for _, name in sorted(zip(numbers, found.values(), strict=True), key=lambda pair: pair[0])]
+    if not isinstance(found, list) or len(found) < 2:
+        return ()
+    if not all(isinstance(name, str) and name.strip() and name.isprintable() for name in found):
+        raise ValueError(f"{key!r} must name each channel, got {str(found)[:80]}")
+    if len(set(found)) < len(found):
+        raise ValueError(f"{key!r} must name each channel differently, got {', '.join(found)[:80]}")
+    return tuple(found)
+
+
 def settings_of(settings: Any) -> dict[str, Any]:
     """What the data set was made with; empty where nothing is said.
 
@@ -141,18 +199,26 @@ def settings_of(settings: Any) -> dict[str, Any]:
     raise ValueError(f"'settings' must be an object, got {str(settings)[:80]!r}")
 
 
-def _check_regions(pairs: Iterable[tuple[str, int]]) -> None:
-    """Refuse nnU-Net's regions that overlap, such as a whole tumor and its core."""
-    owners: dict[int, list[str]] = {}
-    for name, i in pairs:
-        owners.setdefault(i, []).append(name)
-    shared = {i: names for i, names in owners.items() if len(set(names)) > 1}
-    if shared:
-        i, names = next(iter(shared.items()))
-        raise ValueError(
-            f"'labels' give the id {i} to {' and '.join(map(repr, names[:2]))}, and here a voxel is of one class: say "
-            "what each id is (--classes NAME=ID)"
-        )
+def _regions(owners: Mapping[int, Sequence[str]]) -> dict[str, set[int]]:
+    """The ids of each name; regions that overlap lie within each other, as a core within its tumor.
+
+    Raises:
+        ValueError: if regions overlap otherwise, or one is nothing but those within it.
+    """
+    regions: dict[str, set[int]] = {}
+    for i, names in owners.items():
+        for name in names:
+            regions.setdefault(name, set()).add(i)
+    remedy = "and here a voxel is of one class, with classes around it: say what each id is (--classes NAME=ID)"
+    for i, names in owners.items():
+        ordered = sorted(names, key=lambda name: len(regions[name]))
+        for first, second in zip(ordered, ordered[1:], strict=False):
+            if not regions[first] < regions[second]:
+                raise ValueError(f"'labels' give the id {i} to {first!r} and {second!r}, {remedy}")
+    innermost = {min(names, key=lambda name: len(regions[name])) for names in owners.values()}
+    if outer := next((name for name in regions if name not in innermost), None):
+        raise ValueError(f"'labels' give {outer!r} no id beside those of the regions within it, {remedy}")
+    return regions
 
 
 def _is_finite(number: float) -> bool:

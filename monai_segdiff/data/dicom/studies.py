@@ -21,11 +21,10 @@ from monai_segdiff.data.dicom.labels import segment_names, vocabulary
 from monai_segdiff.data.dicom.rtstruct import read_rtstruct, referenced_series, roi_names
 from monai_segdiff.data.dicom.seg import read_dicom_seg, segment_labels
 from monai_segdiff.data.dicom.series import MODALITIES, read_dicom_series
-from monai_segdiff.data.layout import is_dataset
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.files import safe_name
 
-__all__ = ["DicomStudies", "DicomStudy", "find_studies", "holds_studies", "along_patient_axes"]
+__all__ = ["DicomStudies", "DicomStudy", "find_studies", "holds_dicom", "along_patient_axes"]
 
 _HEADER = (
     "Modality",
@@ -128,7 +127,7 @@ class DicomStudies:
         Raises:
             ValueError: if a study is unsound, or the names do not fit its segments; names the file.
         """
-        if not _holds_dicom(Path(source).expanduser()):
+        if not holds_dicom(Path(source).expanduser()):
             return None
         parts = {name: [own] if isinstance(own, str) else list(own) for name, own in (segments or {}).items()}
         return cls(find_studies(source, progress), classes, parts or None, precedence, drop_others)
@@ -198,10 +197,9 @@ class DicomStudies:
             raise ValueError(f"{error} (not of its series, though beside it: {named}{more})") from error
 
 
-def holds_studies(source: str | Path) -> bool:
-    """Whether a folder holds DICOM files, at any depth, and no data set of another kind."""
-    root = Path(source).expanduser()
-    return root.is_dir() and not is_dataset(root) and _holds_dicom(root)
+def holds_dicom(root: Path) -> bool:
+    """Whether a folder holds DICOM files, at any depth."""
+    return any(is_study_file(file, root) for file in root.rglob("*"))
 
 
 def find_studies(source: str | Path, progress: bool = False) -> list[DicomStudy]:
@@ -239,10 +237,6 @@ def find_studies(source: str | Path, progress: bool = False) -> list[DicomStudy]
     if twice := next((study for study in studies if names.count(study.name.casefold()) > 1), None):
         raise ValueError(f"{twice.folder}: another study is named {twice.name!r}, too; rename the folder")
     return studies
-
-
-def _holds_dicom(root: Path) -> bool:
-    return any(is_study_file(file, root) for file in root.rglob("*"))
 
 
 def _studies_in(folder: Path, headers: Mapping[Path, Any], first_of: dict[str, str]) -> list[DicomStudy]:

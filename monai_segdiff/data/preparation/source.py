@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from monai_segdiff.data.case_names import distinct_cases
-from monai_segdiff.data.cases import Case
+from monai_segdiff.data.cases import Case, CaseFiles
 from monai_segdiff.data.description.classes import BODY, MOST_CLASSES, check_classes, check_name
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
-from monai_segdiff.data.dicom.studies import DicomStudies, holds_studies
-from monai_segdiff.data.layout import NoDatasetError, case_name, default_patient, read_labeled
+from monai_segdiff.data.forms.in_words import in_words
+from monai_segdiff.data.layout import Choices, case_name, default_patient, read_labeled
 from monai_segdiff.data.patients import contradictions, guess_patients, with_patients
 from monai_segdiff.data.preparation.findings_table import read_findings
 
@@ -35,6 +35,8 @@ class Asked:
         precedence: classes in their order.
         drop_others: whether DICOM segments of no class are left out.
         progress: whether to show a progress bar.
+        choices: names of files and the fold that decide where the source alone does not; its classes and segments are
+            those named here.
     """
 
     classes: Mapping[str, int | Sequence[int]] | None = None
@@ -46,6 +48,7 @@ class Asked:
     precedence: Sequence[str] = ()
     drop_others: bool = False
     progress: bool = False
+    choices: Choices = field(default_factory=Choices)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Source:
         fingerprint: tells a changed source from the same one.
         files_of: gives a case whose image and label map are files, for as long as its block lasts.
         remarks: what is left out.
+        found: what the source is, in words; empty for a list of cases.
         modality: as the source says; empty where it does not.
         channels: names of the images' channels; empty for one without a name.
     """
@@ -73,6 +77,7 @@ class Source:
     fingerprint: str
     files_of: Callable[[Case], AbstractContextManager[Case]]
     remarks: tuple[str, ...] = ()
+    found: str = ""
     modality: str = ""
     channels: tuple[str, ...] = ()
 
@@ -90,7 +95,11 @@ class Source:
         """
         if asked.findings_table is not None and not asked.findings:
             raise ValueError(f"findings (--findings) must name the columns of {asked.findings_table} that are wanted")
-        _check_segments(source, asked)
+        if not isinstance(source, str | Path) and (asked.segments or asked.precedence):
+            raise ValueError(
+                "segments and precedence (--segments, --precedence) are for DICOM studies, which the list of cases does "
+                "not hold, and for masks in files of their own; leave them out"
+            )
         given = _from_folder(source, asked) if isinstance(source, str | Path) else _from_list(source, asked)
         _check_classes(given, asked.body)
         cases = distinct_cases(given.cases)
@@ -106,8 +115,9 @@ class Source:
             parents={child: around for child, around in given.parents.items() if {child, around} <= {*given.classes}},
             findings=findings,
             fingerprint=_fingerprint(given, cases, asked),
-            files_of=nullcontext if given.studies is None else given.studies.files_of,
+            files_of=nullcontext if given.maker is None else given.maker.files_of,
             remarks=given.remarks,
+            found=given.found,
             modality=given.modality,
             channels=given.channels,
         )
@@ -115,7 +125,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Given:
-    """What a kind of source says: a data set's folder, a folder of DICOM studies, or a list of cases."""
+    """What a source says: a data set in any form, or a list of cases."""
 
     cases: list[Case]
     classes: dict[str, int | list[int]]
@@ -123,7 +133,8 @@ class _Given:
     parents: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-    studies: DicomStudies | None = None
+    maker: CaseFiles | None = None
+    found: str = ""
     modality: str = ""
     channels: tuple[str, ...] = ()
 
@@ -136,16 +147,17 @@ def fingerprint(cases: Sequence[Case]) -> str:
         # What is unknown stays unnamed, so that data sets made before it could be known are found again.
         if case.findings is not None:
             digest.update(f"findings {sorted(case.findings)}\n".encode())
-        for file in (case.image, case.label, *([] if case.region is None else [case.region])):
+        more = case.channel_files[1:] + (() if case.region is None else (case.region,))
+        for file in (case.image, case.label, *more):
             status = file.stat() if file is not None and file.is_file() else None
             digest.update(f"{file and file.name} {status and (status.st_size, status.st_mtime_ns)}\n".encode())
     return digest.hexdigest()
 
 
 def _fingerprint(given: _Given, cases: Sequence[Case], asked: Asked) -> str:
-    if given.studies is None:
+    if given.maker is None:
         return fingerprint(cases)
-    of_files = given.studies.fingerprint(cases)
+    of_files = given.maker.fingerprint(cases)
     if asked.patients is None:
         return of_files
     owners = "".join(f"\n{case.id} {case.patient}" for case in cases)
@@ -153,28 +165,27 @@ def _fingerprint(given: _Given, cases: Sequence[Case], asked: Asked) -> str:
 
 
 def _from_folder(source: str | Path, asked: Asked) -> _Given:
-    """What a data set's folder says, or one of DICOM studies."""
-    try:
-        dataset, left_out = read_labeled(source, asked.classes)
-    except NoDatasetError as error:
-        no_dataset = error
-    else:
-        return _Given(
-            dataset.splits["training"],
-            dataset.classes,
-            source,
-            dataset.parents,
-            dataset.findings,
-            tuple(left_out),
-            modality=dataset.modality,
-            channels=dataset.channels,
-        )
-    studies = DicomStudies.open(
-        source, asked.classes, asked.segments, asked.precedence, asked.drop_others, asked.progress
+    """What a data set says, in whichever form it is."""
+    choices = replace(
+        asked.choices,
+        segments=asked.segments,
+        precedence=asked.precedence,
+        drop_others=asked.drop_others,
+        progress=asked.progress,
     )
-    if studies is None:
-        raise no_dataset
-    return _Given(studies.cases, check_classes(studies.classes), source, studies=studies)
+    dataset, left_out = read_labeled(source, asked.classes, choices)
+    return _Given(
+        dataset.splits["training"],
+        check_classes(dataset.classes),
+        source,
+        dataset.parents,
+        dataset.findings,
+        tuple(left_out),
+        dataset.maker,
+        in_words(dataset),
+        dataset.modality,
+        dataset.channels,
+    )
 
 
 def _from_list(source: Sequence[Case | Mapping[str, Any]], asked: Asked) -> _Given:
@@ -203,18 +214,6 @@ def _as_case(entry: Mapping[str, Any]) -> Case:
         Path(entry["region"]).expanduser().resolve() if entry.get("region") else None,
         patient_known=told,
     )
-
-
-def _check_segments(source: Any, asked: Asked) -> None:
-    """Refuse names of segments where there are no DICOM studies."""
-    if not asked.segments and not asked.precedence:
-        return
-    folder = source if isinstance(source, str | Path) else None
-    if folder is None or not holds_studies(folder):
-        raise ValueError(
-            "segments and precedence (--segments, --precedence) are for DICOM studies, which "
-            f"{'the list of cases' if folder is None else folder} does not hold; leave them out"
-        )
 
 
 def _check_classes(given: _Given, body: bool) -> None:

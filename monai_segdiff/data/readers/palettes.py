@@ -18,10 +18,16 @@ class Seen:
     Args:
         ids: of its label map.
         palette: colors of those that are indices of a palette; empty for any other file.
+        count: whether voxels are to be counted.
+        voxels: their number for each id but 0; None where they were not counted.
+        voxel_volume: of one of them in mm^3; None where that is not known.
     """
 
     ids: set[int] = field(default_factory=set)
     palette: Mapping[int, Color] = field(default_factory=dict)
+    count: bool = False
+    voxels: Mapping[int, int] | None = None
+    voxel_volume: float | None = None
 
 
 class Palettes:

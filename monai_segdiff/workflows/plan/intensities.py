@@ -93,6 +93,6 @@ def _window(fingerprint: Fingerprint) -> tuple[list[float], str]:
             window[1] + math.ceil(lacking / 2 / _ROUND) * _ROUND,
         ]
     return window, (
-        f"HU: 99% of the labelled voxels of the median case lie from {low:.0f} to {high:.0f}; in steps of {_ROUND:.0f}, "
-        f"at least {_NARROWEST:.0f} wide"
+        f"HU: 99% of the labelled voxels of the median case lie from {low:.0f} to {high:.0f}; in steps of "
+        f"{_ROUND:.0f}, at least {_NARROWEST:.0f} wide"
     )

@@ -104,9 +104,11 @@ def plan_study(
     else:
         choose_length(choices, DEFAULT_IMAGES[dims], _default_reason(dims))
     times = expected_times(fingerprint, splits, choices, found)
+    held = {name: len({case.patient for case in cases}) for name, cases in splits.items()}
     choices.notes = [
         f"Data: {_data_in_words(fingerprint)}",
-        f"Split: {', '.join(f'{name} {_count(len({c.patient for c in cases}), 'patient')}' for name, cases in splits.items())}",
+        *([f"Read as: {source.found}"] if source.found else []),
+        "Split: " + ", ".join(f"{_count(number, 'patient')} for {name}" for name, number in held.items()),
         f"Machine: {machine}",
         f"Expected: {in_words(times)}; a step of {choices['batch_size']} images takes "
         f"{found.trial.step_seconds:.3g} s here",

@@ -98,7 +98,8 @@ def _planned(choices: Choices) -> str:
         if spacing is None
         else f" of {' x '.join(f'{s:g}' for s in (spacing if isinstance(spacing, list) else [spacing]))} mm"
     )
-    return f"Plan: {what} of {size} voxels{each}, crop {own.get('crop', 'none')}; the yellow frame is what the network sees"
+    crop = own.get("crop", "none")
+    return f"Plan: {what} of {size} voxels{each}, crop {crop}; the yellow frame is what the network sees"
 
 
 def _legend(fingerprint: Fingerprint) -> dict[str, str]:

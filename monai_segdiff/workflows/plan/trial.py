@@ -167,7 +167,7 @@ def _validate(parser: Any) -> float:
     prepare, inferer = parser.get_parsed_content("prepare_batch"), parser.get_parsed_content("validate#inferer")
     seconds = []
     loader = parser.get_parsed_content("validate#dataloader")
-    for batch in [first for first in loader][:1] * 4:
+    for batch in [next(iter(loader))] * 4:
         before = _now(device)
         with torch.no_grad():
             inputs, _, args, kwargs = prepare(batch, device, False)

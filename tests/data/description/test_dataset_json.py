@@ -75,7 +75,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "path is a number": ({"training": case_with(image=7)}, "entry 2 of 'training': its image must be the path"),
     "path holds a zero": ({"training": case_with(image="a\0b")}, "entry 2 of 'training': its image must be the path"),
     "path is too long": ({"training": case_with(image="x" * 5000)}, "entry 2 of 'training': its image cannot be"),
-    "two channels": ({"training": case_with(image=["a.png", "b.png"])}, "its image is in 2 files, and one channel is"),
+    "two label maps": ({"training": case_with(label=["a.png", "b.png"])}, "its label is in 2 files, and one is read"),
+    "channel without name": ({"training": case_with(image=["a.png", ""])}, "in 2 files, and one of them has no name"),
+    "channels not numbered": ({"channel_names": {"0": "T1", "2": "T2"}}, "must number the channels from 0 on"),
+    "channels alike": ({"channel_names": {"0": "T1", "1": "T1"}}, "must name each channel differently"),
+    "channel is a number": ({"modality": {"0": "T1", "1": 7}}, "'modality' must name each channel"),
+    "cases by name are a list": ({"training": None, "dataset": ["a"]}, "'dataset' must map names of cases"),
     "patient is a list": ({"training": case_with(patient=[1])}, "entry 2 of 'training': 'patient' must be text"),
     "patient is blank": ({"training": case_with(patient=" ")}, "its patient is blank"),
     "findings twice": ({"training": case_with(findings=["a", "a"])}, "findings must be named once each"),
@@ -162,29 +167,34 @@ def test_nnunets_first_layout_leaves_the_channel_out_of_its_list(tmp_path: Path)
         "b_0000.nii.gz",
     ]
     touch(tmp_path, "imagesTs/b_0001.nii.gz")
-    with pytest.raises(
-        ValueError, match=r"entry 1 of 'test': .*2 channels \(b_0000\.nii\.gz, b_0001\.nii\.gz\), and one"
-    ):
-        read_dataset(tmp_path)
+    (case,) = read_dataset(tmp_path).splits["test"]
+    assert [file.name for file in case.channel_files] == ["b_0000.nii.gz", "b_0001.nii.gz"]
 
 
-@pytest.mark.parametrize("folder", ["imagesTr", "imagesTs"])
-def test_several_channels_are_named_rather_than_the_first_one_taken(tmp_path: Path, folder: str) -> None:
-    nnunet(tmp_path, "labelsTr/a.nii.gz", *(f"{folder}/a_{n:04d}.nii.gz" for n in (0, 1)))
-    with pytest.raises(
-        ValueError, match=r"2 channels of 'a' \(a_0000\.nii\.gz, a_0001\.nii\.gz\), and one channel is read"
-    ):
-        read_dataset(tmp_path)
-
-
-def test_regions_that_overlap_are_refused_and_others_are_classes_of_several_ids(tmp_path: Path) -> None:
+def test_regions_within_each_other_are_classes_with_parents(tmp_path: Path) -> None:
     nnunet(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", labels={"background": 0, "kidneys": [1, 2], "x": 3})
-    assert read_dataset(tmp_path).classes == {"kidneys": [1, 2], "x": 3}
+    dataset = read_dataset(tmp_path)
+    assert (dataset.classes, dataset.parents) == ({"kidneys": [1, 2], "x": 3}, {})
     regions = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": 3}
     nnunet(tmp_path, labels=regions, regions_class_order=[1, 2, 3])
-    with pytest.raises(ValueError, match=r"give the id 2 to 'whole tumor' and 'core'.*--classes NAME=ID"):
+    dataset = read_dataset(tmp_path)
+    assert dataset.classes == {"whole tumor": 1, "core": 2, "enhancing": 3}
+    assert dataset.parents == {"core": "whole tumor", "enhancing": "core"}
+    dataset = read_dataset(tmp_path, {"edema": 1, "core": 2})
+    assert (dataset.classes, dataset.parents) == ({"edema": 1, "core": 2}, {})
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        ({"a": [1, 2], "b": [2, 3]}, r"give the id 2 to 'a' and 'b'.*--classes NAME=ID"),
+        ({"a": [1, 2], "b": 1, "c": 2}, r"give 'a' no id beside those of the regions within it.*--classes NAME=ID"),
+    ],
+)
+def test_regions_that_overlap_otherwise_are_refused(tmp_path: Path, regions: dict[str, Any], message: str) -> None:
+    nnunet(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", labels={"background": 0, **regions})
+    with pytest.raises(ValueError, match=message):
         read_dataset(tmp_path)
-    assert read_dataset(tmp_path, {"edema": 1, "core": 2}).classes == {"edema": 1, "core": 2}
 
 
 def test_voxels_to_be_ignored_are_no_class(tmp_path: Path) -> None:

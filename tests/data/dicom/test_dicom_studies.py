@@ -22,7 +22,7 @@ from monai_segdiff.data import (
     write_dicom_pair,
     write_dicom_series,
 )
-from monai_segdiff.data.dicom.studies import find_studies, holds_studies
+from monai_segdiff.data.dicom.studies import find_studies, holds_dicom
 
 pytest.importorskip("highdicom")
 
@@ -297,9 +297,9 @@ def test_unsound_studies_are_named(kind, studies, tmp_path):
 
 def test_other_folders_are_no_studies(make_pair, tmp_path):
     make_pair("p1")
-    assert not holds_studies(tmp_path / "source")
-    assert not holds_studies(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"segments and precedence \(--segments, --precedence\) are for DICOM"):
+    assert not holds_dicom(tmp_path / "source")
+    assert not holds_dicom(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"segments \(--segments\) has no effect on .*source.*leave it out"):
         prepare_dataset(tmp_path / "source", tmp_path / "out", {"a": 1}, segments={"a": "A"}, progress=False)
 
 

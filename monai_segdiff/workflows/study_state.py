@@ -28,7 +28,7 @@ class StageRecord:
         inputs: all that its result depends on, by name, of JSON types.
         done: whether it ended.
         seconds: that it took, over all its runs.
-        result: what it found, of JSON types.
+        result: what it found when it last ended, of JSON types.
     """
 
     inputs: dict[str, Any]
@@ -109,7 +109,8 @@ class StudyState:
         wanted = plain(inputs)
         record = self.stages.get(stage)
         if record is None or record.inputs != wanted or record.done:
-            record = self.stages[stage] = StageRecord(wanted)
+            found = {} if record is None else record.result  # what was found before tells what was edited since
+            record = self.stages[stage] = StageRecord(wanted, result=found)
             self.write()
         began = time.monotonic()
         try:

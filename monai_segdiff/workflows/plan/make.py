@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from monai_segdiff.data.preparation.source import Source
+from monai_segdiff.settings import check_settings
 from monai_segdiff.workflows.plan.choices import Choices
+from monai_segdiff.workflows.plan.document import training_values
 from monai_segdiff.workflows.plan.estimate import (
     Measured,
     Times,
@@ -157,6 +159,7 @@ def decide(
     for key, value in edited.items():  # what a plan can hold and does not by itself
         if key not in choices.made:
             choices.choose(key, value, "yours")
+    check_settings(training_values(_values(choices)))
     return choices
 
 

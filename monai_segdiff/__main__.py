@@ -17,11 +17,7 @@ _DESCRIPTION = "Segmentation-guided diffusion on MONAI: synthetic images that ob
 _EPILOG = f"""The whole way, from a folder of scans and label maps:
   python -m monai_segdiff check-data SCANS
   python -m monai_segdiff prepare SCANS prepared --size 128 --intensity-range -200 300
-  python -c "import monai_segdiff; monai_segdiff.copy_bundle('ct_organ', 'my_ct')"
-  cd my_ct
-  python -m monai.bundle run training --config_file configs/train.yaml \\
-      --dataset_dir ../prepared --image_size "[128,128]"
-  cd ..
+  python -m monai_segdiff train ct_organ --output my_ct --data prepared
   python -m monai_segdiff generate --bundle my_ct --masks prepared --output synthetic
   python -m monai_segdiff evaluate --real prepared --synthetic synthetic --output report
 

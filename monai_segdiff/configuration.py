@@ -34,7 +34,7 @@ _BESIDE = {
     "use_cuda",
 }
 _BESIDE |= {"output_dir", "anatomy_dir", "dataset_dir", "split", "device", "batch_size", "progress"}
-_BESIDE |= {"dataset", "dataloader", "postprocessing", "handlers", "evaluator", "generator_def"}
+_BESIDE |= {"dataset", "dataloader", "postprocessing", "handlers", "evaluator", "generator_def", "export_def"}
 
 
 def open_inference(bundle: Path, overlays: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> ConfigParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib.util
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,9 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ReferenceResolver
 
-__all__ = ["check_command_line", "check_settings"]
+from monai_segdiff.errors import show_cause_last
+
+__all__ = ["check_command_line", "check_export", "check_settings"]
 
 _OF_MONAI = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
 _OF_TRACKING = {"experiment_name", "is_not_rank0", "output_dir", "run_name", "save_execute_config", "tracking_uri"}
@@ -44,6 +47,23 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
         near = difflib.get_close_matches(name, [str(key) for key in parser.get()], n=1)
         hint = f"; did you mean --{near[0]}?" if near else ": the ids are those of the file"
         raise ValueError(f"--{name} cannot be set, as {' and '.join(files)} has no such id{hint}")
+
+
+def check_export(argv: Sequence[str] | None = None) -> None:
+    """Say what ``python -m monai.bundle onnx_export`` needs, where it is not installed, in the last line.
+
+    Args:
+        argv: the process's arguments; those of this one by default. Others than those of the export are left alone.
+
+    Raises:
+        ImportError: naming what is missing, and the extra that brings it.
+    """
+    arguments = list(sys.argv if argv is None else argv)
+    if Path(arguments[0]).parts[-3:] != ("monai", "bundle", "__main__.py") or arguments[1:2] != ["onnx_export"]:
+        return
+    show_cause_last()
+    if missing := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
+        raise ImportError(f"onnx_export needs {' and '.join(missing)}: pip install 'monai-segdiff[onnx]'")
 
 
 def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -80,6 +80,7 @@ def test_the_largest_number_of_a_range_is_written_out_whole():
         (GENERATE, "--similarity", ("nan",)),
         (GENERATE, "--similarity-level", ("nan",)),
         *((EDIT, option, ("nan", "x")) for option in ("--level", "--dilation", "--softness")),
+        (["train", "none"], "--images", ("0", "1.5", "x")),
         (EVALUATE, "--utility-seeds", ("0",)),
         (EVALUATE, "--max-images", ("0",)),
         (MAKE_DRR, "--views", ("0", "10001")),

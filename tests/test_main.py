@@ -19,7 +19,7 @@ from monai_segdiff.__main__ import _parser, main
 from monai_segdiff.data import read_dataset, read_geometry
 from monai_segdiff.data.nifti import save_nifti
 
-VERBS = ["demo", "check-data", "prepare", "make-drr", "generate", "edit", "evaluate", "convert"]
+VERBS = ["demo", "check-data", "prepare", "make-drr", "train", "generate", "edit", "evaluate", "convert"]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_the_overview_lists_the_verbs_and_the_way(capsys):
         main(["--help"])
     text = capsys.readouterr().out
     assert all(f"    {verb} " in text for verb in VERBS)
-    assert "python -m monai.bundle run training" in text
+    assert "python -m monai_segdiff train ct_organ --output my_ct --data prepared" in text
 
 
 def test_the_version_is_that_of_the_package(capsys):
@@ -365,6 +365,7 @@ def test_a_defect_of_the_program_is_one_line_too_and_not_hidden(monkeypatch, cap
         ("check-data", "the data set is unchanged, and a new run begins anew"),
         ("prepare", "no output is left; run the same command again to begin anew"),
         ("make-drr", "run the same command again to go on"),
+        ("train", "run the same command again to go on"),
         ("generate", "run the same command again to go on"),
         ("edit", "run the same command again to go on"),
         ("evaluate", "networks that were trained are kept, the rest begins anew"),

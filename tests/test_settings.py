@@ -11,7 +11,7 @@ import pytest
 
 from monai_segdiff import bundle_path
 from monai_segdiff.errors import root_cause
-from monai_segdiff.settings import check_command_line, check_settings
+from monai_segdiff.settings import check_command_line, check_export, check_settings
 
 RIGHT = {
     "image_size": [32, 32],
@@ -137,3 +137,26 @@ def test_trainings_look_at_their_command_line(
     with pytest.raises(RuntimeError) as error:
         bundle.run()
     assert str(root_cause(error.value)).startswith("--epochs cannot be set")
+
+
+MONAI = ["/site-packages/monai/bundle/__main__.py"]
+
+
+def test_the_onnx_export_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = sys.excepthook
+    monkeypatch.setattr(sys, "excepthook", hook)  # put back afterwards
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        ImportError, match=r"onnx_export needs onnx and onnxscript: pip install 'monai-segdiff\[onnx\]'"
+    ):
+        check_export([*MONAI, "onnx_export", "export_def"])
+    assert sys.excepthook is not hook, "its last line is this one"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else object())
+    with pytest.raises(ImportError, match="onnx_export needs onnxscript: pip"):
+        check_export([*MONAI, "onnx_export"])
+
+
+@pytest.mark.parametrize("arguments", [[*MONAI, "ckpt_export"], ["pytest", "onnx_export"], MONAI])
+def test_other_commands_need_no_onnx(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check_export(arguments)

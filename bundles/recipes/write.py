@@ -23,7 +23,7 @@ from pathlib import Path
 from monai_segdiff.settings import RULES
 
 RECIPES = Path(__file__).parent
-FOR_EVERY_BUNDLE = ("evaluate.yaml", "multi_gpu_train.yaml")
+FOR_EVERY_BUNDLE = ("evaluate.yaml", "multi_gpu_train.yaml", "wandb.yaml")
 
 _KEY = re.compile(r"(\+?[\w#]+):(?: |$)")
 _TARGET = re.compile(r"_target_: [\w.]*\b(\w+)")

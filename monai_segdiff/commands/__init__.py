@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_segdiff.commands.completion import add_completion
 from monai_segdiff.commands.convert import add_convert
 from monai_segdiff.commands.data import add_check_data, add_prepare
 from monai_segdiff.commands.demo import add_demo
@@ -11,6 +12,7 @@ from monai_segdiff.commands.evaluate import add_evaluate
 from monai_segdiff.commands.generate import add_generate
 from monai_segdiff.commands.label import add_label_app
 from monai_segdiff.commands.run import add_plan, add_run
+from monai_segdiff.commands.train import add_train
 from monai_segdiff.commands.verify import add_verify
 
 __all__ = ["VERBS"]
@@ -23,10 +25,12 @@ VERBS = [
     add_check_data,
     add_prepare,
     add_make_drr,
+    add_train,
     add_generate,
     add_edit,
     add_evaluate,
     add_convert,
     add_verify,
     add_label_app,
+    add_completion,
 ]

@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 from monai_segdiff.errors import UnreadableFileError, one_line
 from monai_segdiff.files import atomic_file
 from monai_segdiff.handlers.checkpoint_content import COUNTERS, SETTINGS, check_content, read_checkpoint
+from monai_segdiff.handlers.images_seen import images_per_epoch, images_seen
 from monai_segdiff.handlers.interruption import Interruption, leave
 from monai_segdiff.handlers.run_end import at_end, claim_for_run
 from monai_segdiff.networks.card_entries import plain
@@ -175,10 +176,18 @@ class ResumeCheckpoint:
         """Say where the training is, and end the process."""
         if not self._stopped_by:
             return
-        state, files = engine.state, self.files()
-        where = f"its state is in {files[-1]}" if files else "nothing was saved yet"
-        line = f"interrupted in epoch {state.epoch} of {state.max_epochs}, iteration {state.iteration}: {where}"
-        leave(engine, self._stopped_by, f"{line}; run the same command again to go on", self.closing)
+        state = engine.state
+        images = f"image {images_seen(engine):,} of {state.max_epochs * images_per_epoch(engine):,}"
+        line = f"stopped at {images} (epoch {state.epoch} of {state.max_epochs}){self._kept(engine)}"
+        leave(engine, self._stopped_by, line, self.closing)
+
+    def _kept(self, engine: Engine) -> str:
+        """What the last line says of the saved state."""
+        if self._saved_iteration == engine.state.iteration:
+            return ": run the same command again to go on"
+        if not (files := self.files()):
+            return ", nothing is saved: run the same command again to begin anew"
+        return f", saved in {files[-1]} before: run the same command again to go on from there"
 
     def resume(self, engine: Engine) -> None:
         """Load the newest checkpoint, if there is one.
@@ -234,14 +243,23 @@ class ResumeCheckpoint:
                 ) from error
         engine.state.epoch = epoch
         engine.state.iteration = self._saved_iteration = counters["iteration"]
-        where = f"iteration {counters['iteration']} in epoch {epoch + 1}" if within else f"epoch {epoch}"
-        logger.info(f"continuing after {where} of {engine.state.max_epochs} from '{path}'")
+        logger.info(_resuming(engine, path))
 
 
 def _can_start_within(engine: Engine) -> bool:
     """Whether the sampler can leave out the first items of an epoch."""
     loader = engine.data_loader
     return hasattr(getattr(loader, "sampler", None), "first_item") and bool(loader.batch_size)
+
+
+def _resuming(engine: Engine, path: Path) -> str:
+    """Where a run goes on."""
+    epoch, last = engine.state.epoch, engine.state.max_epochs
+    if epoch >= last:
+        return f"epoch {epoch} of {last} is complete in '{path}': nothing is left to train"
+    within = engine.state.iteration % engine.state.epoch_length
+    at = f" at image {images_seen(engine):,} of {last * images_per_epoch(engine):,}" if within else ""
+    return f"resuming epoch {epoch + 1} of {last}{at}, from '{path}'"
 
 
 def _check_writable(directory: Path) -> None:

@@ -22,15 +22,16 @@ from monai_segdiff.handlers.run_end import at_end
 __all__ = ["Interruption", "leave"]
 
 _DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-_PATIENCE = 2.0  # seconds: who starts processes may pass on a signal that the terminal has sent them, too
+# Seconds in which a signal is the same one: who starts processes may pass on what the terminal has sent them, too.
+_PATIENCE, _PATIENCE_OF_LAUNCHERS = 0.3, 2.0
 
 
 class Interruption:
     """Listens for SIGINT (Ctrl-C) and SIGTERM, and remembers the first.
 
-    A second one, some seconds later, ends the process at once. A signal that the program handles or ignores otherwise
-    is left to it (other than by our commands, which would stop in the middle of a step), and so are all of them outside
-    the main thread, where Python cannot listen.
+    A second one ends the process at once: from 0.3 seconds later on, and from 2 under ``torchrun``, which passes them
+    on. A signal that the program handles or ignores otherwise is left to it (other than by our commands, which would
+    stop in the middle of a step), and so are all of them outside the main thread, where Python cannot listen.
     """
 
     def __init__(self) -> None:
@@ -71,7 +72,7 @@ class Interruption:
             self._signal, self._at = number, time.monotonic()
             if self.hint:
                 _say(self.hint)
-        elif time.monotonic() - self._at > _PATIENCE:
+        elif time.monotonic() - self._at > (_PATIENCE_OF_LAUNCHERS if "LOCAL_RANK" in os.environ else _PATIENCE):
             _say("stopped at once")
             os._exit(128 + number)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import ignite.distributed as idist
@@ -9,9 +10,12 @@ import torch
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from monai_segdiff.handlers.images_seen import images_per_epoch, images_seen
 from monai_segdiff.handlers.run_end import at_end
 
 __all__ = ["ImagesProgressBar"]
+
+_LOGGED_EVERY = 10.0  # seconds
 
 
 class ImagesProgressBar:
@@ -21,7 +25,8 @@ class ImagesProgressBar:
 
     Args:
         smoothing: weight of the newest loss in its running mean, in (0, 1].
-        **tqdm_kwargs: further arguments of ``tqdm.tqdm``, such as ``file`` or ``mininterval``.
+        **tqdm_kwargs: further arguments of ``tqdm.tqdm``, such as ``file`` or ``mininterval``. Where standard error is
+            no terminal, but the log of a cluster, the bar is drawn every ten seconds.
 
     Attributes:
         bar: the ``tqdm`` bar while the engine runs.
@@ -46,13 +51,13 @@ class ImagesProgressBar:
         engine.add_event_handler(Events.STARTED, lambda engine: at_end(engine, self._abort))
 
     def _epoch_started(self, engine: Engine) -> None:
-        images = _images_per_epoch(engine) * idist.get_world_size()
-        within = engine.state.iteration % engine.state.epoch_length  # where a resumed run starts within an epoch
-        seen = (engine.state.epoch - 1) * images + within * images // engine.state.epoch_length
+        seen = images_seen(engine)  # which a resumed run may start within an epoch
         if self.bar is None:
             # made here, not at the start of the run, because by now a resumed run knows its epoch
             options = {"desc": "training", "unit": "img", "dynamic_ncols": True, "disable": idist.get_rank() != 0}
-            total = engine.state.max_epochs * images
+            if not sys.stderr.isatty():
+                options["mininterval"] = _LOGGED_EVERY
+            total = engine.state.max_epochs * images_per_epoch(engine)
             self.bar = tqdm(total=total, initial=seen, **{**options, **self.tqdm_kwargs})
         self.bar.n = seen  # exact, whatever the sizes of the batches on the other ranks
 
@@ -76,14 +81,7 @@ class ImagesProgressBar:
     def _close(self, engine: Engine) -> None:
         if self.bar is not None and self._loss is not None:
             if engine.state.iteration % engine.state.epoch_length == 0:  # not where the run was ended early
-                self.bar.n = engine.state.epoch * _images_per_epoch(engine) * idist.get_world_size()
+                self.bar.n = images_seen(engine)
             self.bar.set_postfix(loss=f"{self._loss.item():.4g}")
             self.bar.close()
         self.bar = None
-
-
-def _images_per_epoch(engine: Engine) -> int:
-    """Images that one process sees in an epoch."""
-    loader = engine.data_loader
-    full_batches = engine.state.epoch_length * loader.batch_size
-    return full_batches if loader.drop_last else min(full_batches, len(loader.sampler))

@@ -9,6 +9,7 @@ from monai_segdiff.networks.mask_concat import MaskConcatUNet
 from monai_segdiff.networks.mask_control import MaskControlNet
 from monai_segdiff.networks.mask_spade import MaskSPADEUNet
 from monai_segdiff.networks.ncsnpp import NCSNpp
+from monai_segdiff.networks.one_tensor import OneTensorNetwork
 from monai_segdiff.networks.unconditional import UnconditionalUNet
 from monai_segdiff.networks.weights import load_autoencoder, load_weights, weights_hash
 
@@ -20,6 +21,7 @@ __all__ = [
     "MaskControlNet",
     "MaskSPADEUNet",
     "NCSNpp",
+    "OneTensorNetwork",
     "UnconditionalUNet",
     "load_autoencoder",
     "load_weights",

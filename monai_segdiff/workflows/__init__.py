@@ -1,4 +1,4 @@
-"""What needs generation and evaluation together: a study of a user's data, the demo, samples judged by a segmenter."""
+"""Training, studies of a user's data, and what needs generation and evaluation together."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from monai_segdiff.evenly import evenly
 from monai_segdiff.files import atomic_file
 from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
 from monai_segdiff.metrics import Estimate
-from monai_segdiff.workflows.plan.document import read_plan, training_values, write_overlay, write_plan
+from monai_segdiff.workflows.plan.document import overlay_of, read_plan, training_values, write_plan
 from monai_segdiff.workflows.plan.estimate import planned_splits, prepare_arguments
 from monai_segdiff.workflows.plan.fingerprint import Fingerprint, read_fingerprint, take_fingerprint, write_fingerprint
 from monai_segdiff.workflows.plan.machine import this_machine
@@ -204,11 +204,8 @@ class _Train(Stage):
         return study.weights.is_file()
 
     def run(self, study: Study, result: dict[str, Any]) -> None:
-        values = read_plan(study.plan)
-        copy_bundle(values["bundle"], study.bundle)
-        overlay = study.bundle / "configs" / "plan.yaml"
-        write_overlay(overlay, training_values(values))
-        train_bundle(study.bundle, dataset=study.prepared, plan=overlay, quiet=True)
+        copy_bundle(read_plan(study.plan)["bundle"], study.bundle)
+        train_bundle(study.bundle, dataset=study.prepared, plan=overlay_of(study.plan, study.bundle), quiet=True)
 
     def said(self, study: Study) -> str:
         return f"weights {study.weights}"

@@ -72,15 +72,16 @@ def test_a_signal_ends_the_command_in_one_line_and_it_goes_on(
         assert process.returncode == code, errors
         lines = errors.replace("\r", "\n").strip().splitlines()
         newest = models.files()[-1]
-        assert re.fullmatch(
-            rf"interrupted in epoch \d+ of 2000, iteration \d+: its state is in .*{re.escape(newest.name)}; "
-            "run the same command again to go on",
+        said = re.fullmatch(
+            r"stopped at image ([\d,]+) of 80,000 \(epoch (\d+) of 2000\): run the same command again to go on",
             lines[-1],
         )
+        assert said, lines[-1]
+        reached = torch.load(newest, weights_only=True)["trainer"]["iteration"]
+        assert int(said[1].replace(",", "")) == 4 * reached
         assert "Traceback" not in errors
         assert "terminating due to exception" not in errors
         assert not list(bundle.root.rglob(".tmp-*"))
-    reached = torch.load(newest, weights_only=True)["trainer"]["iteration"]
     epochs = reached // 10 + 1
     bundle.run(max_images=40 * epochs)
     whole = make_bundle(tmp_path / "whole", dataset_dir=str(trained_bundle.phantoms))

@@ -1,8 +1,13 @@
-"""`--tracking mlflow`, MONAI's own switch, with every training; MLflow itself is stood in for."""
+"""`--tracking mlflow`, MONAI's own switch, with every training, and the overlay of Weights & Biases.
+
+MLflow and wandb are stood in for, but for the last tests, which run where they are installed.
+"""
 
 from __future__ import annotations
 
 import shutil
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,3 +112,51 @@ def test_inference_is_tracked(client: type[Client], trained_bundle: Any, tmp_pat
         run(config_file=trained_bundle.config("inference.yaml"), tracking="mlflow", **values)
     assert {one.info.status for one in client.runs.values()} == {"FINISHED"}
     assert len(list(tmp_path.glob("*.nii.gz"))) == 4
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_weights_and_biases_is_called_before_anything_is_written(
+    rank: str, make_bundle: Any, trained_bundle: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the calls: what wandb makes of them is for the test below."""
+    bundle = make_bundle(tmp_path, dataset_dir=str(trained_bundle.phantoms), max_images=8)
+    calls: list[Any] = []
+
+    def init(**options: Any) -> None:
+        assert Path(options["dir"]).is_dir()
+        calls.append((options, (bundle.root / "eval" / "tensorboard").exists()))
+
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, finish=lambda: calls.append("finished")))
+    bundle.run("training", "wandb.yaml")
+    options = {"dir": f"{bundle.root}/eval", "sync_tensorboard": True, "project": "monai_segdiff", "mode": "offline"}
+    assert calls == ([(options, False)] if rank == "0" else []) + ["finished"]
+
+
+@pytest.mark.slow
+def test_mlflow_itself_records_a_training(
+    make_bundle: Any, trained_bundle: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    bundle = make_bundle(tmp_path, dataset_dir=str(trained_bundle.phantoms))
+    bundle.run(tracking="mlflow")
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{bundle.root}/eval/mlruns.db")
+    experiment = client.get_experiment_by_name("monai_experiment")
+    (run,) = client.search_runs(experiment.experiment_id, filter_string="attributes.status = 'FINISHED'")
+    losses = client.get_metric_history(run.info.run_id, "train_loss")
+    assert [one.step for one in losses] == [1, 2, 3, 4]
+    assert len({one.value for one in losses}) == 4
+    assert "val_mse" in {name for found in client.search_runs(experiment.experiment_id) for name in found.data.metrics}
+
+
+@pytest.mark.slow
+def test_wandb_itself_records_a_training(
+    make_bundle: Any, trained_bundle: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    bundle = make_bundle(tmp_path, dataset_dir=str(trained_bundle.phantoms))
+    bundle.run("training", "wandb.yaml")
+    (record,) = (bundle.root / "eval" / "wandb").glob("offline-run-*/run-*.wandb")
+    content = record.read_bytes()
+    assert all(name in content for name in (b"train_loss", b"val_mse"))
+    assert list(record.parent.rglob("media/images/*.png"))

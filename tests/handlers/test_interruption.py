@@ -56,10 +56,7 @@ def test_within_an_epoch_the_step_ends_and_the_resumed_run_equals_an_undisturbed
     assert names(tmp_path / "parts") == ["checkpoint_epoch=1.pt", "checkpoint_epoch=1_iteration=5.pt"]
     assert not (tmp_path / "parts" / "models" / "model.pt").exists()  # it is no trained network yet
     lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1] == (
-        f"interrupted in epoch 2 of 3, iteration 5: its state is in {tmp_path}/parts/checkpoint_epoch=1_iteration=5.pt;"
-        " run the same command again to go on"
-    )
+    assert lines[-1] == "stopped at image 20 of 36 (epoch 2 of 3): run the same command again to go on"
     resumed = build_training(tmp_path / "parts", 3, num_workers=num_workers)
     iterations: list[int] = []
     resumed.trainer.add_event_handler(
@@ -131,7 +128,24 @@ def test_where_no_epoch_can_be_started_within_the_last_whole_one_counts(
     with pytest.raises(SystemExit):
         training.trainer.run()
     assert names(tmp_path) == ["checkpoint_epoch=1.pt"]
-    assert "checkpoint_epoch=1.pt; run the same command again" in capsys.readouterr().err
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
+        f"stopped at image 20 of 36 (epoch 2 of 3), saved in {tmp_path}/checkpoint_epoch=1.pt before: "
+        "run the same command again to go on from there"
+    )
+
+
+def test_where_nothing_is_saved_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monai_segdiff.handlers.checkpoint._can_start_within", lambda engine: False)
+    training = build_training(tmp_path, 3)
+    send(signal.SIGTERM, training, Events.ITERATION_STARTED, 2)
+    with pytest.raises(SystemExit):
+        training.trainer.run()
+    assert names(tmp_path) == []
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
+        "stopped at image 8 of 36 (epoch 1 of 3), nothing is saved: run the same command again to begin anew"
+    )
 
 
 def test_a_state_within_an_epoch_is_refused_where_none_can_be_started_within(
@@ -199,10 +213,15 @@ def test_after_an_error_the_signals_are_as_before(tmp_path: Path) -> None:
     train(tmp_path, 2)  # whose folder is free again
 
 
-def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("launched", "passed_on", "second"), [(False, 0.2, 0.5), (True, 0.5, 3.0)])
+def test_a_second_signal_ends_the_process_at_once(
+    launched: bool, passed_on: float, second: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
-    clock = iter([10.0, 10.5, 13.0])
+    if launched:
+        monkeypatch.setenv("LOCAL_RANK", "0")
+    clock = iter([10.0, 10.0 + passed_on, 10.0 + second])
     monkeypatch.setattr(listening.time, "monotonic", lambda: next(clock))
     interruption = Interruption()
     interruption.listen()

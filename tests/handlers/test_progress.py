@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,28 @@ def test_bar_of_a_run_that_goes_on_within_an_epoch_starts_there(tmp_path: Path) 
     resumed.trainer.run()
     assert seen == [12, 16, 20, 24]
     assert "24/24" in output.getvalue().split("\r")[-1]
+
+
+def test_in_a_log_the_bar_is_drawn_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(io.StringIO):
+        terminal = False
+
+        def isatty(self) -> bool:
+            return self.terminal
+
+    for terminal, interval in ((True, 0.1), (False, 10.0)):
+        stream, drawn = Stream(), []
+        stream.terminal = terminal
+        monkeypatch.setattr(sys, "stderr", stream)
+        training = build_training(tmp_path / str(terminal), 3)
+        bar = ImagesProgressBar(file=stream)
+        bar.attach(training.trainer)
+        training.trainer.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda _, bar, drawn: drawn.append(bar.bar.mininterval), bar, drawn
+        )
+        training.trainer.run()
+        assert set(drawn) == {interval}
+        assert "36/36" in stream.getvalue().split("\r")[-1]
 
 
 def test_loss_is_a_running_mean() -> None:

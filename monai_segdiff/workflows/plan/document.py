@@ -18,7 +18,7 @@ from monai_segdiff.evaluation import evaluate
 from monai_segdiff.files import atomic_file
 from monai_segdiff.workflows.plan.choices import Choices
 
-__all__ = ["SECTIONS", "read_plan", "training_values", "write_overlay", "write_plan"]
+__all__ = ["SECTIONS", "overlay_of", "read_plan", "training_values", "write_overlay", "write_plan"]
 
 _WIDTH = 118
 _KIND = "a plan (YAML)"
@@ -109,6 +109,22 @@ def training_values(values: Mapping[str, Any]) -> dict[str, Any]:
         values: as :func:`read_plan` gives them.
     """
     return {key: value for key, value in values.items() if "." not in key and key != "bundle"}
+
+
+def overlay_of(plan: Path, bundle: Path) -> Path:
+    """The overlay that a training of a study reads: ``configs/plan.yaml`` in its bundle, made from the study's plan.
+
+    Args:
+        plan: the study's plan.
+        bundle: folder of the study's bundle.
+
+    Raises:
+        ValueError: if the plan is none, or holds what no plan has.
+        OSError: if the overlay cannot be written.
+    """
+    file = bundle / "configs" / "plan.yaml"
+    write_overlay(file, training_values(read_plan(plan)))
+    return file
 
 
 def write_overlay(file: Path, values: Mapping[str, Any]) -> None:

@@ -143,7 +143,7 @@ def test_a_training_that_was_killed_leaves_no_other_and_goes_on(
     assert not list(work.rglob("checkpoint_epoch=10.pt"))  # it was ended, and did not end by itself
     store = StudyDatastore(str(studies))
     found = TuneGenerator(PairGenerator(trained_bundle.root, work))({"images": 2500}, store)
-    assert "continuing after epoch" in capsys.readouterr().out
+    assert "resuming epoch" in capsys.readouterr().out
     assert found["weights_sha256"] == PairGenerator(trained_bundle.root, work).weights_hash()
     noted = json.loads((work / trained_bundle.root.name / "seen.json").read_text())
     assert list(noted) == [found["weights_sha256"]]

@@ -38,8 +38,11 @@ __all__ = ["Wish", "decide", "in_words", "plan_study"]
 _MOST_MASKS = 1000
 _KEPT = 0.95  # of the hours given; the rest is for what no trial shows
 _SHARE = 0.2  # of the hours given that generation, or the segmenter's training, may take
-_LENGTHS = ("max_images", "images_per_epoch", "warmup_steps", "val_interval", "preview_interval")
-_LENGTHS += ("generate.most_masks", "generate.per_mask", "generate.split", "evaluate.segmenter_images")
+# Values that no measured second depends on.
+_LENGTHS = (
+    *("max_images", "images_per_epoch", "warmup_steps", "val_interval", "preview_interval"),
+    *("generate.most_masks", "generate.per_mask", "generate.split", "evaluate.segmenter_images"),
+)
 _FEWEST_IMAGES = 1600  # seen, below which nothing was measured
 
 

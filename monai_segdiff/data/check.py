@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from monai_segdiff.data.load import READABLE
 from monai_segdiff.data.patients import alike, contradictions, unknown_patients
 from monai_segdiff.data.preparation.class_counts import absent_classes
 from monai_segdiff.data.readers.palettes import Palettes, Seen
+from monai_segdiff.data.recorded import recorded_digests
 from monai_segdiff.data.splits import BY_IMAGE, WITHIN_PATIENT
 
 __all__ = ["check_dataset"]
@@ -30,6 +31,7 @@ def check_dataset(
     need_labels: bool = True,
     workers: int = 1,
     progress: bool = False,
+    reread: bool = True,
 ) -> list[Issue]:
     """Read every file of a data set and list what is wrong.
 
@@ -40,6 +42,8 @@ def check_dataset(
         need_labels: whether a data set without any label map is an error; images alone train an autoencoder.
         workers: number of files read at a time.
         progress: whether to show a progress bar.
+        reread: whether to read files, too, that were checked when the data set was made, by `prepare` for example, and
+            not changed since; else one case of them stands for all.
 
     Returns:
         Findings in the order of the cases, an empty list if nothing is wrong.
@@ -53,6 +57,9 @@ def check_dataset(
     dims = spatial_dims if spatial_dims is not None else dataset.spatial_dims
     cases = [case for members in dataset.splits.values() for case in members]
     issues = list(_dataset_issues(dataset, need_labels))
+    recorded = recorded_digests(dataset.root) if dataset.settings and not reread else {}
+    every = len(cases)
+    cases = [case for number, case in enumerate(cases) if number == 0 or not _known(case, recorded)]
 
     def look(case: Case) -> tuple[list[Issue], Seen]:
         seen = Seen()
@@ -70,9 +77,16 @@ def check_dataset(
             issues.extend(found)
             ids.append(seen.ids)
             sound &= all(issue.severity != "error" for issue in found)
-    if sound:  # else not every label map could be read, or ids are others than those of the classes
+    if (
+        sound and len(cases) == every
+    ):  # else not every label map could be read, or ids are others than those of the classes
         issues.extend(_class_issues(dataset, dict(zip(cases, ids, strict=True))))
     return issues
+
+
+def _known(case: Case, recorded: Collection[Path]) -> bool:
+    files = [file for file in (case.image, case.label, case.region) if file is not None]
+    return bool(files) and all(file in recorded for file in files)
 
 
 def _dataset_issues(dataset: SegmentationDataset, need_labels: bool) -> Iterator[Issue]:

@@ -99,7 +99,7 @@ def test_a_study_keeps_to_its_data(stages, tmp_path):
     stages()
     volumes(tmp_path / "other", as_mr, number=2)
     with pytest.raises(ValueError, match=r"is a study of .*in, not of .*other: choose another folder"):
-        run_study(tmp_path / "other", tmp_path / "s")
+        run_study(tmp_path / "other", tmp_path / "s", until="first")
 
 
 def test_a_damaged_state_is_named(stages, tmp_path):

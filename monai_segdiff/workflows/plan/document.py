@@ -36,7 +36,7 @@ _TITLES = {
 _OURS = {"size", "spatial_dims", "progress", "name", "source", "output"}  # of prepare_dataset, said elsewhere
 
 SECTIONS: dict[str, frozenset[str]] = {
-    "prepare": frozenset(set(inspect.signature(prepare_dataset).parameters) - _OURS) | {"crop", "margin"},
+    "prepare": frozenset(set(inspect.signature(prepare_dataset).parameters) - _OURS),
     "generate": frozenset({"split", "per_mask", "batch_size", "most_masks"}),
     "evaluate": frozenset(set(inspect.signature(evaluate).parameters) - {"real", "synthetic", "output", "progress"}),
 }

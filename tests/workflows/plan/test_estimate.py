@@ -42,9 +42,9 @@ def test_the_length_is_what_the_hours_leave(tmp_path, measured):
 
 
 def test_few_hours_shorten_the_segmenter_too(tmp_path, measured):
-    choices, times, _ = planned(tmp_path, Wish(hours=0.05))
+    choices, times, _ = planned(tmp_path, Wish(hours=0.04))
     assert choices["evaluate.segmenter_images"] < 16_000
-    assert times.total <= 180
+    assert times.total <= 144
     assert "expect noise" in choices.made["max_images"].reason
 
 

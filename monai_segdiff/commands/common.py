@@ -24,6 +24,7 @@ __all__ = [
     "require_device",
     "seed",
     "warnings_in_words",
+    "whole",
 ]
 
 _RANGE = re.compile(r"\s*([0-9]{1,19})(?:-([0-9]{1,19}))?\s*")
@@ -66,15 +67,15 @@ def add_segments(to: Any, drop: str) -> None:
         type=_segments,
         action=NamedOnce,
         metavar="NAME=SEGMENT",
-        help="DICOM: classes and the segments or regions that they consist of, e.g. liver=Liver "
-        "'kidneys=Left Kidney,Right Kidney' (default: each is a class of its own name)",
+        help="DICOM, and masks in files of their own: classes and the segments, regions or files that they consist of, "
+        "e.g. liver=Liver 'kidneys=Left Kidney,Right Kidney' (default: each is a class of its own name)",
     )
     to.add_argument(
         "--precedence",
         nargs="+",
         action="extend",
         metavar="NAME",
-        help="DICOM: classes in their order; where segments overlap, the first is kept (default: overlaps are errors)",
+        help="the same: classes in their order; where segments overlap, the first is kept (default: overlaps are errors)",
     )
     to.add_argument("--drop-other-labels", action="store_true", help=drop)
 
@@ -108,6 +109,9 @@ def number(low: float = -math.inf, high: float = math.inf, *, whole: bool = Fals
 
 positive = number(1, 10**9, whole=True)
 """Reads a number of at least 1."""
+
+whole = number(0, 10**9, whole=True)
+"""Reads a number from 0 on."""
 
 seed = number(0, 2**32 - 1, whole=True)
 """Reads a seed, as every generator of random numbers takes it."""

@@ -13,21 +13,69 @@ from monai_segdiff.commands.common import (
     class_pair,
     one_or_all,
     positive,
+    whole,
 )
 
 __all__ = ["add_check_data", "add_prepare"]
 
 
 def check_data(args: argparse.Namespace) -> int:
-    """List everything that is wrong with a data set."""
-    from monai_segdiff.data import check_dataset
+    """List everything that is wrong with a data set, and how much of each label it holds."""
+    from monai_segdiff.data import LabelVolumes, check_dataset
 
-    issues = check_dataset(args.dataset, args.classes, args.spatial_dims, workers=args.workers, progress=True)
+    volumes = LabelVolumes()
+    issues = check_dataset(
+        args.dataset,
+        args.classes,
+        args.spatial_dims,
+        workers=args.workers,
+        progress=True,
+        choices=_choices(args),
+        volumes=volumes,
+    )
+    if volumes.found:
+        print(volumes.found)
     for issue in issues:
         print(issue)
+    if volumes.ids:
+        print(volumes.table())
     errors = sum(issue.severity == "error" for issue in issues)
     print(f"{errors} errors, {len(issues) - errors} warnings in {args.dataset}")
     return 1 if errors else 0
+
+
+def _choices(args: argparse.Namespace) -> Any:
+    """What the options say where a folder alone does not."""
+    from monai_segdiff.data import Choices
+
+    return Choices(
+        image=tuple(args.image_name or ()),
+        label=args.label_name,
+        fold=args.fold,
+        segments=dict(args.segments) if args.segments else None,
+        precedence=tuple(args.precedence or ()),
+        drop_others=args.drop_other_labels,
+    )
+
+
+def _add_choices(p: argparse.ArgumentParser) -> None:
+    """Add the options that decide where a folder alone does not."""
+    p.add_argument(
+        "--image-name",
+        nargs="+",
+        metavar="NAME",
+        help="file that is the image in a patient's folder, or files that are its channels in their order; or folder of "
+        "images; * stands for any signs (default: as names tell, and several candidates are an error)",
+    )
+    p.add_argument(
+        "--label-name",
+        metavar="NAME",
+        help="file that is the label map in a patient's folder, or folder of label maps, e.g. 'seg_manual*' (default: as "
+        "names tell, and several candidates are an error)",
+    )
+    p.add_argument(
+        "--fold", type=whole, metavar="N", help="fold of a datalist.json that is for validation (default: 0)"
+    )
 
 
 def add_check_data(verbs: Any) -> None:
@@ -36,14 +84,16 @@ def add_check_data(verbs: Any) -> None:
         verbs,
         check_data,
         "check-data",
-        "Read every file of a data set and name what is wrong, by file, with the remedy. "
-        "Exit code 1 if there is an error.",
+        "Read every file of a data set in any form and say what it is, what is wrong, by file, with the remedy, and how "
+        "much of each label id there is. Exit code 1 if there is an error.",
         stopped="the data set is unchanged, and a new run begins anew",
     )
-    p.add_argument("dataset", help="folder with dataset.json, or with images*/labels* folders")
+    p.add_argument("dataset", help="folder of a data set in any form, or a list of cases (datalist.json)")
     add_classes(p, "label ids that may occur (default: as dataset.json says)")
     p.add_argument("--spatial-dims", type=int, choices=(2, 3), help="number of axes that files must have")
     p.add_argument("--workers", type=positive, default=2, help="files read at a time (default: %(default)s)")
+    _add_choices(p)
+    add_segments(p, "leave out segments of no class, rather than name them as an error")
 
 
 def prepare(args: argparse.Namespace) -> int:
@@ -55,6 +105,11 @@ def prepare(args: argparse.Namespace) -> int:
         raise ValueError(
             f"--labels is for a plain folder of images, but {args.source} is a data set with its own label maps: leave "
             "--labels out, or give the folder that holds the images"
+        )
+    if args.labels is not None and (args.image_name or args.label_name or args.fold is not None):
+        raise ValueError(
+            "--image-name, --label-name and --fold are for a data set's folder, and --labels gives the folder of label "
+            "maps: leave them out"
         )
     source = args.source if args.labels is None else pair_folders(args.source, args.labels)
     dataset = prepare_dataset(
@@ -85,6 +140,8 @@ def prepare(args: argparse.Namespace) -> int:
         outside=args.outside,
         workers=args.workers,
         attribution=args.attribution,
+        choices=None if args.labels is not None else _choices(args),
+        keep_split=args.keep_split,
     )
     counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
     print(f"{args.output}: {counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}")
@@ -103,8 +160,9 @@ def add_prepare(verbs: Any) -> None:
     )
     p.add_argument(
         "source",
-        help="folder with dataset.json, or with images*/labels* folders; or with a sub-folder for each DICOM study "
-        "(images and their SEG or RTSTRUCT)",
+        help="folder of a data set in any form: with dataset.json, images*/labels* folders, a folder for each patient, "
+        "TotalSegmentator's, nnU-Net's; or with a sub-folder for each DICOM study (images and their SEG or RTSTRUCT); or "
+        "a list of cases (datalist.json)",
     )
     p.add_argument("output", help="folder to create")
     p.add_argument(
@@ -176,6 +234,11 @@ def add_prepare(verbs: Any) -> None:
         help="allow a single patient: hold out a contiguous block of slices, with a gap",
     )
     p.add_argument(
+        "--keep-split",
+        action="store_true",
+        help="keep the split that the source has (folders or lists by split, --fold) rather than draw one",
+    )
+    p.add_argument(
         "--min-foreground",
         type=float,
         metavar="SHARE",
@@ -195,6 +258,7 @@ def add_prepare(verbs: Any) -> None:
         metavar="CHILD=PARENT",
         help="which class encloses which, e.g. tumor=liver (default: an added body encloses all)",
     )
+    _add_choices(p)
     add_segments(p, "make ids that --classes does not name, and segments of no class, background")
     p.add_argument(
         "--findings-table",

@@ -118,7 +118,7 @@ def read_labeled(
     classes: Mapping[str, int | Sequence[int]] | None = None,
     choices: Choices | None = None,
 ) -> tuple[SegmentationDataset, list[str]]:
-    """Read the cases of a data set of any form that have a label map, whatever its splits; opens no image.
+    """Read the cases of a data set of any form that have a label map; opens no image.
 
     Args:
         path: as for `read_source`.
@@ -126,7 +126,7 @@ def read_labeled(
         choices: as for `read_source`; its classes are those given here.
 
     Returns:
-        The data set, with these cases as its training split and no other, and what is left out, in words.
+        The data set with these cases in their splits, and what is left out, in words.
 
     Raises:
         FileNotFoundError: as for `read_dataset`.
@@ -134,15 +134,15 @@ def read_labeled(
     """
     dataset = read_source(path, replace(choices or Choices(), classes=classes))
     every = [case for members in dataset.splits.values() for case in members]
-    labeled = [case for case in every if case.label is not None]
-    if alone := next((case for case in labeled if case.image is None), None):
+    splits = {split: [case for case in cases if case.label is not None] for split, cases in dataset.splits.items()}
+    if alone := next((case for cases in splits.values() for case in cases if case.image is None), None):
         raise ValueError(f"{alone.label} has no image; add it, or leave the case out")
-    if not labeled:
+    if not any(splits.values()):
         raise ValueError(f"{path} holds no label maps; add them, or say which folder holds them (--labels)")
     left_out = list(dataset.remarks)
     if without := [case for case in every if case.label is None]:
         left_out.append(f"{len(without)} cases have no label map and are left out, such as {without[0].image}")
-    return replace(dataset, splits={"training": labeled}), left_out
+    return replace(dataset, splits={split: cases for split, cases in splits.items() if cases}), left_out
 
 
 def describe(path: str | Path, choices: Choices | None = None) -> str:

@@ -15,12 +15,14 @@ from monai_segdiff.data.readers.metaimage import read_metaimage
 from monai_segdiff.data.readers.nifti import read_nifti
 from monai_segdiff.data.readers.nrrd import read_nrrd
 from monai_segdiff.data.readers.picture import read_picture
+from monai_segdiff.data.readers.tiff import read_tiff
 from monai_segdiff.data.readers.voxels import Voxels
 from monai_segdiff.errors import UnreadableFileError, reading
 
 __all__ = [
     "READABLE",
     "as_slice",
+    "is_flat",
     "is_raster",
     "label_counts",
     "label_ids",
@@ -29,7 +31,8 @@ __all__ = [
     "spacing_of",
 ]
 
-_RASTER = (".png", ".jpg", ".jpeg")
+_TIFF = (".tif", ".tiff")
+_RASTER = (".png", ".jpg", ".jpeg", *_TIFF)
 #: Extensions of the formats that are read, in lower case. DICOM has readers of its own.
 READABLE = (".nii.gz", ".nii", *_RASTER, ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -42,6 +45,11 @@ def is_raster(path: str | Path) -> bool:
     return Path(path).suffix.lower() in _RASTER
 
 
+def is_flat(path: str | Path) -> bool:
+    """Whether a file is a picture that cannot hold several slices."""
+    return is_raster(path) and Path(path).suffix.lower() not in _TIFF
+
+
 def load_image(path: str | Path) -> MetaTensor:
     """Read an image of one channel in the file's own unit.
 
@@ -50,7 +58,7 @@ def load_image(path: str | Path) -> MetaTensor:
     patient's right. Scale factors are applied; colors of a picture become gray values.
 
     Args:
-        path: NIfTI, NRRD, MetaImage, PNG or JPEG; of one channel.
+        path: NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF; of one channel.
 
     Returns:
         Tensor of shape (1, *spatial), with the affine from its voxel index to RAS mm; the metadata name the file.
@@ -71,7 +79,7 @@ def load_label_map(path: str | Path) -> MetaTensor:
     a viewer shows as gray, or the indices of a palette of colors.
 
     Args:
-        path: NIfTI, NRRD, MetaImage or PNG.
+        path: NIfTI, NRRD, MetaImage, PNG or TIFF.
 
     Returns:
         Tensor of shape (1, *spatial), uint8 where the ids allow it, else int32 or int64.
@@ -101,6 +109,7 @@ def _load(path: Path, is_label_map: bool) -> MetaTensor:
         ".mhd": read_metaimage,
         ".nii": read_nifti,
         ".nii.gz": read_nifti,
+        **dict.fromkeys(_TIFF, lambda file: read_tiff(file, is_label_map)),
     }.get(extension, lambda file: read_picture(file, is_label_map))
     with reading(path, kind):
         try:

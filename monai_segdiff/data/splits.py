@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 
 import numpy as np
 
 from monai_segdiff.data.layout import SPLITS, Case
 
-__all__ = ["BY_FILE", "BY_IMAGE", "BY_PATIENT", "WITHIN_PATIENT", "check_split", "split_by_image", "split_cases"]
+__all__ = [
+    "BY_FILE",
+    "BY_IMAGE",
+    "BY_PATIENT",
+    "WITHIN_PATIENT",
+    "check_split",
+    "split_as_given",
+    "split_by_image",
+    "split_cases",
+    "splits_of_patients",
+]
 
 BY_FILE = "by file"  # each counts as another patient's, as nothing says whose it is
 BY_IMAGE = "by image"
@@ -61,6 +71,46 @@ def split_cases(
         splits = {name: [c for c in cases if taken.get(c.patient, "training") == name] for name in SPLITS}
         return {name: members for name, members in splits.items() if members}, kind
     return _block_split(list(cases), held_out, rng, gap), WITHIN_PATIENT
+
+
+def split_as_given(cases: Sequence[Case], split_of: Mapping[str, str]) -> tuple[dict[str, list[Case]], str]:
+    """Sort cases into the splits that their patients have.
+
+    Args:
+        cases: the cases.
+        split_of: patient to split, see :func:`splits_of_patients`.
+
+    Returns:
+        As for :func:`split_cases`.
+    """
+    splits = {name: [case for case in cases if split_of[case.patient] == name] for name in SPLITS}
+    kind = BY_PATIENT if all(case.patient_known for case in cases) else BY_FILE
+    return {name: members for name, members in splits.items() if members}, kind
+
+
+def splits_of_patients(splits: Mapping[str, Sequence[Case]]) -> dict[str, str]:
+    """Which split each patient is in.
+
+    Args:
+        splits: cases by split.
+
+    Raises:
+        ValueError: if a patient is in two, or nothing is for training.
+    """
+    found: dict[str, str] = {}
+    for split, cases in splits.items():
+        for case in cases:
+            if (other := found.setdefault(case.patient, split)) != split:
+                raise ValueError(
+                    f"patient {case.patient!r} is in {other} and in {split}, so the source's split (--keep-split, --fold) "
+                    "would test on patients that were trained on: correct it, or have a split drawn"
+                )
+    if "training" not in found.values():
+        raise ValueError(
+            "the source's split (--keep-split) has no training cases with label maps: leave the option out, and a split is "
+            "drawn"
+        )
+    return found
 
 
 def split_by_image(

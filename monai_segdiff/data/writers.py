@@ -33,8 +33,13 @@ def check_range(label_path: str | Path, low: float, high: float) -> None:
         high: the highest one.
 
     Raises:
-        ValueError: for a picture, where the intensities are no gray levels; names it.
+        ValueError: for a format that is not written; for a picture, where the intensities are no gray levels; names it.
     """
+    if file_extension(label_path) not in WRITABLE:
+        raise ValueError(
+            f"{label_path} is a label map in a format that images are not written in: convert it to NIfTI (.nii.gz) or PNG, "
+            "such as with the prepare command"
+        )
     if is_raster(Path(label_path)) and not (low >= 0 and high <= 65535 and high - low >= _GRAY_LEVELS):
         raise ValueError(
             f"{label_path} is a picture, and so would be the images, which holds whole numbers from 0 to 255 or 65535; "

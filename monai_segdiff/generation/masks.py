@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from monai_segdiff.data import Case, SegmentationDataset, file_extension, read_dataset
+from monai_segdiff.data import Case, SegmentationDataset, read_dataset
 from monai_segdiff.data.case_files import default_patient, image_files, list_images, unread
+from monai_segdiff.data.case_names import distinct_cases
 from monai_segdiff.data.layout import is_dataset
+from monai_segdiff.data.load import READABLE
 from monai_segdiff.data.patients import guess_patients
-from monai_segdiff.data.writers import WRITABLE
-from monai_segdiff.documents import first_repeated
 
 __all__ = ["check_split", "collect_masks", "collect_pairs"]
 
@@ -22,8 +22,10 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
     """List the label maps of a data set's split, or those that lie in a folder.
 
     Args:
-        path: a data set's folder, or a folder that holds label maps.
-        split: split of a data set, `test` by default; a plain folder has none.
+        path: a data set's folder, in any form whose label maps are files, or a folder that holds label maps, of any
+            format that is read.
+        split: split of a data set, `test` by default, or the only one of a data set that was never split; a plain
+            folder has none.
 
     Returns:
         One case for each label map, in a fixed order, with its image where the data set has one.
@@ -33,8 +35,7 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
 
     Raises:
         FileNotFoundError: if the folder does not exist.
-        ValueError: if there is no label map, two have the same name, one is of a format that pairs cannot be written
-            in, or a split is asked for where there is none.
+        ValueError: if there is no label map, two have the same name, or a split is asked for where there is none.
     """
     root = Path(path)
     if not root.is_dir() and not is_dataset(root):
@@ -44,6 +45,8 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
         cases = _plain(root)
     else:
         dataset = read_dataset(root, check_files=False)
+        if split is None and dataset.split_kind is None and len(dataset.splits) == 1:
+            split = next(iter(dataset.splits))  # nothing is split
         cases = [case for case in dataset.splits.get(split or "test", []) if case.label is not None]
         if not cases:
             held = ", ".join(name for name, cases in dataset.splits.items() if any(case.label for case in cases))
@@ -56,15 +59,7 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
                 raise FileNotFoundError(
                     f"label file {case.label} of case {case.id!r} is missing: restore it, or remove the case"
                 )
-    if (twice := first_repeated(case.id for case in cases)) is not None:
-        where = root / "dataset.json" if is_dataset(root) else root
-        raise ValueError(f"{where} has several masks named {twice!r}: names must differ, rename one of them")
-    if other := next((case.label for case in cases if case.label and file_extension(case.label) not in WRITABLE), None):
-        raise ValueError(
-            f"{other} is a label map in a format that images are not written in: convert it to NIfTI (.nii.gz) or PNG, "
-            "such as with the prepare command"
-        )
-    return cases
+    return distinct_cases(cases)
 
 
 def check_split(split: str | None, *places: str | os.PathLike[str] | None) -> None:
@@ -87,7 +82,7 @@ def _plain(root: Path) -> list[Case]:
     left_out = unread(root)
     if not image_files(root):
         raise FileNotFoundError(
-            f"{root} holds no data set and no label maps ({', '.join(WRITABLE)}): check the path"
+            f"{root} holds no data set and no label maps ({', '.join(READABLE)}): check the path"
             + (f"; {left_out}" if left_out else "")
         )
     if left_out:

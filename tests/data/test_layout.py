@@ -91,7 +91,10 @@ def test_cases_with_a_label_map_are_read_whatever_their_split(tmp_path: Path) ->
     touch(tmp_path, "imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTs/x.nii.gz", "imagesTs/notes.txt")
     touch(tmp_path, "imagesVal/v.nii.gz", "labelsVal/v.nii.gz")
     dataset, left_out = read_labeled(tmp_path, {"liver": 1})
-    assert {split: [case.id for case in cases] for split, cases in dataset.splits.items()} == {"training": ["a", "v"]}
+    assert {split: [case.id for case in cases] for split, cases in dataset.splits.items()} == {
+        "training": ["a"],
+        "validation": ["v"],
+    }
     assert left_out == [
         f"1 files or folders in {tmp_path / 'imagesTs'} are not read: notes.txt",
         f"1 cases have no label map and are left out, such as {tmp_path / 'imagesTs' / 'x.nii.gz'}",

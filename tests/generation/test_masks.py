@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
 
+from monai_segdiff.data.writers import check_range
 from monai_segdiff.generation import collect_edits, collect_masks, collect_pairs
 
 
@@ -45,20 +47,44 @@ def test_two_masks_of_one_name_are_refused(trained_bundle, tmp_path):
 
 def test_what_is_no_mask_is_said_and_left_out(trained_bundle, tmp_path):
     shutil.copy(labels_of(trained_bundle)[0], tmp_path / "a.nii.gz")
-    for name in ("._a.nii.gz", ".DS_Store", "notes.txt", "b.tif"):
+    for name in ("._a.nii.gz", ".DS_Store", "notes.txt", "b.npy"):
         (tmp_path / name).touch()
-    with pytest.warns(UserWarning, match=r"^2 files or folders in .* are not read: b\.tif, notes\.txt$"):
+    with pytest.warns(UserWarning, match=r"^2 files or folders in .* are not read: b\.npy, notes\.txt$"):
         assert [case.id for case in collect_masks(tmp_path)] == ["a"]
     (tmp_path / "A.nii.gz").touch()
     with pytest.raises(ValueError, match=r"A\.nii\.gz and .*a\.nii\.gz have the same name"):
         collect_masks(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["b.nrrd", "b.mha", "b.jpg"])
-def test_masks_that_pairs_cannot_be_written_like_are_refused_at_once(trained_bundle, tmp_path, name):
+@pytest.mark.parametrize("name", ["b.nrrd", "b.mha", "b.tif"])
+def test_masks_of_every_format_that_is_read_are_listed(trained_bundle, tmp_path, name):
     shutil.copy(labels_of(trained_bundle)[0], tmp_path / "a.nii.gz")
     (tmp_path / name).touch()
+    assert [case.label.name for case in collect_masks(tmp_path)] == ["a.nii.gz", name]
     with pytest.raises(ValueError, match=rf"{name} is a label map in a format .* convert it to NIfTI"):
+        check_range(tmp_path / name, 0, 255)
+
+
+def test_masks_of_a_data_set_need_no_images(tmp_path):
+    (tmp_path / "labels").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "labels" / name).touch()
+    assert [(case.id, case.image) for case in collect_masks(tmp_path, "training")] == [("a", None), ("b", None)]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").touch()
+    assert [case.image is None for case in collect_masks(tmp_path, "training")] == [False, True]
+
+
+def test_masks_named_alike_in_folders_of_patients_are_told_apart(tmp_path):
+    entries = []
+    for patient in ("p1", "p2"):
+        (tmp_path / patient).mkdir()
+        (tmp_path / patient / "label.png").touch()
+        entries.append({"label": f"{patient}/label.png", "patient": patient})
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"1": "x"}, "test": entries}))
+    assert [case.id for case in collect_masks(tmp_path)] == ["p1_label", "p2_label"]
+    (tmp_path / "p2" / "label.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"label file .*p2/label\.png of case 'label' is missing"):
         collect_masks(tmp_path)
 
 

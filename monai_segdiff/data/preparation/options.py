@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from monai_segdiff.data.cases import Case
-from monai_segdiff.data.load import is_raster
+from monai_segdiff.data.load import is_flat
 from monai_segdiff.data.preparation.crop import CROPS, OUTSIDES
 
 __all__ = ["check_slicing", "checked_body_threshold", "checked_crop", "checked_range", "checked_share", "per_axis"]
@@ -157,7 +157,7 @@ def check_slicing(
     why = None
     if spatial_dims == 3:
         why = "volumes are made (--spatial-dims 3)"
-    elif not sliced or (cases and all(case.image is not None and is_raster(case.image) for case in cases)):
+    elif not sliced or (cases and all(case.image is not None and is_flat(case.image) for case in cases)):
         why = f"{cases[0].image} is no volume"
     if why is not None:
         raise ValueError(f"{' and '.join(given)} say how volumes are sliced, and {why}; leave them out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,7 +14,7 @@ import numpy as np
 
 from monai_segdiff.data.build import build_once
 from monai_segdiff.data.description.classes import BODY, OUTSIDE_VIEW, check_classes, check_parents
-from monai_segdiff.data.layout import SPLITS, Case, SegmentationDataset
+from monai_segdiff.data.layout import SPLITS, Case, Choices, SegmentationDataset
 from monai_segdiff.data.patients import unknown_patients
 from monai_segdiff.data.preparation.case import Plan
 from monai_segdiff.data.preparation.class_counts import ClassCounts
@@ -27,7 +28,7 @@ from monai_segdiff.data.preparation.options import (
 )
 from monai_segdiff.data.preparation.samples import write_pieces
 from monai_segdiff.data.preparation.source import Asked, Source
-from monai_segdiff.data.splits import check_split, split_cases
+from monai_segdiff.data.splits import check_split, split_as_given, split_cases
 
 __all__ = ["prepare_dataset"]
 
@@ -70,6 +71,8 @@ def prepare_dataset(
     licence: str = "",
     attribution: str = "",
     progress: bool = True,
+    choices: Choices | None = None,
+    keep_split: bool = False,
 ) -> SegmentationDataset:
     """Write a data set of 2D slices or of volumes of one size.
 
@@ -80,9 +83,10 @@ def prepare_dataset(
     returns what is there.
 
     Args:
-        source: data set folder (see `read_dataset`; its own split is not kept), or cases: `Case`, or mappings with
-            `image`, `label`, optionally `patient`, `id`, `findings` (names) and `region` (path); or a folder of DICOM
-            studies, a sub-folder each, with an image series and its segmentations (SEG) or structure set (RTSTRUCT).
+        source: data set folder in any form (see `read_dataset`; its own split is not kept unless asked for), a folder of TotalSegmentator's
+            subjects, or of DICOM studies, a sub-folder each, with an image series and its segmentations (SEG) or
+            structure set (RTSTRUCT), included; or cases: `Case`, or mappings with `image`, `label`, optionally
+            `patient`, `id`, `findings` (names) and `region` (path).
         output: folder to create.
         classes: class name to source label id or ids; by default those of the source folder.
         patients: CSV file that says whose each case is, see `pair_folders`; by default as the source says. Where
@@ -129,7 +133,10 @@ def prepare_dataset(
         modality: e.g. "CT".
         licence: terms of use of the source.
         attribution: whom to credit for the source.
-        progress: whether to show a progress bar.
+        progress: whether to say what was found, and show a progress bar.
+        choices: what decides where the source alone does not: names of files, a fold; its classes and segments are
+            those given here. A fold that is named is held out.
+        keep_split: whether the source's own split is kept (folders or lists by split, folds) rather than one drawn.
 
     Returns:
         The data set.
@@ -164,10 +171,19 @@ def prepare_dataset(
         precedence=precedence,
         drop_others=drop_other_labels,
         progress=progress,
+        choices=choices or Choices(),
+        keep_split=keep_split or (choices is not None and choices.fold is not None),
     )
     given = Source.open(source, asked)
+    if progress and given.found:
+        print(given.found, file=sys.stderr)
     check_slicing(axis, min_foreground, spatial_dims, given.cases)
-    check_split(given.cases, fractions, seed, within_patient=within_patient)
+    if given.split_of is None:
+        check_split(given.cases, fractions, seed, within_patient=within_patient)
+    elif within_patient:
+        raise ValueError(
+            "within_patient (--within-patient) has no effect where the source's split is kept; leave it out"
+        )
     names = ([BODY] if body else []) + list(given.classes)
     outside_id = names.index(OUTSIDE_VIEW) + 1 if OUTSIDE_VIEW in names else len(names) + 1 if own_class else 0
     check_classes({name: index for index, name in enumerate([*names, OUTSIDE_VIEW][: max(outside_id, len(names))], 1)})
@@ -204,6 +220,7 @@ def prepare_dataset(
         "parents": parents,
         "seed": seed,
         **({"patients_known": False} if unknown else {}),
+        **({} if given.split_of is None else {"keep_split": True}),
     }
     remarks = [*given.remarks, *([unknown] if unknown and any(fractions[1:]) else [])]
 
@@ -214,13 +231,16 @@ def prepare_dataset(
         counts = ClassCounts(given.classes, body)
         written, samples, thickness = write_pieces(given, plan, folder, counts, check_first, progress, workers)
         gap = max(1, math.ceil(_GAP_MM / thickness))
-        splits, kind = split_cases(written, fractions, seed, within_patient=within_patient, gap=gap)
+        if given.split_of is None:
+            splits, kind = split_cases(written, fractions, seed, within_patient=within_patient, gap=gap)
+        else:
+            splits, kind = split_as_given(written, given.split_of)
         low, high = intensity_range or np.percentile(samples, (0.5, 99.5)).round(3)
         remarks.extend(counts.remarks(splits))
         remarks.extend(
             f"nobody is left for {split} (--fractions), as there are {len({case.patient for case in written})} patients"
             for split, share in zip(SPLITS, fractions, strict=True)
-            if share > 0 and split not in splits
+            if share > 0 and split not in splits and given.split_of is None
         )
         return SegmentationDataset(
             root=folder,

@@ -17,6 +17,7 @@ from monai_segdiff.data.forms.in_words import in_words
 from monai_segdiff.data.layout import Choices, case_name, default_patient, read_labeled
 from monai_segdiff.data.patients import contradictions, guess_patients, with_patients
 from monai_segdiff.data.preparation.findings_table import read_findings
+from monai_segdiff.data.splits import splits_of_patients
 
 __all__ = ["Asked", "Source", "fingerprint"]
 
@@ -37,6 +38,7 @@ class Asked:
         progress: whether to show a progress bar.
         choices: names of files and the fold that decide where the source alone does not; its classes and segments are
             those named here.
+        keep_split: whether the source's own split is wanted.
     """
 
     classes: Mapping[str, int | Sequence[int]] | None = None
@@ -49,6 +51,7 @@ class Asked:
     drop_others: bool = False
     progress: bool = False
     choices: Choices = field(default_factory=Choices)
+    keep_split: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Source:
         found: what the source is, in words; empty for a list of cases.
         modality: as the source says; empty where it does not.
         channels: names of the images' channels; empty for one without a name.
+        split_of: patient to split, where the source's own is wanted.
     """
 
     name: str
@@ -80,6 +84,7 @@ class Source:
     found: str = ""
     modality: str = ""
     channels: tuple[str, ...] = ()
+    split_of: Mapping[str, str] | None = None
 
     @classmethod
     def open(cls, source: str | Path | Sequence[Case | Mapping[str, Any]], asked: Asked) -> Source:
@@ -108,18 +113,20 @@ class Source:
         if wrong := contradictions(cases):
             raise ValueError(wrong[0])
         findings, cases = _findings(given, cases, asked)
+        split_of = _split_of(given, cases) if asked.keep_split else None
         return cls(
             name="prepared data set" if given.folder is None else Path(given.folder).name,
             cases=cases,
             classes=given.classes,
             parents={child: around for child, around in given.parents.items() if {child, around} <= {*given.classes}},
             findings=findings,
-            fingerprint=_fingerprint(given, cases, asked),
+            fingerprint=_fingerprint(given, cases, asked, split_of),
             files_of=nullcontext if given.maker is None else given.maker.files_of,
             remarks=given.remarks,
             found=given.found,
             modality=given.modality,
             channels=given.channels,
+            split_of=split_of,
         )
 
 
@@ -137,6 +144,7 @@ class _Given:
     found: str = ""
     modality: str = ""
     channels: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def fingerprint(cases: Sequence[Case]) -> str:
@@ -154,14 +162,13 @@ def fingerprint(cases: Sequence[Case]) -> str:
     return digest.hexdigest()
 
 
-def _fingerprint(given: _Given, cases: Sequence[Case], asked: Asked) -> str:
-    if given.maker is None:
-        return fingerprint(cases)
-    of_files = given.maker.fingerprint(cases)
-    if asked.patients is None:
-        return of_files
-    owners = "".join(f"\n{case.id} {case.patient}" for case in cases)
-    return hashlib.sha256(f"{of_files}{owners}".encode()).hexdigest()
+def _fingerprint(given: _Given, cases: Sequence[Case], asked: Asked, split_of: Mapping[str, str] | None) -> str:
+    """Digest of the source's files, and of what else of it goes into the result."""
+    of_files = fingerprint(cases) if given.maker is None else given.maker.fingerprint(cases)
+    more = "" if split_of is None else f"\nsplit {sorted(split_of.items())}"
+    if given.maker is not None and asked.patients is not None:
+        more += "".join(f"\n{case.id} {case.patient}" for case in cases)
+    return hashlib.sha256(f"{of_files}{more}".encode()).hexdigest() if more else of_files
 
 
 def _from_folder(source: str | Path, asked: Asked) -> _Given:
@@ -175,7 +182,7 @@ def _from_folder(source: str | Path, asked: Asked) -> _Given:
     )
     dataset, left_out = read_labeled(source, asked.classes, choices)
     return _Given(
-        dataset.splits["training"],
+        [case for members in dataset.splits.values() for case in members],
         check_classes(dataset.classes),
         source,
         dataset.parents,
@@ -185,7 +192,16 @@ def _from_folder(source: str | Path, asked: Asked) -> _Given:
         in_words(dataset),
         dataset.modality,
         dataset.channels,
+        {split: len(cases) for split, cases in dataset.splits.items()},
     )
+
+
+def _split_of(given: _Given, cases: Sequence[Case]) -> dict[str, str]:
+    """Which split of the source each patient is in."""
+    if not given.sizes:
+        raise ValueError("a list of cases has no split that could be kept (--keep-split); leave it out")
+    rest = iter(cases)
+    return splits_of_patients({split: [next(rest) for _ in range(size)] for split, size in given.sizes.items()})
 
 
 def _from_list(source: Sequence[Case | Mapping[str, Any]], asked: Asked) -> _Given:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,13 @@ from PIL import Image, ImageOps
 
 from monai_segdiff.data.readers.voxels import Voxels, plain_numbers
 
-__all__ = ["PICTURE_AFFINE", "open_picture", "read_picture"]
+__all__ = ["MOST_PIXELS", "PICTURE_AFFINE", "open_picture", "picture_values", "read_picture"]
 
 #: The rows of a picture run down, and its left is the patient's right; how large its pixels are is unknown.
 PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-_MOST_PIXELS = 2**27  # PIL warns above 89 million
+#: Pixels of a picture, at most; PIL warns above 89 million.
+MOST_PIXELS = 2**27
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _GRAY_MODES = ("L", "I", "I;16", "I;16B", "I;16L", "F")
 
@@ -39,7 +41,7 @@ def open_picture(path: Path) -> Image.Image:
     with Image.open(path, formats=list(set(_FORMATS.values()))) as picture:
         if picture.format != wanted:
             raise ValueError(f"it holds {picture.format} under the name of {wanted}; rename it")
-        if picture.width * picture.height > _MOST_PIXELS:
+        if picture.width * picture.height > MOST_PIXELS:
             raise ValueError(f"it has {picture.width}x{picture.height} pixels; crop it, or scale it down")
         if wanted == "PNG":
             _check_depth(content)
@@ -83,8 +85,21 @@ def read_picture(path: Path, is_label_map: bool = False) -> Voxels:
             "it is a JPEG, whose compression changes label ids, at edges above all; make it anew from the lossless "
             "original, or set each value to the nearest id and save it as PNG"
         )
-    picture = open_picture(path)
-    facts = {}
+    values, facts = picture_values(open_picture(path), is_label_map)
+    return Voxels(plain_numbers(values.T), PICTURE_AFFINE.copy(), facts)
+
+
+def picture_values(picture: Image.Image, is_label_map: bool = False) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Gray values of a picture that is decoded, by its rows; of a label map, the ids; and the palette of these.
+
+    Args:
+        picture: the picture.
+        is_label_map: whether its values are ids.
+
+    Raises:
+        ValueError: as for :func:`read_picture`.
+    """
+    facts: dict[str, Any] = {}
     if picture.mode == "P":
         colors = _palette(picture)
         indices = np.asarray(picture)
@@ -106,7 +121,7 @@ def read_picture(path: Path, is_label_map: bool = False) -> Voxels:
         values = _gray_values(plain, is_label_map)
     else:
         raise ValueError(f"it is a picture of mode {picture.mode}; save it in gray")
-    return Voxels(plain_numbers(values.T), PICTURE_AFFINE.copy(), facts)
+    return values, facts
 
 
 def _palette(picture: Image.Image) -> NDArray[np.uint8]:

@@ -33,7 +33,7 @@ _TITLES = {
     "generate": "the images for held-out masks",
     "evaluate": "the report",
 }
-_OURS = {"size", "spatial_dims", "progress", "name", "source", "output"}  # of prepare_dataset, said elsewhere
+_OURS = {"size", "spatial_dims", "progress", "name", "source", "output", "choices", "keep_split"}  # said elsewhere
 
 SECTIONS: dict[str, frozenset[str]] = {
     "prepare": frozenset(set(inspect.signature(prepare_dataset).parameters) - _OURS),

@@ -79,7 +79,9 @@ def test_what_cannot_be_understood_is_named(tmp_path: Path, what: str) -> None:
 def test_several_lists_are_asked_about(tmp_path: Path) -> None:
     datalist(tmp_path, "datalist_a.json", training=entries(None))
     datalist(tmp_path, "datalist_b.json", training=entries(None))
-    with pytest.raises(ValueError, match=r"2 lists of cases \(datalist_a\.json, datalist_b\.json\).*give the file itself"):
+    with pytest.raises(
+        ValueError, match=r"2 lists of cases \(datalist_a\.json, datalist_b\.json\).*give the file itself"
+    ):
         read_dataset(tmp_path)
     assert read_dataset(tmp_path / "datalist_b.json").splits
 

@@ -33,7 +33,9 @@ def test_two_folders_of_label_maps_are_asked_about_by_name(tmp_path: Path) -> No
         read_dataset(tmp_path)
     (case,) = read_dataset(tmp_path, choices=Choices(label="MASKS")).splits["training"]
     assert case.label == tmp_path.resolve() / "masks/a.png"
-    with pytest.raises(ValueError, match=r"no folder is named 'mosks' \(--label-name\); there are images, labels, masks"):
+    with pytest.raises(
+        ValueError, match=r"no folder is named 'mosks' \(--label-name\); there are images, labels, masks"
+    ):
         read_dataset(tmp_path, choices=Choices(label="mosks"))
 
 

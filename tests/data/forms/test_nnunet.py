@@ -61,7 +61,9 @@ def test_a_channel_that_is_missing_is_named(tmp_path: Path, lacking: int) -> Non
 
 def test_a_channel_without_a_name_is_asked_for(tmp_path: Path) -> None:
     nnunet(tmp_path, *two_channels("a"), "imagesTr/a_0002.nii.gz", "labelsTr/a.nii.gz")
-    with pytest.raises(ValueError, match=r"a_0002\.nii\.gz is channel 2 of 'a', and dataset\.json names 2.*channel_names"):
+    with pytest.raises(
+        ValueError, match=r"a_0002\.nii\.gz is channel 2 of 'a', and dataset\.json names 2.*channel_names"
+    ):
         read_dataset(tmp_path)
 
 

@@ -81,7 +81,8 @@ def test_time_points_in_one_folder_belong_together_by_name(tmp_path: Path) -> No
 def test_two_candidates_for_the_label_map_are_asked_about_by_name(tmp_path: Path) -> None:
     touch(tmp_path, "p1/image.nii.gz", "p1/seg.nii.gz", "p1/seg_manual.nii.gz")
     with pytest.raises(
-        ValueError, match=r"p1 has several files that may be the label map \('seg\.nii\.gz', 'seg_manual\.nii\.gz'\).*--label-name"
+        ValueError,
+        match=r"p1 has several files that may be the label map \('seg\.nii\.gz', 'seg_manual\.nii\.gz'\).*--label-name",
     ):
         read_dataset(tmp_path)
     (issue,) = check_dataset(tmp_path)
@@ -93,7 +94,9 @@ def test_two_candidates_for_the_label_map_are_asked_about_by_name(tmp_path: Path
 
 def test_two_candidates_for_the_image_are_asked_about_by_name(tmp_path: Path) -> None:
     touch(tmp_path, "p1/a.nii.gz", "p1/b.nii.gz", "p1/label.nii.gz")
-    with pytest.raises(ValueError, match=r"may be the image of label\.nii\.gz \('a\.nii\.gz', 'b\.nii\.gz'\).*--image-name"):
+    with pytest.raises(
+        ValueError, match=r"may be the image of label\.nii\.gz \('a\.nii\.gz', 'b\.nii\.gz'\).*--image-name"
+    ):
         read_dataset(tmp_path)
     assert found(read_dataset(tmp_path, choices=Choices(image=("b",)))) == [("p1", "p1", "b.nii.gz", "label.nii.gz")]
 
@@ -138,7 +141,12 @@ def test_the_folder_of_one_patient(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "files",
-    [("a_mask.png", "b_mask.png"), ("label_a.png", "b.png"), ("a.png", "b.png"), ("one/scan.nii.gz", "two/scan.nii.gz")],
+    [
+        ("a_mask.png", "b_mask.png"),
+        ("label_a.png", "b.png"),
+        ("a.png", "b.png"),
+        ("one/scan.nii.gz", "two/scan.nii.gz"),
+    ],
 )
 def test_other_folders_are_none_of_patients(tmp_path: Path, files: tuple[str, ...]) -> None:
     touch(tmp_path, *files)

@@ -165,7 +165,9 @@ def test_a_changed_mask_is_another_source(subjects: Path, tmp_path: Path) -> Non
 
 def test_what_needs_label_maps_as_files_says_how_to_get_them(subjects: Path) -> None:
     for read in (read_dataset, collect_masks):
-        with pytest.raises(ValueError, match=r"label maps are not files as they are needed here; prepare it \(python -m"):
+        with pytest.raises(
+            ValueError, match=r"label maps are not files as they are needed here; prepare it \(python -m"
+        ):
             read(subjects)
 
 

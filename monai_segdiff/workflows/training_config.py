@@ -73,7 +73,7 @@ def grid_of(dataset: str | os.PathLike[str]) -> tuple[int, ...]:
         FileNotFoundError: where there is no such folder.
         ValueError: where it has no training cases, or the first of them cannot be read.
     """
-    described = read_dataset(dataset)
+    described = read_dataset(Path(dataset))
     item = described.items("training")[0]
     image = load_image(item["image"]) if "image" in item else load_label_map(item["label"])
     return tuple(as_slice(image, described.spatial_dims).shape[1:])

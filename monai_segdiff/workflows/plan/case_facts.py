@@ -79,13 +79,12 @@ class CaseFacts:
         return round(self.shape[axis] * float(np.mean(np.asarray(profile) >= max(least, 1e-9))))
 
 
-def facts_of(case: Case, classes: Mapping[str, int | Sequence[int]], load: Any = load_image) -> CaseFacts:
+def facts_of(case: Case, classes: Mapping[str, int | Sequence[int]]) -> CaseFacts:
     """Read a case and describe it.
 
     Args:
         case: with image and label map.
         classes: class name to label id or ids.
-        load: reads an image file, (C, *spatial).
 
     Raises:
         ValueError: if a file cannot be read, or both differ in size; names it and the remedy.
@@ -93,7 +92,7 @@ def facts_of(case: Case, classes: Mapping[str, int | Sequence[int]], load: Any =
     if case.image is None or case.label is None:
         missing = "image" if case.image is None else "label"
         raise ValueError(f"{case.label or case.image} has no {missing}; add it, or leave the case out")
-    image, label = load(case.image), load_label_map(case.label)
+    image, label = load_image(case.image), load_label_map(case.label)
     if image.shape[1:] != label.shape[1:]:
         raise ValueError(
             f"{case.label} has size {tuple(label.shape[1:])}, its image {tuple(image.shape[1:])}: restore the one that "

@@ -44,6 +44,6 @@ def copy_bundle(name: str | os.PathLike[str], target: str | os.PathLike[str], tr
     Returns:
         The folder, absolute.
     """
-    left = ("eval", "phantoms*", "checkpoint*", "__pycache__", *(() if trained else ("models",)))
+    left = ("eval", "cache", "phantoms*", "checkpoint*", "__pycache__", *(() if trained else ("models",)))
     shutil.copytree(bundle_path(name), target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*left))
     return Path(target).resolve()

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +18,16 @@ try:  # not on Windows, where nothing tells two runs apart
 except ImportError:  # pragma: no cover
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_file", "atomic_folder", "claim_folder", "inside", "names_in", "remove_leftovers", "safe_name"]
+__all__ = [
+    "atomic_file",
+    "atomic_folder",
+    "claim_folder",
+    "fill_with",
+    "inside",
+    "names_in",
+    "remove_leftovers",
+    "safe_name",
+]
 
 _WRITER_SIGNS = ("PytorchStreamWriter", "inline_container", "iostream", "No space left")
 _REMEDY = "free some space, or choose a folder that can be written to"
@@ -31,6 +41,7 @@ _REMEDIES = {
 _TEMPORARY = re.compile(r"\.tmp-(\d+|[0-9a-f]{16})-(.+)", re.DOTALL)
 _LONGEST = 120  # characters of a name, far below the 255 bytes that file systems allow
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_WAITING = 16  # files that are waited for at a time
 _locked: set[int] = set()  # descriptors whose locks this process holds
 _filling: set[Path] = set()  # folders whose files go to the disk together, before the folder gets its name
 
@@ -73,13 +84,14 @@ def inside(root: str | Path, path: str | Path) -> Path:
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[Path]:
+def atomic_file(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Temporary path beside `path`, renamed to it when the block ends, removed when the block fails.
 
     The temporary file is there, empty, and locked for as long as the block lasts; it is to be written in place.
 
     Args:
         path: the final file; its folder is created if need be.
+        durable: whether to wait until it is on the disk; False where its reader notices that it is not whole.
 
     Yields:
         Path to write to, with the same file extension.
@@ -93,7 +105,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
             _make_folder(path.parent)
             temporary = held.enter_context(_temporary(path, _create))
             yield temporary
-            later = not _filling.isdisjoint(path.parents)
+            later = not durable or not _filling.isdisjoint(path.parents)
             if not later:
                 _to_disk(temporary)
             os.replace(temporary, path)
@@ -135,14 +147,22 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         held.callback(_filling.discard, temporary)
         yield temporary
         try:
-            for folder, _, files in os.walk(temporary):
-                for file in (*(Path(folder, name) for name in files), Path(folder)):
-                    if not file.is_symlink():
-                        _to_disk(file)
+            made = [Path(parent, name) for parent, _, names in os.walk(temporary) for name in (*names, "")]
+            with ThreadPoolExecutor(_WAITING) as threads:  # a disk writes many files at a time
+                list(threads.map(_to_disk, (path for path in made if not path.is_symlink())))
             os.replace(temporary, path)
             _to_disk(path.parent)
         except OSError as error:
             raise _refused(f"cannot create {path}", error) from error
+
+
+def fill_with(folder: str | Path) -> None:
+    """Help the process that fills an `atomic_folder`, for as long as this one lives: files go to the disk with it.
+
+    Args:
+        folder: the temporary folder that the other process fills.
+    """
+    _filling.add(Path(folder))
 
 
 @contextmanager

@@ -187,3 +187,45 @@ def trained_chest(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callabl
 def own_logging() -> Callable[[], Any]:
     """Context that undoes what a bundle sets for its process."""
     return _own_logging
+
+
+@pytest.fixture
+def figures() -> Any:
+    """What a trial of a plan may have shown: round figures, of which expected times follow."""
+    from monai_segdiff.workflows.plan.estimate import Measured
+    from monai_segdiff.workflows.plan.trial import Trial
+
+    return Measured(
+        prepare_seconds=2.0,
+        report_seconds=10.0,
+        report_images=100,
+        report_image=0.1,
+        trial=Trial(
+            step_seconds=0.5,
+            batch_size=16,
+            network_seconds=0.25,
+            sampled_at_once=16,
+            read_seconds=0.001,
+            validate_seconds=0.2,
+            start_seconds=5.0,
+            peak_bytes=2**29,
+            gpu_bytes=0,
+            segmenter_seconds=0.1,
+            segmenter_batch=16,
+        ),
+    )
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, figures: Any) -> list[dict[str, Any]]:
+    """These figures in place of what a trial measures; the list holds the plans that it was asked for."""
+    from monai_segdiff.workflows.plan import make
+
+    asked = []
+
+    def measure(source: Any, values: dict[str, Any], folder: Path) -> Any:
+        asked.append(dict(values))
+        return figures
+
+    monkeypatch.setattr(make, "measure", measure)
+    return asked

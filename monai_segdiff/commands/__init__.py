@@ -11,6 +11,7 @@ from monai_segdiff.commands.edit import add_edit
 from monai_segdiff.commands.evaluate import add_evaluate
 from monai_segdiff.commands.generate import add_generate
 from monai_segdiff.commands.label import add_label_app
+from monai_segdiff.commands.run import add_plan, add_run
 from monai_segdiff.commands.train import add_train
 from monai_segdiff.commands.verify import add_verify
 
@@ -19,6 +20,8 @@ __all__ = ["VERBS"]
 #: What adds each verb to the command line, in the order of the overview.
 VERBS = [
     add_demo,
+    add_run,
+    add_plan,
     add_check_data,
     add_prepare,
     add_make_drr,

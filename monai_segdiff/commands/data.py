@@ -138,6 +138,10 @@ def prepare(args: argparse.Namespace) -> int:
         findings_table=args.findings_table,
         segments=args.segments,
         precedence=args.precedence or (),
+        crop=args.crop,
+        margin=args.margin,
+        outside=args.outside,
+        workers=args.workers,
         attribution=args.attribution,
         choices=None if args.labels is not None else _choices(args),
         keep_split=args.keep_split,
@@ -183,6 +187,22 @@ def add_prepare(verbs: Any) -> None:
     )
     p.add_argument(
         "--spacing", type=float, nargs="+", metavar="MM", help="voxel size in mm (default: fit the field of view)"
+    )
+    p.add_argument(
+        "--crop",
+        choices=("none", "labels", "body"),
+        default="none",
+        help="lay the grid around what is labeled, or the body, inside the field of view wherever it fits (default: "
+        "around the middle of the field of view)",
+    )
+    p.add_argument(
+        "--margin", type=float, default=0.0, metavar="MM", help="room around what --crop names (default: %(default)s)"
+    )
+    p.add_argument(
+        "--outside",
+        choices=("fill", "class"),
+        help="pixels outside the field of view: background, or a class of their own, outside_view (default: class "
+        "with --crop, else fill)",
     )
     p.add_argument(
         "--axis", type=int, choices=(0, 1, 2), help="slice axis of volumes: sagittal, coronal, axial (default: 2)"
@@ -260,4 +280,5 @@ def add_prepare(verbs: Any) -> None:
     p.add_argument(
         "--attribution", default="", help="whom to credit for the source; goes into dataset.json and reports"
     )
+    p.add_argument("--workers", type=positive, default=1, help="cases prepared at a time (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")

@@ -100,9 +100,12 @@ def _found(args: argparse.Namespace) -> _Training:
                 f"{folder} has no prepared data set: make it with "
                 f"`python -m monai_segdiff prepare SCANS {shlex.quote(str(data))}`"
             )
+        bundle = _copied(_GENERAL, folder / "bundle")
         if plan is None and (folder / "plan.yaml").is_file():
-            plan = folder / "plan.yaml"
-        return _Training(_copied(_GENERAL, folder / "bundle"), data, plan, folder / "synthetic")
+            from monai_segdiff.workflows.plan.document import overlay_of
+
+            plan = overlay_of(folder / "plan.yaml", bundle)  # names from the data stay out of it
+        return _Training(bundle, data, plan, folder / "synthetic")
     if args.output is not None:
         return _Training(_copied(args.bundle, Path(args.output)), data, plan, Path("synthetic"))
     if not _is_bundle(folder):

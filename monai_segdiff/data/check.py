@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from monai_segdiff.data.load import READABLE
 from monai_segdiff.data.patients import alike, contradictions, unknown_patients
 from monai_segdiff.data.preparation.class_counts import absent_classes
 from monai_segdiff.data.readers.palettes import Palettes, Seen
+from monai_segdiff.data.recorded import recorded_digests
 from monai_segdiff.data.splits import BY_IMAGE, WITHIN_PATIENT
 
 __all__ = ["check_dataset"]
@@ -35,6 +36,7 @@ def check_dataset(
     progress: bool = False,
     choices: Choices | None = None,
     volumes: LabelVolumes | None = None,
+    reread: bool = True,
 ) -> list[Issue]:
     """Read every file of a data set and list what is wrong.
 
@@ -47,6 +49,8 @@ def check_dataset(
         progress: whether to show a progress bar.
         choices: what decides where the folder alone does not; its classes are those given here.
         volumes: is told what the data set is, and how much of each label id there is, where one is given.
+        reread: whether to read files, too, that were checked when the data set was made, by `prepare` for example, and
+            not changed since; else one case of them stands for all.
 
     Returns:
         Findings in the order of the cases, an empty list if nothing is wrong.
@@ -62,6 +66,9 @@ def check_dataset(
     issues = list(_dataset_issues(dataset, need_labels))
     if volumes is not None:
         volumes.found, volumes.classes = in_words(dataset), dataset.classes
+    recorded = recorded_digests(dataset.root) if dataset.settings and not reread else {}
+    every = len(cases)
+    cases = [case for number, case in enumerate(cases) if number == 0 or not _known(case, recorded)]
 
     def look(case: Case) -> tuple[list[Issue], Seen]:
         seen = Seen(count=volumes is not None)
@@ -89,7 +96,9 @@ def check_dataset(
             if volumes is not None:
                 volumes.add(seen)
             sound &= all(issue.severity != "error" for issue in found)
-    if sound:  # else not every label map could be read, or ids are others than those of the classes
+    if (
+        sound and len(cases) == every
+    ):  # else not every label map could be read, or ids are others than those of the classes
         issues.extend(_class_issues(dataset, dict(zip(cases, ids, strict=True))))
     return issues
 
@@ -101,6 +110,11 @@ def _of_case(issue: Issue, files: Case, case: Case) -> Issue:
         if made != known:
             texts = [text.replace(str(made), str(known)) for text in texts]
     return Issue(issue.severity, *texts)
+
+
+def _known(case: Case, recorded: Collection[Path]) -> bool:
+    files = [file for file in (case.image, case.label, case.region) if file is not None]
+    return bool(files) and all(file in recorded for file in files)
 
 
 def _dataset_issues(dataset: SegmentationDataset, need_labels: bool) -> Iterator[Issue]:

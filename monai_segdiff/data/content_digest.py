@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from monai_segdiff.data.cases import Case, SegmentationDataset
+from monai_segdiff.data.recorded import recorded_digests
 from monai_segdiff.digests import digest_of
 
 __all__ = ["content_digest"]
@@ -24,7 +25,9 @@ _PATIENCE = 5.0  # seconds without a progress bar
 def content_digest(
     dataset: SegmentationDataset, splits: Sequence[str] = ("training", "validation"), progress: bool = True
 ) -> dict[str, str]:
-    """Hash what a training sees of a data set. Every file is read once; where the folder lies plays no part.
+    """Hash what a training sees of a data set; where the folder lies plays no part.
+
+    Files that were not changed since the data set's own list of them (`SHA256SUMS`) was written are not read.
 
     Args:
         dataset: from :func:`read_dataset` or :func:`open_dataset`.
@@ -40,10 +43,12 @@ def content_digest(
     """
     cases = [case for split in splits for case in dataset.splits.get(split, [])]
     files = list(dict.fromkeys(file for case in cases for file in _files(case)))
+    known = recorded_digests(dataset.root)
+    unknown = [file for file in files if file not in known]
     with ThreadPoolExecutor(_THREADS) as threads:
-        hashed = threads.map(digest_of, files)
-        bar = tqdm(hashed, "hashing the data", len(files), unit="file", delay=_PATIENCE, disable=not progress)
-        known = dict(zip(files, bar, strict=True))
+        hashed = threads.map(digest_of, unknown)
+        bar = tqdm(hashed, "hashing the data", len(unknown), unit="file", delay=_PATIENCE, disable=not progress)
+        known |= dict(zip(unknown, bar, strict=True))
     found: dict[str, str] = {}
     for split in splits:
         for what, content in _contents(dataset.splits.get(split, []), known):

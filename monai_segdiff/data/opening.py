@@ -31,7 +31,8 @@ def open_dataset(
         path: the data set's folder.
         spatial_dims: 2 or 3, what the network is configured for.
         need_labels: whether there must be label maps; an autoencoder needs none.
-        verify: read every file once and stop at errors; ``False`` saves the time for large data known to be sound.
+        verify: stop at errors; every file is read for that, but for those that `prepare` has checked and that were not
+            changed since. ``False`` saves the time for large data known to be sound.
         make: called with the path if there is nothing yet, to make the data (phantoms). In a parallel run rank 0 does.
 
     Returns:
@@ -48,7 +49,7 @@ def open_dataset(
     if verify:
         errors = [
             issue
-            for issue in check_dataset(path, None, spatial_dims, need_labels=need_labels)
+            for issue in check_dataset(path, None, spatial_dims, need_labels=need_labels, reread=False)
             if issue.severity == "error"
         ]
         if errors:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch.distributed as dist
 from monai.data import CacheDataset
-from monai.transforms import Compose
+from monai.transforms import Compose, RandomizableTrait, Transform
 from torch.utils.data import Sampler
 
+from monai_segdiff.data.item_store import ItemStore, bytes_of
 from monai_segdiff.diffusion.noise import mix_seed
 
 __all__ = ["EpochIndex", "EpochSampler", "SeededCacheDataset"]
@@ -122,7 +125,7 @@ class SeededCacheDataset(CacheDataset):
         seed: determines every draw.
         draw_per_batch: let all items of a batch of an `EpochSampler` have the same draws, as where published code draws
             once a batch; every random transform is then governed by the batch instead of the item.
-        kwargs: passed on to `CacheDataset`.
+        cache_dir: passed on to `CacheDataset`.
     """
 
     def __init__(
@@ -131,20 +134,53 @@ class SeededCacheDataset(CacheDataset):
         transform: Sequence[Callable] | Callable,
         seed: int = 0,
         draw_per_batch: bool = False,
+        cache_dir: str | Path | None = None,
+        memory: int = 2**30,
         **kwargs: Any,
     ) -> None:
         self.seed = seed
         self.draw_per_batch = draw_per_batch
         self.epoch = 0
-        super().__init__(data, transform if isinstance(transform, Compose) else Compose(transform), **kwargs)
+        self._store: ItemStore | None = None
+        steps = transform if isinstance(transform, Compose) else Compose(transform)
+        if "cache_num" in kwargs or "cache_rate" in kwargs or not len(data):
+            super().__init__(data, steps, **kwargs)
+            return
+        super().__init__(data, steps, cache_num=0, **kwargs)
+        first = self._load_cache_item(0)
+        if bytes_of(first) * len(data) <= memory:
+            self.set_num = len(data)
+            self.set_data(data)
+        elif cache_dir is not None:
+            self._store = self._open_store(cache_dir, first)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch for indices that do not bring their own."""
         self.epoch = int(epoch)
+
+    def _open_store(self, folder: str | Path, first: Any) -> ItemStore | None:
+        try:
+            return ItemStore(folder, self.transform.transforms[: self._first_random()], first)
+        except (OSError, TypeError) as error:
+            warnings.warn(
+                f"images are not cached in {folder}, so each is read from its own file every time: {error}; choose "
+                "another folder (cache_dir)",
+                stacklevel=3,
+            )
+            return None
+
+    def _first_random(self) -> int | None:
+        return self.transform.get_index_of_first(
+            lambda step: isinstance(step, RandomizableTrait) or not isinstance(step, Transform)
+        )
 
     def _transform(self, index: int) -> Any:
         item = int(index) % len(self)
         epoch = getattr(index, "epoch", self.epoch)
         governing = getattr(index, "batch", item) if self.draw_per_batch else item
         self.transform.set_random_state(seed=mix_seed(self.seed, epoch, governing))
-        return super()._transform(item)
+        if self._store is None:
+            return super()._transform(item)
+        made = self._store.get(self.data[item], lambda: self._load_cache_item(item))
+        first_random = self._first_random()
+        return made if first_random is None else self.transform(made, start=first_random)

@@ -26,7 +26,7 @@ from monai_segdiff.evaluation.sections.realism import Realism
 from monai_segdiff.evaluation.sections.utility import Utility
 from monai_segdiff.files import claim_folder, remove_leftovers
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "features_of"]
 
 
 def evaluate(
@@ -101,7 +101,7 @@ def evaluate(
             Utility(cache, utility_seeds, segmenter_images, progress) if utility else None,
         ]
         sections = [subject for subject in subjects if subject is not None]
-        features = _features(extractor, reads)
+        features = features_of(extractor, reads)
         evidence = gather(inputs, reads, features, sections, seed=seed, with_real=not no_real_images, progress=progress)
         report = _report(evidence, sections)
         report.write_data(output)
@@ -124,7 +124,7 @@ def _report(evidence: Evidence, sections: Sequence[ReportSection]) -> Report:
     )
 
 
-def _features(extractor: str | Path | nn.Module | None, segmenter: Segmenter) -> Features | str:
+def features_of(extractor: str | Path | nn.Module | None, segmenter: Segmenter) -> Features | str:
     """The feature space, or why there is none."""
     if extractor is not None:
         program = load_program(extractor)

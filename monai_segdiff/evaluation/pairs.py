@@ -77,6 +77,8 @@ class PairReader:
         intensity_range: intensities that become -1 and 1; what lies outside is clipped.
         spatial_dims: 2 or 3, where it is known.
         ablation: what is taken out of the label maps first; default: nothing.
+        outside: ids of what lies outside the field of view, which is no anatomy: background, and -1 in the image,
+            whatever is drawn there.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class PairReader:
         intensity_range: tuple[float, float],
         spatial_dims: int | None = None,
         ablation: Ablation | None = None,
+        outside: Sequence[int] = (),
     ) -> None:
         self.ablation = ablation
+        self.outside = tuple(outside)
         self.classes = {name: (ids,) if isinstance(ids, int) else tuple(ids) for name, ids in classes.items()}
         self.intensity_range = intensity_range
         self.spatial_dims = spatial_dims
@@ -98,7 +102,7 @@ class PairReader:
     def key(self) -> list[Any]:
         """What the reader makes of a file depends on, beside the classes."""
         taken = [] if self.ablation is None else [dict(vars(self.ablation))]
-        return [*self.intensity_range, *taken]
+        return [*self.intensity_range, *taken, *([{"outside": self.outside}] if self.outside else [])]
 
     def __call__(self, case: Case) -> Pair:
         """Read one case.
@@ -116,7 +120,8 @@ class PairReader:
                 f"{image_file} has size {_size(image)} and its label map {label_file} {_size(label)}: "
                 "bring both to one grid"
             )
-        scaled = self._scaled(image, image_file)
+        scaled = self._in_view(self._scaled(image, image_file), label)
+        label = np.where(np.isin(label, self.outside), 0, label) if self.outside else label
         if self.ablation is not None:
             label = self._ablated(label, self.ablation)
         mask = torch.from_numpy(self._indices(label, label_file))
@@ -130,7 +135,10 @@ class PairReader:
             ValueError: as when the pair is read.
         """
         file = _need(case.image, "image", case)
-        return self._scaled(self._array(file)[0], file)
+        scaled = self._scaled(self._array(file)[0], file)
+        if not self.outside or case.label is None:
+            return scaled
+        return self._in_view(scaled, self._array(case.label, is_label_map=True)[0])
 
     def batch_size(self, case: Case) -> int:
         """How many images as large as this one lie in memory at once.
@@ -159,6 +167,11 @@ class PairReader:
         scaled = (image.astype(np.float32) - low) * (2.0 / (high - low)) - 1.0
         # Clipping would make an infinite pixel look sound.
         return torch.from_numpy(np.where(np.isfinite(scaled), scaled.clip(-1.0, 1.0), np.nan).astype(np.float32))
+
+    def _in_view(self, image: torch.Tensor, label: np.ndarray) -> torch.Tensor:
+        if not self.outside:
+            return image
+        return torch.where(torch.from_numpy(np.isin(label, self.outside)), -1.0, image)
 
     def _array(self, file: Path, is_label_map: bool = False) -> _Content:
         """Not to be changed in place."""

@@ -38,7 +38,7 @@ def nearest_distances(queries: torch.Tensor, references: torch.Tensor) -> tuple[
     squares = references.square().sum(1)
     rows = max(_CHUNK // len(references), 1)
     distances, indices = [], []
-    for part in queries.double().split(rows):
+    for part in map(torch.Tensor.double, queries.split(rows)):
         index = (squares - 2 * part @ references.T).argmin(1)
         # Taken again from the difference: the difference of large squares would not tell a copy from a near one.
         distances.append((part - references[index]).square().sum(1).sqrt())

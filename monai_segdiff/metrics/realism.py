@@ -16,6 +16,7 @@ __all__ = ["MINIMUM_FID", "MINIMUM_KID", "frechet_distance", "kid", "kid_differe
 
 MINIMUM_FID = 10  # images on either side; below that a covariance says nothing
 MINIMUM_KID = 4
+_KERNEL_ENTRIES = 2**22  # of the kernel at once
 
 _Groups = Sequence[Hashable] | None
 
@@ -104,7 +105,7 @@ def kid(
     if short is not None:
         return short
     x, y = _Sums(real, real_groups), _Sums(synthetic, synthetic_groups)
-    cross = _cross_sums(x, y)
+    cross = x.with_other(y)
 
     def value(x_counts: torch.Tensor, y_counts: torch.Tensor) -> torch.Tensor:
         return x.within(x_counts) + y.within(y_counts) - 2 * x.between(y, cross, x_counts, y_counts)
@@ -149,7 +150,7 @@ def kid_difference(
     if short is not None:
         return short
     x, first, second = _Sums(real, real_groups), _Sums(a, groups), _Sums(b, groups)
-    cross_first, cross_second = _cross_sums(x, first), _cross_sums(x, second)
+    cross_first, cross_second = x.with_other(first), x.with_other(second)
 
     def value(x_counts: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         apart = x.between(first, cross_first, x_counts, counts) - x.between(second, cross_second, x_counts, counts)
@@ -167,13 +168,22 @@ class _Sums:
         self.groups = int(self.index.max()) + 1
         self.sizes = torch.bincount(self.index).double()
         self.once = torch.ones(1, self.groups, dtype=torch.float64)
-        kernel = poly_kernel(features, features)
-        self.sums = self.over_groups(self.over_groups(kernel).T).T
-        self.traces = self.over_groups(kernel.diagonal())
+        self.sums = self.with_other(self)
+        itself = (features.square().mean(1) + 1) ** 3  # the kernel's diagonal
+        self.traces = itself.new_zeros(self.groups).index_add_(0, self.index, itself)
 
-    def over_groups(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum the rows of each group."""
-        return values.new_zeros(self.groups, *values.shape[1:]).index_add_(0, self.index, values)
+    def with_other(self, other: _Sums) -> torch.Tensor:
+        """Kernel sums over the pairs of a group here and one there, (groups, other.groups).
+
+        The kernel of all images, which may be more than memory holds, is made some rows at a time.
+        """
+        sums = self.features.new_zeros(self.groups, other.groups)
+        rows = max(_KERNEL_ENTRIES // len(other.features), 1)
+        for part, index in zip(self.features.split(rows), self.index.split(rows), strict=True):
+            kernel = poly_kernel(part, other.features)
+            over_there = kernel.new_zeros(other.groups, len(part)).index_add_(0, other.index, kernel.T)
+            sums.index_add_(0, index, over_there.T)
+        return sums
 
     def within(self, counts: torch.Tensor) -> torch.Tensor:
         """Mean kernel over pairs of different images, per resample; counts (draws, groups).
@@ -204,10 +214,6 @@ def _estimate(
         return Estimate(point, None, None, n, groups)
     resampled = value(bootstrap_counts(x.groups, draws, seed), bootstrap_counts(y.groups, draws, seed + 1))
     return Estimate(point, *percentile_interval(resampled), n, groups)
-
-
-def _cross_sums(x: _Sums, y: _Sums) -> torch.Tensor:
-    return y.over_groups(x.over_groups(poly_kernel(x.features, y.features)).T).T
 
 
 def _frechet(x: torch.Tensor, x_counts: torch.Tensor, y: torch.Tensor, y_counts: torch.Tensor) -> torch.Tensor:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["burn_in", "lettered"]
+__all__ = ["burn_in", "edge_letters", "lettered", "titled"]
 
 _SIZE = 14
 _SMALLEST = 6
 _MARGIN = 6
-_LONGEST = 40  # letters of a name; the rest becomes ...
+_LONGEST = 48  # letters of a name; the rest becomes ...
 
 
 def burn_in(tile: np.ndarray, text: str = "synthetic") -> np.ndarray:
@@ -71,6 +72,55 @@ def lettered(
     for name, color, x, y in entries:
         draw.rectangle((x, top + height + y, x + _SIZE, top + height + y + _SIZE), color, (0, 0, 0))
         draw.text((x + _SIZE + 4, top + height + y + _SIZE / 2), name, (0, 0, 0), _font(), anchor="lm")
+    return np.asarray(picture).copy()
+
+
+def edge_letters(tile: np.ndarray, letters: str) -> np.ndarray:
+    """Write at the edges of an image which side of the body is there.
+
+    Args:
+        tile: uint8, ``(height, width, 3)``.
+        letters: for left, right, top and bottom edge, such as ``"RLAP"``; none where it is empty.
+
+    Returns:
+        A new array of the same shape.
+    """
+    if not letters:
+        return tile.copy()
+    height, width = tile.shape[:2]
+    picture = Image.fromarray(tile)
+    draw = ImageDraw.Draw(picture)
+    places = (
+        ((3, height / 2), "lm"),
+        ((width - 3, height / 2), "rm"),
+        ((width / 2, 2), "ma"),
+        ((width / 2, height - 2), "md"),
+    )
+    for letter, (place, anchor) in zip(letters, places, strict=True):
+        draw.text(place, letter, (255, 255, 0), _font(), anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0))
+    return np.asarray(picture).copy()
+
+
+def titled(pixels: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """Write lines above a picture; those that are wider than it are broken.
+
+    Args:
+        pixels: uint8, ``(height, width, 3)``.
+        lines: texts.
+
+    Returns:
+        uint8 pixels of the higher picture, black on white.
+    """
+    height, width = pixels.shape[:2]
+    letters = max(20, int((width - 2 * _MARGIN) / (_width("abcdefghijklmnopqrstuvwxyz") / 26)))
+    broken = [part for line in lines for part in textwrap.wrap(line, letters, subsequent_indent="   ")]
+    pitch = _SIZE + _MARGIN
+    top = pitch * len(broken) + (_MARGIN if broken else 0)
+    picture = Image.new("RGB", (width, top + height), (255, 255, 255))
+    picture.paste(Image.fromarray(pixels), (0, top))
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(broken):
+        draw.text((_MARGIN, _MARGIN + number * pitch), line, (0, 0, 0), _font())
     return np.asarray(picture).copy()
 
 

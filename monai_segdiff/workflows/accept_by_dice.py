@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from monai_segdiff.data import load_label_map
+from monai_segdiff.data.description.classes import OUTSIDE_VIEW, named_ids
 from monai_segdiff.evaluation import load_segmenter
 from monai_segdiff.generation import Acceptance, TrainedGenerator
 from monai_segdiff.metrics import dice_per_class, foreground_dice
@@ -33,7 +34,8 @@ def accept_by_dice(
     score 0.
 
     Args:
-        generator: what generates; its classes, in their order, are the segmenter's.
+        generator: what generates; its classes, in their order, are the segmenter's, but for what lies outside the
+            field of view, which no segmenter reads.
         segmenter: file of a segmenter: what ``evaluate`` has trained, TorchScript, or an exported program (.pt2).
         threshold: the lowest Dice that is kept, 0 to 1.
         max_tries: how often an image is drawn at most.
@@ -48,15 +50,22 @@ def accept_by_dice(
         ValueError: if it is one for other classes, or a number is out of range.
     """
     file = Path(segmenter)
-    names = list(generator.classes)
+    anatomy = {name: ids for name, ids in generator.classes.items() if name != OUTSIDE_VIEW}
+    names = list(anatomy)
     reads = load_segmenter(file, names)
-    vocabulary = ClassVocabulary(generator.classes, generator.parents if drop_fill == "parent" else None)
+    parents = {name: around for name, around in generator.parents.items() if OUTSIDE_VIEW not in (name, around)}
+    vocabulary = ClassVocabulary(anatomy, parents if drop_fill == "parent" else None)
+    beyond = [i for name, i in named_ids(generator.classes) if name == OUTSIDE_VIEW]
     destinations = vocabulary.destinations(vocabulary.kept([name for name in names if name not in drop_classes]))
     low, high = generator.intensity_range
 
     def judge(images: torch.Tensor, labels: Sequence[Path]) -> list[float]:
-        masks = torch.stack([_indices(vocabulary, label, images.shape[1:]) for label in labels])
-        scaled = ((images.float() - low) * (2.0 / (high - low)) - 1.0).clamp(-1.0, 1.0)
+        maps = [load_label_map(label).as_tensor().reshape(images.shape[1:]) for label in labels]
+        outside = torch.stack([torch.isin(one, torch.tensor(beyond, dtype=one.dtype)) for one in maps])
+        seen = [one.masked_fill(out, 0) for one, out in zip(maps, outside, strict=True)]
+        masks = torch.stack([vocabulary.indices(one, str(label)) for one, label in zip(seen, labels, strict=True)])
+        # As `evaluate` reads them: what lies outside the field of view is no anatomy, whatever is drawn there.
+        scaled = ((images.float() - low) * (2.0 / (high - low)) - 1.0).clamp(-1.0, 1.0).masked_fill(outside, -1.0)
         finite = torch.isfinite(scaled).flatten(1).all(1)
         found = destinations[reads.predict(scaled.nan_to_num(0.0))]
         dice = foreground_dice(dice_per_class(found, masks, len(names)))
@@ -65,7 +74,3 @@ def accept_by_dice(
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     about = {"score": "mean Dice over the classes of the label map", "segmenter": file.name, "segmenter_sha256": digest}
     return Acceptance(judge, threshold, max_tries, about)
-
-
-def _indices(vocabulary: ClassVocabulary, label: Path, shape: Sequence[int]) -> torch.Tensor:
-    return vocabulary.indices(load_label_map(label).as_tensor(), str(label)).reshape(tuple(shape))

@@ -73,12 +73,13 @@ def test_options_are_handed_on(calls: Any) -> None:
 
 def test_a_study_names_bundle_data_and_plan(calls: Any, capsys: pytest.CaptureFixture[str]) -> None:
     Path("study/prepared").mkdir(parents=True)
-    Path("study/plan.yaml").write_text("batch_size: 4\n")
+    Path("study/plan.yaml").write_text("batch_size: 4\nprepare:\n  parents: {$import os: body}\n")
     assert main(["train", "study"]) == 0
     bundle, options = calls[0]
     assert bundle == Path("study/bundle")
     assert (bundle / "configs" / "train.yaml").is_file()
-    assert (options["dataset"], options["plan"]) == (Path("study/prepared"), Path("study/plan.yaml"))
+    assert (options["dataset"], options["plan"]) == (Path("study/prepared"), bundle / "configs" / "plan.yaml")
+    assert "import" not in options["plan"].read_text(), "names from the data are in no configuration"
     expected = "generate --bundle study/bundle --masks study/prepared --output study/synthetic"
     assert capsys.readouterr().out.endswith(f"next: python -m monai_segdiff {expected}\n")
     Path("study/plan.yaml").unlink()

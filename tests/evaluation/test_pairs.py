@@ -36,6 +36,17 @@ def test_range_becomes_minus_one_to_one_and_ids_become_indices(write):
     assert pair.mask.tolist() == [[[0, 1, 1], [2, 2, 0]]]
 
 
+def test_what_lies_outside_the_field_of_view_is_no_anatomy_whatever_is_drawn_there(write):
+    case = write(np.array([[20.0, 90, np.nan]], np.float32), np.array([[5, 7, 7]], np.uint8))
+    mine = PairReader({"liver": 5}, (0.0, 100.0), outside=(7,))
+    assert mine(case).image.tolist() == [[[pytest.approx(-0.6), -1, -1]]]
+    assert mine(case).mask.tolist() == [[[1, 0, 0]]]
+    assert torch.equal(mine.image(case), mine(case).image)
+    assert mine.key != PairReader({"liver": 5}, (0.0, 100.0)).key
+    with pytest.raises(ValueError, match=r"ids \[7\]"):
+        PairReader({"liver": 5}, (0.0, 100.0))(case)
+
+
 def test_pixels_that_are_not_finite_stay_visible(write):
     image = np.array([[np.nan, np.inf], [-np.inf, 50]], dtype=np.float32)
     pair = reader()(write(image, np.zeros((2, 2), np.uint8)))

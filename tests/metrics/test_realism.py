@@ -7,7 +7,7 @@ import torch
 from monai.metrics import FIDMetric
 from torchmetrics.image.kid import poly_mmd
 
-from monai_segdiff.metrics import frechet_distance, kid, kid_difference
+from monai_segdiff.metrics import frechet_distance, kid, kid_difference, realism
 from monai_segdiff.metrics.realism import _frechet
 
 
@@ -124,3 +124,14 @@ def test_one_patient_has_no_interval():
     assert estimate.value is not None
     assert estimate.low is None
     assert frechet_distance(gaussian(20, 0), gaussian(20, 1), real_groups=["p"] * 20).low is None
+
+
+def test_a_kernel_that_is_made_some_rows_at_a_time_gives_the_same(monkeypatch):
+    generator = torch.Generator().manual_seed(5)
+    a, b = (torch.randn(n, 6, generator=generator) for n in (23, 31))
+    groups = [i // 3 for i in range(23)]
+    whole = realism.kid(a, b, groups, draws=50)
+    monkeypatch.setattr(realism, "_KERNEL_ENTRIES", 100)
+    parts = realism.kid(a, b, groups, draws=50)
+    for name in ("value", "low", "high"):
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-9)

@@ -9,9 +9,11 @@ from typing import Any
 
 from monai_segdiff.transforms.vocabulary import ClassVocabulary
 
-__all__ = ["BODY", "MOST_CLASSES", "check_classes", "check_name", "check_parents", "named_ids"]
+__all__ = ["BODY", "MOST_CLASSES", "OUTSIDE_VIEW", "check_classes", "check_name", "check_parents", "named_ids"]
 
 BODY = "body"  # what prepare adds
+OUTSIDE_VIEW = "outside_view"
+"""What prepare calls the pixels that lie outside the field of view: no anatomy."""
 MOST_CLASSES = 255
 """Classes of a data set, at most: prepared label maps hold bytes."""
 _LARGEST_ID = 2**31 - 1

@@ -14,6 +14,7 @@ from monai_segdiff.data.issues import case_issues
 from monai_segdiff.data.layout import Case
 from monai_segdiff.data.load import is_raster, load_image, load_label_map, spacing_of
 from monai_segdiff.data.preparation.bias_field import correct_bias_field
+from monai_segdiff.data.preparation.crop import Box, body_box, box_of, grid_center, with_margin
 from monai_segdiff.data.preparation.resample import body_mask, fit_spacing, remap_labels, resample_pair
 from monai_segdiff.data.readers.palettes import Seen
 
@@ -36,6 +37,9 @@ class Plan:
     percentiles: tuple[float, float] | None = None
     n4: bool = False
     findings: tuple[str, ...] = ()
+    crop: str = "none"
+    margin: float = 0.0
+    outside: int = 0  # id of what lies outside the field of view
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[P
     regions = [] if case.region is None else [load_label_map(case.region)]
     (image, label, *regions), origin = _plain([image, label, *regions])
     label = label.new_tensor(_target_labels(np.asarray(image)[0], np.asarray(label)[0], plan)[None])
+    box = _box(np.asarray(image)[0], np.asarray(label)[0], plan)
     if plan.n4 or plan.percentiles is not None:
         image = _scaled(image, plan, str(case.image))
     sliced = image.ndim - 1 > plan.spatial_dims
@@ -99,10 +104,17 @@ def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[P
         plane = [i for i in range(3) if i != plan.axis]
         if spacing is not None:
             spacing.insert(plan.axis, float(voxel[plan.axis]))
+    shape: Sequence[int] = image.shape[1:]
+    if box is not None:
+        box = with_margin(box, plan.margin, shape, voxel.tolist())
     if spacing is None:
-        spacing = fit_spacing(image.shape[1:], voxel.tolist(), size, plane)
-    regions = [resample_pair(image, region, spacing, size)[1] for region in regions]
-    image, label = resample_pair(image, label, spacing, size, plan.fill)
+        spacing = fit_spacing(shape if box is None else np.diff(box)[:, 0], voxel.tolist(), size, plane)
+    center = None
+    if box is not None:
+        extent = [n if n == -1 else n * s / old for n, s, old in zip(size, spacing, voxel.tolist(), strict=True)]
+        center = grid_center(box, shape, [n if e == -1 else e for n, e in zip(shape, extent, strict=True)])
+    regions = [resample_pair(image, region, spacing, size, center=center)[1] for region in regions]
+    image, label = resample_pair(image, label, spacing, size, plan.fill, center, plan.outside)
     affine = origin @ np.asarray(image.affine, dtype=np.float64)
     pixels, labels = np.asarray(image)[0], np.asarray(label)[0]
     region = np.asarray(regions[0])[0] if regions else None
@@ -113,7 +125,7 @@ def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[P
     background = 0 if plan.body_threshold is None else 1
     for index in range(pixels.shape[plan.axis]):
         part = labels.take(index, plan.axis)
-        if (part > background).mean() >= plan.min_foreground:
+        if ((part > background) & (part != plan.outside)).mean() >= plan.min_foreground:
             place = _slice_affine(affine, plane, plan.axis, index)
             name = f"{case.id}_slice{index:03d}"
             shown = None if region is None else region.take(index, plan.axis)
@@ -179,6 +191,16 @@ def _target_labels(image: NDArray[np.generic], label: NDArray[np.generic], plan:
     target[target > 0] += 1
     target[(target == 0) & body_mask(image, plan.body_threshold)] = 1
     return target
+
+
+def _box(image: NDArray[np.generic], label: NDArray[np.uint8], plan: Plan) -> Box | None:
+    """What the grid lies around, where that is not the middle of the image."""
+    if plan.crop == "none":
+        return None
+    if plan.crop == "body" and plan.body_threshold is None:
+        return body_box(image)
+    added = plan.body_threshold is not None and plan.crop == "labels"
+    return box_of((label > (1 if added else 0)) & (label != plan.outside))
 
 
 def _slice_affine(affine: NDArray[np.float64], plane: Sequence[int], axis: int, index: int) -> NDArray[np.float64]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from monai_segdiff.data.cases import Case
-from monai_segdiff.data.description.classes import BODY, named_ids
+from monai_segdiff.data.description.classes import BODY, OUTSIDE_VIEW, named_ids
 
 __all__ = ["ClassCounts", "absent_classes"]
 
@@ -26,6 +23,8 @@ class ClassCounts:
     def __init__(self, classes: Mapping[str, int | Sequence[int]], body: bool) -> None:
         self.of_id = {i: name for name, i in named_ids(classes)}
         self.names = [*([BODY] if body else []), *classes]
+        if OUTSIDE_VIEW not in self.names:
+            self.names.append(OUTSIDE_VIEW)
         self.body = body
         self.source: dict[str, set[str]] = {}
         self.made: dict[str, dict[str, set[str]]] = {}
@@ -35,9 +34,14 @@ class ClassCounts:
         self.source[case] = {self.of_id[i] for i in ids if i in self.of_id}
         self.made.setdefault(case, {})
 
-    def add_piece(self, case: str, piece: str, label: NDArray[np.uint8]) -> None:
-        """Note what a prepared label map of a case holds."""
-        self.made.setdefault(case, {})[piece] = {self.names[i - 1] for i in np.unique(label).tolist() if i}
+    def add_piece(self, case: str, piece: str, ids: Collection[int]) -> None:
+        """Note the ids that a prepared label map of a case holds."""
+        self.made.setdefault(case, {})[piece] = {self.names[i - 1] for i in ids if i}
+
+    def present(self, names: Sequence[str]) -> list[str]:
+        """The classes, with that of what lies outside the field of view where something does."""
+        beyond = any(OUTSIDE_VIEW in held for pieces in self.made.values() for held in pieces.values())
+        return [*names, *([OUTSIDE_VIEW] if beyond and OUTSIDE_VIEW not in names else [])]
 
     def remarks(self, splits: Mapping[str, Sequence[Case]]) -> Iterator[str]:
         """Say what got lost.
@@ -52,7 +56,8 @@ class ClassCounts:
                 "enough labeled pixels (--min-foreground)"
             )
         kept = {case: set().union(*pieces.values()) for case, pieces in self.made.items()}
-        for name in self.names:
+        names = [name for name in self.names if name != OUTSIDE_VIEW]
+        for name in names:
             if name == BODY and self.body:
                 if not any(name in held for held in kept.values()):
                     yield f"class {name!r} is in nothing that was prepared: no intensity is above --body-threshold"
@@ -71,7 +76,7 @@ class ClassCounts:
                 )
         of_piece = {piece: held for pieces in self.made.values() for piece, held in pieces.items()}
         held = {split: [of_piece[case.id] for case in cases] for split, cases in splits.items()}
-        yield from absent_classes(self.names, held)
+        yield from absent_classes(names, held)
 
 
 def absent_classes(names: Sequence[str], held: Mapping[str, Sequence[Collection[str]]]) -> Iterator[str]:

@@ -9,12 +9,14 @@ from typing import Any
 
 from monai_segdiff.data.cases import Case
 from monai_segdiff.data.load import is_flat
+from monai_segdiff.data.preparation.crop import CROPS, OUTSIDES
 
-__all__ = ["check_slicing", "checked_body_threshold", "checked_range", "checked_share", "per_axis"]
+__all__ = ["check_slicing", "checked_body_threshold", "checked_crop", "checked_range", "checked_share", "per_axis"]
 
 _LARGEST_SIZE = 4096
 _MOST_VOXELS = 2**28
 _SPACINGS = (1e-3, 1e3)  # mm
+_MOST_MARGIN = 1e3  # mm
 
 
 def per_axis(
@@ -104,6 +106,28 @@ def checked_body_threshold(threshold: float | None) -> float | None:
     if threshold is not None and not math.isfinite(threshold):
         raise ValueError(f"body_threshold (--body-threshold) must be a number, such as -300 HU, got {threshold:g}")
     return threshold
+
+
+def checked_crop(crop: str, margin: float, outside: str | None) -> bool:
+    """Whether pixels outside the field of view get a class of their own.
+
+    Args:
+        crop: what the grid lies around.
+        margin: room around it in mm.
+        outside: what these pixels are; None for what suits the crop.
+
+    Raises:
+        ValueError: if one is none of those that there are, out of range, or has no effect.
+    """
+    if crop not in CROPS:
+        raise ValueError(f"crop (--crop) must be one of {', '.join(CROPS)}, got {crop!r}")
+    if outside is not None and outside not in OUTSIDES:
+        raise ValueError(f"outside (--outside) must be one of {', '.join(OUTSIDES)}, got {outside!r}")
+    if not 0 <= margin <= _MOST_MARGIN:
+        raise ValueError(f"margin (--margin) must be from 0 to {_MOST_MARGIN:g} mm, got {margin:g}")
+    if margin and crop == "none":
+        raise ValueError("margin (--margin) is room around what is cropped to, and nothing is (--crop); leave it out")
+    return outside == "class" or (outside is None and crop != "none")
 
 
 def check_slicing(

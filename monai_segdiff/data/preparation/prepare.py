@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from monai_segdiff.data.build import build_once
-from monai_segdiff.data.description.classes import BODY, check_parents
+from monai_segdiff.data.description.classes import BODY, OUTSIDE_VIEW, check_classes, check_parents
 from monai_segdiff.data.layout import SPLITS, Case, Choices, SegmentationDataset
 from monai_segdiff.data.patients import unknown_patients
 from monai_segdiff.data.preparation.case import Plan
@@ -21,6 +21,7 @@ from monai_segdiff.data.preparation.class_counts import ClassCounts
 from monai_segdiff.data.preparation.options import (
     check_slicing,
     checked_body_threshold,
+    checked_crop,
     checked_range,
     checked_share,
     per_axis,
@@ -33,6 +34,7 @@ __all__ = ["prepare_dataset"]
 
 _MIN_FOREGROUND = 0.01
 _AXIAL = 2
+_LATER = ("percentiles", "n4", "findings", "crop", "margin", "outside")  # options that came later
 _GAP_MM = 10.0  # between held-out and training slices of one patient
 
 
@@ -60,6 +62,10 @@ def prepare_dataset(
     findings_table: str | Path | None = None,
     segments: Mapping[str, str | Sequence[str]] | None = None,
     precedence: Sequence[str] = (),
+    crop: str = "none",
+    margin: float = 0.0,
+    outside: str | None = None,
+    workers: int = 1,
     name: str | None = None,
     modality: str = "",
     licence: str = "",
@@ -115,6 +121,14 @@ def prepare_dataset(
             class of its own name.
         precedence: classes in their order; where DICOM segments overlap, the class named first is kept. Overlaps that
             this does not decide are an error.
+        crop: what the grid lies around: "none", the middle of the field of view; "labels", what is labeled in the whole
+            volume; or "body", the largest region above `body_threshold`, or else Otsu's. The grid is then moved so
+            that it lies inside the field of view, wherever it fits. Without `spacing` the labels or the body, rather
+            than the field of view, are fitted into `size`. A case with nothing labeled keeps its field of view.
+        margin: room in mm around the labels or the body.
+        outside: what pixels outside the field of view are: "fill", background; or "class", a class of their own,
+            `outside_view`, the last one, where there are such pixels. By default "class" with a crop, else "fill".
+        workers: processes, each with a case in memory; what is written does not depend on their number.
         name: the data set's name.
         modality: e.g. "CT".
         licence: terms of use of the source.
@@ -144,6 +158,9 @@ def prepare_dataset(
     check_slicing(axis, min_foreground, spatial_dims)
     share = checked_share(_MIN_FOREGROUND if min_foreground is None else min_foreground)
     body = checked_body_threshold(body_threshold) is not None
+    own_class = checked_crop(crop, margin, outside)
+    if workers < 1:
+        raise ValueError(f"workers (--workers) must be at least 1, got {workers}")
     asked = Asked(
         classes=classes,
         body=body,
@@ -168,9 +185,10 @@ def prepare_dataset(
             "within_patient (--within-patient) has no effect where the source's split is kept; leave it out"
         )
     names = ([BODY] if body else []) + list(given.classes)
-    settled = (
-        dict(parents) if parents is not None else (dict.fromkeys(given.classes, BODY) if body else {}) | given.parents
-    )
+    outside_id = names.index(OUTSIDE_VIEW) + 1 if OUTSIDE_VIEW in names else len(names) + 1 if own_class else 0
+    check_classes({name: index for index, name in enumerate([*names, OUTSIDE_VIEW][: max(outside_id, len(names))], 1)})
+    inner = dict.fromkeys((name for name in given.classes if name != OUTSIDE_VIEW), BODY) if body else {}
+    settled = dict(parents) if parents is not None else inner | given.parents
     check_parents(settled, names)
     plan = Plan(
         classes=given.classes,
@@ -185,11 +203,16 @@ def prepare_dataset(
         percentiles=percentiles,
         n4=n4,
         findings=given.findings,
+        crop=crop,
+        margin=margin,
+        outside=outside_id,
     )
     unknown = unknown_patients(given.cases)
     settings = {
         # What is off stays unnamed, so that data sets made before it existed are found again.
-        **{key: value for key, value in asdict(plan).items() if value or key not in ("percentiles", "n4", "findings")},
+        **{
+            key: value for key, value in asdict(plan).items() if key not in _LATER or value not in (None, 0, (), "none")
+        },
         "source": given.fingerprint,
         "intensity_range": intensity_range,
         "fractions": fractions,
@@ -206,7 +229,7 @@ def prepare_dataset(
 
     def build(folder: Path) -> SegmentationDataset:
         counts = ClassCounts(given.classes, body)
-        written, samples, thickness = write_pieces(given, plan, folder, counts, check_first, progress)
+        written, samples, thickness = write_pieces(given, plan, folder, counts, check_first, progress, workers)
         gap = max(1, math.ceil(_GAP_MM / thickness))
         if given.split_of is None:
             splits, kind = split_cases(written, fractions, seed, within_patient=within_patient, gap=gap)
@@ -222,7 +245,7 @@ def prepare_dataset(
         return SegmentationDataset(
             root=folder,
             name=name or given.name,
-            classes={key: index for index, key in enumerate(names, start=1)},
+            classes={key: index for index, key in enumerate(counts.present(names), start=1)},
             splits=splits,
             intensity_range=(float(low), float(high)),
             spatial_dims=spatial_dims,

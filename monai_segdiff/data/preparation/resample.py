@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import ResizeWithPadOrCrop, SpatialResample
+from monai.transforms import Pad, ResizeWithPadOrCrop, SpatialCrop, SpatialResample
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -72,9 +73,15 @@ def fit_spacing(
 
 
 def resample_pair(
-    image: MetaTensor, label: MetaTensor, spacing: Sequence[float], size: Sequence[int], fill: float | None = None
+    image: MetaTensor,
+    label: MetaTensor,
+    spacing: Sequence[float],
+    size: Sequence[int],
+    fill: float | None = None,
+    center: Sequence[float] | None = None,
+    outside: int = 0,
 ) -> tuple[MetaTensor, MetaTensor]:
-    """Resample an image and its label map to a voxel size, then pad or crop both around the center.
+    """Resample an image and its label map to a voxel size, then pad or crop both around a point.
 
     Where voxels grow the image is smoothed first, so that noise and edges do not alias. The label map takes the class
     whose indicator, smoothed and interpolated the same way, is largest: edges stay where the image has them, which
@@ -86,6 +93,9 @@ def resample_pair(
         spacing: voxel size in mm per axis.
         size: voxels per axis; -1 keeps what resampling gives.
         fill: intensity outside the image; by default its minimum.
+        center: index where the grid's center is, which is moved by less than half a voxel where that spares resampling;
+            by default the middle of the image.
+        outside: id outside the label map.
 
     Returns:
         Image, float32, and label map, of one shape (1, *size); its ids are uint8 where they fit, else int32.
@@ -99,17 +109,24 @@ def resample_pair(
     # Not MONAI's Spacing: where the origin is within a voxel of 0 its scale_extent shifts the grid by a voxel.
     target = affine.copy()
     target[:dims, :dims] *= growth
-    target[:dims, -1] += affine[:dims, :dims] @ ((shape - 1) / 2 - growth * (new_shape - 1) / 2)
+    unchanged = np.allclose(growth, 1, atol=1e-3)
     # What is cropped off in the end is not made first: of small voxels it can be more than there is memory for.
     kept = np.array([n if wanted == -1 else min(n, wanted) for n, wanted in zip(new_shape, size, strict=True)])
-    target[:dims, -1] += target[:dims, :dims] @ (new_shape // 2 - kept // 2)
+    if center is None:
+        target[:dims, -1] += affine[:dims, :dims] @ ((shape - 1) / 2 - growth * (new_shape - 1) / 2)
+        target[:dims, -1] += target[:dims, :dims] @ (new_shape // 2 - kept // 2)
+        fit = partial(ResizeWithPadOrCrop, list(size), mode="constant")
+    else:
+        wanted = np.where(np.asarray(size) == -1, new_shape, size)
+        start, kept, padding = _placed(np.asarray(center), wanted, shape, growth, unchanged)
+        target[:dims, -1] += affine[:dims, :dims] @ start
+        fit = partial(Pad, [(0, 0), *padding], mode="constant")
     resample = SpatialResample(mode="bilinear", padding_mode="border", dtype=torch.float32)
-    unchanged = np.allclose(growth, 1, atol=1e-3)
     sigma = (0.0, *np.minimum(np.maximum(growth - 1, 0) / 2, shape))  # beyond its size an image is one mean
 
     def onto_grid(values: MetaTensor) -> MetaTensor:
         if unchanged:
-            return values
+            return values if center is None else SpatialCrop(roi_start=start, roi_end=start + kept)(values)
         if max(sigma) > 0.02:
             # Not MONAI's GaussianSmooth: it takes everything outside the image for 0, which is tissue in HU.
             smooth = ndimage.gaussian_filter(np.asarray(values), sigma, mode="nearest", truncate=3.0)
@@ -119,7 +136,7 @@ def resample_pair(
     out = onto_grid(image.to(torch.float32))
     id_type = torch.uint8 if int(label.max()) < 256 else torch.int32
     if unchanged:
-        ids = label.to(id_type)
+        ids = onto_grid(label.to(id_type))
     else:
         share = torch.full(out.shape, -1.0)
         best = torch.zeros(out.shape, dtype=id_type)
@@ -129,5 +146,31 @@ def resample_pair(
             share = torch.maximum(share, indicator)
         ids = MetaTensor(best, affine=out.affine)
     lowest = float(image.min()) if fill is None else fill
-    fitted = ResizeWithPadOrCrop(list(size), mode="constant", value=lowest)(out)
-    return fitted, ResizeWithPadOrCrop(list(size), mode="constant", value=0)(ids).to(id_type)
+    return fit(value=lowest)(out), fit(value=outside)(ids).to(id_type)
+
+
+def _placed(
+    center: NDArray[np.float64],
+    size: NDArray[np.int64],
+    shape: NDArray[np.int64],
+    growth: NDArray[np.float64],
+    whole: bool,
+) -> tuple[NDArray[np.generic], NDArray[np.int64], list[tuple[int, int]]]:
+    """A grid's part in the field of view: where that starts, its voxels per axis, and those missing at both ends.
+
+    Args:
+        center: index where the grid's center is.
+        size: its voxels per axis.
+        shape: those of the field of view.
+        growth: size of its voxels in those of the field of view.
+        whole: whether it starts at a whole index.
+    """
+    origin = center - growth * (size - 1) / 2
+    if whole:
+        origin = np.round(origin)
+    nearly = 1e-6
+    first = np.maximum(0, np.ceil((-0.5 - origin) / growth - nearly)).astype(int)
+    last = np.minimum(size - 1, np.floor((shape - 0.5 - origin) / growth + nearly)).astype(int)
+    start = origin + growth * first
+    padding = [(int(before), int(after)) for before, after in zip(first, size - 1 - last, strict=True)]
+    return start.astype(int) if whole else start, last - first + 1, padding

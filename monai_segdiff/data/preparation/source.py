@@ -68,6 +68,8 @@ class Source:
         files_of: gives a case whose image and label map are files, for as long as its block lasts.
         remarks: what is left out.
         found: what the source is, in words; empty for a list of cases.
+        modality: as the source says; empty where it does not.
+        channels: names of the images' channels; empty for one without a name.
         split_of: patient to split, where the source's own is wanted.
     """
 
@@ -80,6 +82,8 @@ class Source:
     files_of: Callable[[Case], AbstractContextManager[Case]]
     remarks: tuple[str, ...] = ()
     found: str = ""
+    modality: str = ""
+    channels: tuple[str, ...] = ()
     split_of: Mapping[str, str] | None = None
 
     @classmethod
@@ -121,6 +125,8 @@ class Source:
             files_of=nullcontext if given.maker is None else given.maker.files_of,
             remarks=given.remarks,
             found=given.found,
+            modality=given.modality,
+            channels=given.channels,
             split_of=split_of,
         )
 
@@ -137,6 +143,8 @@ class _Given:
     remarks: tuple[str, ...] = ()
     maker: CaseFiles | None = None
     found: str = ""
+    modality: str = ""
+    channels: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -183,6 +191,8 @@ def _from_folder(source: str | Path, asked: Asked) -> _Given:
         tuple(left_out),
         dataset.maker,
         in_words(dataset),
+        dataset.modality,
+        dataset.channels,
         {split: len(cases) for split, cases in dataset.splits.items()},
     )
 

@@ -1,25 +1,20 @@
-"""Volumes projected one after another, or several at a time in processes that end when their parent does."""
+"""Volumes projected one after another, or several at a time in processes."""
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-import signal
-import threading
 import warnings
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing.context import BaseContext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
 
+from monai_segdiff.data.processes import in_processes
 from monai_segdiff.data.radiographs.labels_to_ct import labels_to_ct
 from monai_segdiff.data.radiographs.tissues import Tissue
 from monai_segdiff.data.radiographs.views import write_views
@@ -76,8 +71,9 @@ def project_volumes(sources: Sequence[VolumeSource], plan: DRRPlan, workers: int
         for source in sources:
             yield _project(source, plan)
         return
+    act = partial(_project, plan=plan)
     killed = []
-    with closing(_in_processes(sources, plan, workers)) as found:
+    with closing(in_processes(act, sources, workers)) as found:
         for source, outcome in found:
             if outcome is None:
                 killed.append(source)
@@ -85,62 +81,10 @@ def project_volumes(sources: Sequence[VolumeSource], plan: DRRPlan, workers: int
                 yield outcome
     # One that is killed takes the others with it: which of them it was shows when each is alone.
     for source in killed:
-        with closing(_in_processes([source], plan, 1)) as found:
+        with closing(in_processes(act, [source], 1)) as found:
             for _, outcome in found:
                 message = f"{source.path}: its process was killed, perhaps as memory ran out; use a machine with more"
                 yield outcome or Outcome(source.name, message)
-
-
-def _in_processes(
-    sources: Sequence[VolumeSource], plan: DRRPlan, workers: int
-) -> Generator[tuple[VolumeSource, Outcome | None], None, None]:
-    """Volumes and what became of them, as they finish; None where the process was killed."""
-    pool = ProcessPoolExecutor(workers, _context(), _start_worker)
-    try:
-        futures = {_submit(pool, source, plan): source for source in sources}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                yield futures[future], None
-    except BaseException:  # stopped: nobody waits until the volumes at work are through
-        for process in list((getattr(pool, "_processes", None) or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _submit(pool: ProcessPoolExecutor, source: VolumeSource, plan: DRRPlan) -> Future[Outcome]:
-    try:
-        return pool.submit(_project, source, plan)
-    except BrokenProcessPool as error:  # already
-        broken: Future[Outcome] = Future()
-        broken.set_exception(error)
-        return broken
-
-
-def _context() -> BaseContext:
-    """Processes that inherit no thread of torch in the middle of its work, and import torch once where that can be."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C end at once and in silence; the parent reports it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-
-
-def _end_with_parent() -> None:
-    """Do not outlive a parent that was killed: it would go on writing beside the run that follows."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _project(source: VolumeSource, plan: DRRPlan) -> Outcome:

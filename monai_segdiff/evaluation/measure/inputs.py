@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from monai_segdiff.data import Case, SegmentationDataset, load_image, read_dataset
+from monai_segdiff.data.description.classes import OUTSIDE_VIEW
 from monai_segdiff.data.description.records import read_manifest
 from monai_segdiff.evaluation.pairs import Ablation, PairReader
 from monai_segdiff.evenly import evenly
@@ -84,6 +85,8 @@ class Inputs:
         size = "×".join(map(str, self.real_reader(self.held_out[0]).image.shape[1:]))
         total = sum(map(len, self.synthetic.splits.values()))
         used = f"{len(self.generated)} " if len(self.generated) == total else f"{len(self.generated)} of {total} "
+        beyond = self.real_reader.outside or self.synthetic_reader.outside
+        told = "no anatomy: in no Dice, and of the lowest intensity in all images, whatever is drawn there"
         source = {"Source of the real images": self.real.attribution} if self.real.attribution else {}
         if self.real_reader.ablation is not None:
             gone = [name for name in self.real_reader.ablation.classes if name not in self.classes]
@@ -98,6 +101,7 @@ class Inputs:
             "Real": f"{self.real.name} ({len(self.training)} training images, {len(self.held_out)} held out)",
             "Classes": ", ".join(self.classes),
             "Images": f"{size}, intensities {low:g} to {high:g} mapped to −1 to 1",
+            **({"Outside the field of view": told} if beyond else {}),
             **source,
         }
 
@@ -126,21 +130,33 @@ def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None 
     generated = evenly([case for cases in synthetic_set.splits.values() for case in cases], max_images)
     if real_set.intensity_range is None:
         real_set.intensity_range = _measured_range(training or held_out)
+    real_outside, synthetic_outside = _take_outside(real_set), _take_outside(synthetic_set)
     inputs = Inputs(
         real_set,
         synthetic_set,
         training,
         held_out,
         generated,
-        PairReader(real_set.classes, real_set.intensity_range, real_set.spatial_dims, ablation),
+        PairReader(real_set.classes, real_set.intensity_range, real_set.spatial_dims, ablation, real_outside),
         PairReader(
             synthetic_set.classes,
             synthetic_set.intensity_range or real_set.intensity_range,
             synthetic_set.spatial_dims or real_set.spatial_dims,
+            outside=synthetic_outside,
         ),
     )
     _check_size(inputs)
     return inputs
+
+
+def _take_outside(dataset: SegmentationDataset) -> tuple[int, ...]:
+    """Take what lies outside the field of view from the classes, as it is no anatomy; its ids."""
+    ids = dataset.classes.get(OUTSIDE_VIEW, [])
+    anatomy = {name: own for name, own in dataset.classes.items() if name != OUTSIDE_VIEW}
+    if not anatomy:
+        return ()
+    dataset.classes = anatomy
+    return (ids,) if isinstance(ids, int) else tuple(ids)
 
 
 def _read_sets(real: Path, synthetic: Path) -> tuple[SegmentationDataset, SegmentationDataset, Ablation | None]:

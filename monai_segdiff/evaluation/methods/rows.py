@@ -123,7 +123,9 @@ def measure_group(
         ValueError: if a class of the data set belongs to none of the classes.
     """
     assert inputs.real.intensity_range is not None
-    reader = PairReader(classes, inputs.real.intensity_range, inputs.real.spatial_dims)
+    reader = PairReader(
+        classes, inputs.real.intensity_range, inputs.real.spatial_dims, outside=inputs.real_reader.outside
+    )
     own = {child: set(ids) for child, ids in inputs.real_reader.classes.items()}
     members = {parent: [child for child, c in own.items() if c <= set(ids)] for parent, ids in reader.classes.items()}
     lost = [child for child in own if not any(child in names for names in members.values())]
@@ -137,7 +139,9 @@ def measure_group(
     if population is None:
         return MethodGroup(name, reader, merged, real, real)
     assert population.real.intensity_range is not None
-    of_population = PairReader(classes, population.real.intensity_range, population.real.spatial_dims)
+    of_population = PairReader(
+        classes, population.real.intensity_range, population.real.spatial_dims, outside=population.real_reader.outside
+    )
     limits = _measure_real(name, population, of_population, merged, seed, progress)
     return MethodGroup(name, reader, merged, real, limits, population.real.name)
 
@@ -170,7 +174,12 @@ def measure_row(
     """
     cases = [match.generated for match in matches]
     # As the methods' classes have it, but the synthetic data set's own intensities.
-    reader = PairReader(condition.reader.classes, inputs.synthetic_reader.intensity_range, inputs.real.spatial_dims)
+    reader = PairReader(
+        condition.reader.classes,
+        inputs.synthetic_reader.intensity_range,
+        inputs.real.spatial_dims,
+        outside=inputs.synthetic_reader.outside,
+    )
     others = None if inputs.within_one_patient else draw_other_masks(cases, reader, seed)
     return MethodRow(
         name,

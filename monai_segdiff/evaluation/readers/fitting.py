@@ -25,7 +25,7 @@ from monai_segdiff.evaluation.readers.own_network import OwnNetwork
 from monai_segdiff.evaluation.readers.segmenter import TrainedSegmenter
 from monai_segdiff.handlers import ImagesProgressBar
 
-__all__ = ["Training", "default_images", "fit", "load_or_train", "require_finite_case"]
+__all__ = ["Training", "batch_of", "default_images", "fit", "load_or_train", "require_finite_case"]
 
 _T = TypeVar("_T", bound=OwnNetwork)
 _Loaded = TypeVar("_Loaded")
@@ -40,6 +40,11 @@ _FEWEST = {2: 4000, 3: 1000}
 def default_images(spatial_shape: Sequence[int]) -> int:
     """Default length of a training in images seen: about as many pixels for every size, within limits."""
     return min(max(_PIXELS // math.prod(spatial_shape), _FEWEST[len(spatial_shape)]), 16_000)
+
+
+def batch_of(spatial_dims: int, cases: int) -> int:
+    """Images of a step of a training on so many cases."""
+    return min(_BATCH[spatial_dims], cases)
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ def fit(
     spatial_shape = training.image_shape[1:]
     kept = max(_MEMORY // (5 * math.prod(spatial_shape)), 1)
     dataset = CacheDataset(cases, read, cache_num=kept, num_workers=1, copy_cache=False, progress=False)
-    batch_size = min(_BATCH[len(spatial_shape)], len(cases))
+    batch_size = batch_of(len(spatial_shape), len(cases))
     generator = torch.Generator().manual_seed(training.seed)
     sampler = RandomSampler(dataset, num_samples=max(training.images, batch_size), generator=generator)
     # A batch of one image would leave batch normalization without statistics in the deepest level.

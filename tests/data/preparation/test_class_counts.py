@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
-
 from monai_segdiff.data import Case
 from monai_segdiff.data.preparation.class_counts import ClassCounts, absent_classes
 
 
-def label(*ids: int) -> np.ndarray:
-    return np.array([0, *ids], np.uint8)
+def label(*ids: int) -> list[int]:
+    return [0, *ids]
 
 
 def case(name: str) -> Case:

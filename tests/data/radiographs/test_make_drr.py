@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_segdiff.data import check_dataset, make_drr_dataset, read_dataset, read_geometry
+from monai_segdiff.data import check_dataset, make_drr_dataset, processes, read_dataset, read_geometry
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.data.radiographs import workers as drr_workers
 from monai_segdiff.data.radiographs.volumes import find_volumes, read_volume
@@ -194,23 +194,23 @@ def test_of_volumes_whose_processes_were_killed_only_the_one_that_does_it_fails(
     """As where memory runs out: the system kills one process, and none of the pool's gives a result."""
 
     class Pool:
-        def __init__(self, workers, *_):
-            self.workers = workers
+        def __init__(self, workers, context, start, arguments):
+            self.workers, self.act = workers, arguments[0]
 
-        def submit(self, project, source, plan):
+        def submit(self, _, source):
             if source.name == "d" and self.workers > 1:
                 raise BrokenProcessPool  # at once, as another one broke it
             done = Future()
             if self.workers > 1 or source.name == "b":
                 done.set_exception(BrokenProcessPool())
             else:
-                done.set_result(project(source, plan))
+                done.set_result(self.act(source))
             return done
 
         def shutdown(self, **_):
             pass
 
-    monkeypatch.setattr(drr_workers, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Pool)
     with pytest.raises(ValueError, match="1 of 4 volumes failed") as caught:
         make(legs, workers=2)
     assert re.search(r"b\.nii\.gz: its process was killed, perhaps as memory ran out", str(caught.value))
@@ -224,7 +224,7 @@ def test_when_stopped_nobody_waits_for_the_volumes_that_are_at_work(legs, monkey
         def __init__(self, *_):
             self._processes = {7: SimpleNamespace(terminate=lambda: ended.append("terminated"))}
 
-        def submit(self, project, source, plan):
+        def submit(self, act, source):
             done = Future()
             done.set_result(drr_workers.Outcome(source.name, None))
             return done
@@ -232,7 +232,7 @@ def test_when_stopped_nobody_waits_for_the_volumes_that_are_at_work(legs, monkey
         def shutdown(self, **_):
             ended.append("shut down")
 
-    monkeypatch.setattr(drr_workers, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Pool)
     plan = drr_workers.DRRPlan(legs, {}, 0, 0.1, 200.0, 2.0, None)
     assert len(list(drr_workers.project_volumes(find_volumes(legs), plan, 2))) == 4
     assert ended == ["shut down"]

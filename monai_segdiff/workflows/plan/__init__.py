@@ -1,0 +1,1 @@
+"""What a study is planned from, the data and the machine, and the plan itself."""

@@ -1,0 +1,227 @@
+"""How long a study takes, from a few of its cases and a few of its steps."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from monai_segdiff.bundle import bundle_path
+from monai_segdiff.data import Case, SegmentationDataset, prepare_dataset, split_cases
+from monai_segdiff.data.preparation.source import Source
+from monai_segdiff.evaluation import evaluate
+from monai_segdiff.evaluation.evaluate import features_of
+from monai_segdiff.evaluation.evidence import gather
+from monai_segdiff.evaluation.measure.inputs import read_inputs
+from monai_segdiff.evaluation.readers.fitting import default_images
+from monai_segdiff.evaluation.readers.train_segmenter import open_segmenter
+from monai_segdiff.evaluation.sections.failed import FailedSamples
+from monai_segdiff.evaluation.sections.faithfulness import Faithfulness
+from monai_segdiff.evaluation.sections.memorization import Memorization
+from monai_segdiff.evenly import evenly
+from monai_segdiff.workflows.plan.choices import Choices
+from monai_segdiff.workflows.plan.document import training_values
+from monai_segdiff.workflows.plan.fingerprint import Fingerprint
+from monai_segdiff.workflows.plan.grid import expected_items
+from monai_segdiff.workflows.plan.trial import Trial, run_trial
+
+__all__ = ["Measured", "Times", "expected_times", "measure", "planned_splits", "prepare_arguments"]
+
+_PATIENTS = 6  # of a trial: four to train on
+_MOST_CASES = 12
+_SAMPLER_STEPS = 20  # of the bundles, unless the plan says otherwise
+_EACH_WORKER = 0.85  # of what one process does alone
+_FEW = 32  # images that a trial of the report takes
+_IMAGE_BYTES = 4 + 2  # a voxel of an image and of its label map in memory
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a trial of a plan has shown.
+
+    Args:
+        prepare_seconds: of a case, with one process.
+        report_seconds: of a report on few images, the segmenter's training left out.
+        report_images: how many these were, those of training included.
+        report_image: seconds that each further image takes there.
+        trial: what the network takes.
+    """
+
+    prepare_seconds: float
+    report_seconds: float
+    report_images: int
+    report_image: float
+    trial: Trial
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Measured:
+        """From plain values, as `asdict` gives them."""
+        return cls(**{**content, "trial": Trial(**content["trial"])})
+
+
+@dataclass(frozen=True)
+class Times:
+    """Expected seconds of each stage, and the most memory.
+
+    Args:
+        prepare: seconds, and so the others.
+        train: seconds.
+        generate: seconds.
+        evaluate: seconds.
+        memory: bytes of the training's process.
+        gpu_memory: bytes on the GPU; 0 without one.
+    """
+
+    prepare: float
+    train: float
+    generate: float
+    evaluate: float
+    memory: int
+    gpu_memory: int
+
+    @property
+    def total(self) -> float:
+        """Seconds of all stages."""
+        return self.prepare + self.train + self.generate + self.evaluate
+
+
+def prepare_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of :func:`~monai_segdiff.data.prepare_dataset` that a plan says.
+
+    Args:
+        values: value by key, those of sections called ``section.name``.
+    """
+    own = {key.partition(".")[2]: value for key, value in values.items() if key.startswith("prepare.")}
+    for pair in ("intensity_range", "percentiles"):
+        if own.get(pair) is not None:
+            own[pair] = tuple(own[pair])
+    return {"spatial_dims": values["spatial_dims"], "size": values["image_size"], **own}
+
+
+def planned_splits(cases: Sequence[Case], arguments: Mapping[str, Any]) -> dict[str, list[Case]]:
+    """The split of a source's cases that preparing them makes.
+
+    Args:
+        cases: the cases.
+        arguments: of `prepare_dataset`.
+    """
+    within = bool(arguments.get("within_patient"))
+    if within:
+        return {"training": list(cases)}
+    splits, _ = split_cases(cases, arguments.get("fractions", (0.8, 0.1, 0.1)), arguments.get("seed", 0))
+    return splits
+
+
+def measure(source: Source, values: Mapping[str, Any], folder: Path) -> Measured:
+    """Prepare a few cases, take a few steps on them, and write a report on a few images.
+
+    Args:
+        source: the data.
+        values: the plan, value by key.
+        folder: for what the trial needs; removed at its end.
+
+    Raises:
+        MemoryError: if there is not enough memory for a step.
+        ValueError: if a case is unsound, or a value of the plan is not possible.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a few cases: they are said of all of them later
+            dataset, seconds = _prepare_some(source, values, folder / "prepared")
+            bundle = bundle_path(values["bundle"])
+            trial = run_trial(bundle, dataset.root, training_values(values), values["generate.batch_size"])
+            whole, each, images = _report(dataset, folder)
+        return Measured(seconds, whole, images, each, trial)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def expected_times(
+    fingerprint: Fingerprint, splits: Mapping[str, Sequence[Case]], choices: Choices, found: Measured
+) -> Times:
+    """The time and memory that a study takes.
+
+    Args:
+        fingerprint: the data.
+        splits: of its cases.
+        choices: the plan.
+        found: what a trial of it has shown.
+    """
+    items = expected_items(fingerprint, choices)
+    number = {split: sum(items[name] for name in {case.patient for case in cases}) for split, cases in splits.items()}
+    training, validation, test = (number.get(split, 0.0) for split in ("training", "validation", "test"))
+    per_mask, most = choices["generate.per_mask"], choices["generate.most_masks"]
+    images = per_mask * min(test, most or math.inf)
+    trial, voxels = found.trial, math.prod(choices["image_size"])
+    segmenter = choices["evaluate.segmenter_images"] or default_images(choices["image_size"])
+    sampler_steps = choices.section("").get("num_steps", _SAMPLER_STEPS)
+    return Times(
+        prepare=found.prepare_seconds * fingerprint.number / max(1.0, _EACH_WORKER * choices["prepare.workers"]),
+        train=_training_seconds(choices, trial, training, validation, sampler_steps),
+        generate=math.ceil(images / trial.sampled_at_once) * sampler_steps * trial.network_seconds
+        + trial.start_seconds,
+        evaluate=segmenter / trial.segmenter_batch * trial.segmenter_seconds
+        + found.report_seconds
+        + found.report_image * max(0.0, images + training + validation + test - found.report_images)
+        + trial.read_seconds * training,
+        memory=trial.peak_bytes + round((training + validation) * voxels * _IMAGE_BYTES),
+        gpu_memory=trial.gpu_bytes,
+    )
+
+
+def _training_seconds(choices: Choices, trial: Trial, training: float, validation: float, sampler_steps: int) -> float:
+    batch, epoch = choices["batch_size"], choices["images_per_epoch"]
+    epochs = max(1, math.ceil(choices["max_images"] / epoch))
+    steps = epochs * math.ceil(epoch / batch)
+    previews = epochs // max(1, choices["preview_interval"]) * sampler_steps * trial.network_seconds
+    validations = epochs // max(1, choices["val_interval"]) * math.ceil(validation / batch) * trial.validate_seconds
+    # Every file is read three times: when it is verified, hashed, and kept in memory.
+    return (
+        trial.start_seconds
+        + 3 * trial.read_seconds * (training + validation)
+        + steps * trial.step_seconds
+        + (previews + validations)
+    )
+
+
+def _prepare_some(source: Source, values: Mapping[str, Any], output: Path) -> tuple[SegmentationDataset, float]:
+    """A data set of some patients of a source, and the seconds that a case took."""
+    arguments = prepare_arguments(values)
+    patients = evenly(sorted({case.patient for case in source.cases}), _PATIENTS)
+    cases = evenly([case for case in source.cases if case.patient in patients], _MOST_CASES)
+    few = len({case.patient for case in cases}) < 2
+    for name in ("patients", "classes", "findings", "findings_table", "segments", "precedence"):
+        arguments.pop(name, None)  # the source has them already
+    own = {"within_patient": few or arguments.pop("within_patient", False), "fractions": (0.6, 0.2, 0.2)}
+    with ExitStack() as stack:
+        files = [stack.enter_context(source.files_of(case)) for case in cases]
+        before = time.monotonic()
+        dataset = prepare_dataset(
+            [replace(case, findings=None, region=None) for case in files],
+            output,
+            source.classes,
+            **{**arguments, **own, "workers": 1, "progress": False},
+        )
+        return dataset, (time.monotonic() - before) / len(cases)
+
+
+def _report(dataset: SegmentationDataset, folder: Path) -> tuple[float, float, int]:
+    """Seconds of a report without training, of each image that it takes, and how many these were."""
+    before = time.monotonic()
+    evaluate(dataset.root, dataset.root, folder / "report", segmenter_images=1, max_images=_FEW, progress=False)
+    whole = time.monotonic() - before
+    inputs = read_inputs(dataset.root, dataset.root, _FEW)
+    cache = folder / "report" / "segmenter"
+    reads = open_segmenter(None, inputs.training, inputs.real_reader, 1, cache_dir=cache, progress=False)
+    sections = [Faithfulness(), FailedSamples(), Memorization()]
+    before = time.monotonic()
+    gather(inputs, reads, features_of(None, reads), sections, seed=0, with_real=True, progress=False)
+    images = len(inputs.training) + len(inputs.held_out) + len(inputs.generated)
+    return whole, (time.monotonic() - before) / images, images

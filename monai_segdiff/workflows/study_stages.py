@@ -1,0 +1,310 @@
+"""The stages of a study: what each depends on, does, and leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from monai_segdiff.bundle import copy_bundle
+from monai_segdiff.data import check_dataset, prepare_dataset
+from monai_segdiff.data.issues import Issue, case_issues
+from monai_segdiff.data.layout import is_dataset
+from monai_segdiff.digests import DIGESTS, digest_of
+from monai_segdiff.evaluation import evaluate
+from monai_segdiff.evenly import evenly
+from monai_segdiff.files import atomic_file
+from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
+from monai_segdiff.metrics import Estimate
+from monai_segdiff.workflows.plan.document import overlay_of, read_plan, training_values, write_plan
+from monai_segdiff.workflows.plan.estimate import planned_splits, prepare_arguments
+from monai_segdiff.workflows.plan.fingerprint import Fingerprint, read_fingerprint, take_fingerprint, write_fingerprint
+from monai_segdiff.workflows.plan.machine import this_machine
+from monai_segdiff.workflows.plan.make import Wish, in_words, plan_study
+from monai_segdiff.workflows.plan.picture import overview
+from monai_segdiff.workflows.study_folder import Study
+from monai_segdiff.workflows.train import train_bundle
+
+__all__ = ["STAGES", "Stage"]
+
+_SHOWN = 5  # warnings
+
+
+class Stage(ABC):
+    """A stage: `doing` says what it does."""
+
+    doing: str
+
+    @abstractmethod
+    def inputs(self, study: Study) -> dict[str, Any]:
+        """All that the result depends on, by name, of JSON types."""
+
+    @abstractmethod
+    def result(self, study: Study) -> Path:
+        """The file or folder that it makes."""
+
+    @abstractmethod
+    def run(self, study: Study, result: dict[str, Any]) -> None:
+        """Do it, or go on with it; `result` is kept in `study.json`."""
+
+    @abstractmethod
+    def said(self, study: Study) -> str:
+        """The result in a line."""
+
+    def is_there(self, study: Study) -> bool:
+        """Whether the result lies where it was left."""
+        return self.result(study).exists()
+
+    def remove(self, study: Study) -> None:
+        """Remove a result that is no longer true."""
+        path = self.result(study)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+class _Check(Stage):
+    doing = "reading every file of the data"
+
+    def inputs(self, study: Study) -> dict[str, Any]:
+        return {"data": study.source.fingerprint, **study.given}
+
+    def result(self, study: Study) -> Path:
+        return study.root / "check.txt"
+
+    def run(self, study: Study, result: dict[str, Any]) -> None:
+        issues = _issues(study)
+        errors = [issue for issue in issues if issue.severity == "error"]
+        lines = [*map(str, issues), f"{len(errors)} errors, {len(issues) - len(errors)} warnings"]
+        with atomic_file(self.result(study)) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for line in lines[: min(_SHOWN, len(issues))]:
+            study.say(f"  {line}")
+        if errors:
+            raise ValueError(
+                f"the data have {len(errors)} errors, all in {self.result(study)}; the first: {errors[0].file}: "
+                f"{errors[0].message}; {errors[0].remedy}"
+            )
+        result["said"] = lines[-1]
+        for remark in study.source.remarks:
+            study.say(f"  {remark}")
+
+    def said(self, study: Study) -> str:
+        return f"{study.state.stages['check'].result['said']}, in {self.result(study)}"
+
+
+class _Plan(Stage):
+    doing = "measuring the data, and a few real steps"
+
+    def inputs(self, study: Study) -> dict[str, Any]:
+        return {"data": study.source.fingerprint, **study.given, **asdict(self._wish(study))}
+
+    def result(self, study: Study) -> Path:
+        return study.plan
+
+    def is_there(self, study: Study) -> bool:
+        files = (study.plan, study.overview, study.root / "fingerprint.json")
+        return all(file.is_file() for file in files) and digest_of(study.plan) == self._before(study).get("plan")
+
+    def remove(self, study: Study) -> None:
+        """Nothing: what the user has edited in a plan stays."""
+
+    def run(self, study: Study, result: dict[str, Any]) -> None:
+        fingerprint, known = self._fingerprint(study), result
+        before = dict(self._before(study))
+        values = read_plan(study.plan) if study.plan.is_file() else {}
+        planned = before.get("planned", {})
+        edited = {key: value for key, value in values.items() if key not in planned or planned[key] != value}
+        if before.get("wish", asdict(self._wish(study))) != asdict(self._wish(study)):
+            edited.pop("max_images", None)
+        for key, value in edited.items():
+            study.say(f"  {study.plan.name}: {key} is yours, {json.dumps(value, default=str)}")
+        choices, times, found = plan_study(
+            study.source,
+            fingerprint,
+            this_machine(),
+            self._wish(study),
+            edited,
+            study.root / "trial",
+            known=before.get("trial"),
+        )
+        write_plan(study.plan, choices)
+        splits = planned_splits(study.source.cases, prepare_arguments(read_plan(study.plan)))
+        _write_picture(study.overview, overview(study.source, splits, fingerprint, choices))
+        known["planned"], known["plan"] = choices.planned(), digest_of(study.plan)
+        known["wish"], known["expected"], known["trial"] = asdict(self._wish(study)), asdict(times), found
+        known["said"] = f"expected {in_words(times)}"
+
+    def said(self, study: Study) -> str:
+        return f"{self._before(study)['said']}; look at {study.overview}, and edit {study.plan}"
+
+    def _before(self, study: Study) -> dict[str, Any]:
+        record = study.state.stages.get("plan")
+        return {} if record is None else record.result
+
+    def _wish(self, study: Study) -> Wish:
+        """What is asked for now, or else was before."""
+        if study.wish != Wish() or "wish" not in self._before(study):
+            return study.wish
+        return Wish(**self._before(study)["wish"])
+
+    def _fingerprint(self, study: Study) -> Fingerprint:
+        file = study.root / "fingerprint.json"
+        if file.is_file():
+            found = read_fingerprint(file)
+            if found.source == study.source.fingerprint and set(found.classes) == set(study.source.classes):
+                return found
+        found = take_fingerprint(study.source, progress=study.progress)
+        write_fingerprint(file, found)
+        return found
+
+
+class _Prepare(Stage):
+    doing = "bringing all cases onto one grid and one scale"
+
+    def inputs(self, study: Study) -> dict[str, Any]:
+        arguments = prepare_arguments(read_plan(study.plan))
+        arguments.pop("workers", None)  # how many are at work changes nothing
+        return {"data": study.source.fingerprint, **study.given, **arguments}
+
+    def result(self, study: Study) -> Path:
+        return study.prepared
+
+    def run(self, study: Study, result: dict[str, Any]) -> None:
+        arguments = prepare_arguments(read_plan(study.plan))
+        where: Any = study.given["scans"] if study.given["labels"] is None else study.source.cases
+        given = {"classes": study.given["classes"], "patients": study.given["patients"]}
+        own = {key: value for key, value in given.items() if value is not None and key not in arguments}
+        dataset = prepare_dataset(where, study.prepared, **{**arguments, **own, "progress": study.progress})
+        counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
+        result["said"] = f"{counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}"
+
+    def said(self, study: Study) -> str:
+        return str(study.state.stages["prepare"].result["said"])
+
+
+class _Train(Stage):
+    doing = "training; a checkpoint is kept after each epoch"
+
+    def inputs(self, study: Study) -> dict[str, Any]:
+        values = read_plan(study.plan)
+        return {"prepared data": _of_prepared(study), "bundle": values["bundle"], **training_values(values)}
+
+    def result(self, study: Study) -> Path:
+        return study.bundle
+
+    def is_there(self, study: Study) -> bool:
+        return study.weights.is_file()
+
+    def run(self, study: Study, result: dict[str, Any]) -> None:
+        copy_bundle(read_plan(study.plan)["bundle"], study.bundle)
+        train_bundle(study.bundle, dataset=study.prepared, plan=overlay_of(study.plan, study.bundle), quiet=True)
+
+    def said(self, study: Study) -> str:
+        return f"weights {study.weights}"
+
+
+class _Generate(Stage):
+    doing = "generating images for held-out label maps"
+
+    def inputs(self, study: Study) -> dict[str, Any]:
+        return {
+            "weights": digest_of(study.weights),
+            "prepared data": _of_prepared(study),
+            **_section(study, "generate"),
+        }
+
+    def result(self, study: Study) -> Path:
+        return study.synthetic
+
+    def run(self, study: Study, result: dict[str, Any]) -> None:
+        wanted = _section(study, "generate")
+        masks = evenly(collect_masks(study.prepared, wanted["split"]), wanted["most_masks"])
+        dataset = generate_dataset(
+            load_generator(study.bundle),
+            masks,
+            study.synthetic,
+            per_mask=wanted["per_mask"],
+            batch_size=wanted["batch_size"],
+            progress=study.progress,
+        )
+        result["pairs"] = len(dataset.splits["training"])
+
+    def said(self, study: Study) -> str:
+        return f"{study.state.stages['generate'].result['pairs']} pairs in {study.synthetic}"
+
+
+class _Evaluate(Stage):
+    doing = "training a segmenter on real images, and writing the report"
+
+    def inputs(self, study: Study) -> dict[str, Any]:
+        pairs = digest_of(study.synthetic / "manifest.json")
+        return {"pairs": pairs, "prepared data": _of_prepared(study), **_section(study, "evaluate")}
+
+    def result(self, study: Study) -> Path:
+        return study.report
+
+    def is_there(self, study: Study) -> bool:
+        return (study.report / "report.html").is_file()
+
+    def run(self, study: Study, result: dict[str, Any]) -> None:
+        options = _section(study, "evaluate")
+        report = evaluate(study.prepared, study.synthetic, study.report, progress=study.progress, **options)
+        for name, place in _FIGURES.items():
+            cell = report.cell(*place)
+            result[name] = cell.value if isinstance(cell, Estimate) else cell
+
+    def said(self, study: Study) -> str:
+        return f"{study.report / 'report.html'}"
+
+
+STAGES: dict[str, Stage] = {
+    "check": _Check(),
+    "plan": _Plan(),
+    "prepare": _Prepare(),
+    "train": _Train(),
+    "generate": _Generate(),
+    "evaluate": _Evaluate(),
+}
+"""The stages by name, in their order."""
+
+_FIGURES = {
+    "dice": ("faithfulness", "mean", "dice"),
+    "ceiling": ("faithfulness", "mean", "ceiling"),
+    "failed": ("failed", "any", "rate"),
+    "failed_real": ("failed", "any", "real"),
+}
+
+
+def _issues(study: Study) -> list[Issue]:
+    """What is wrong with the data; where they are no data set's folder, with each case."""
+    scans, classes = study.given["scans"], study.given["classes"]
+    if study.given["labels"] is None and is_dataset(scans):
+        return check_dataset(scans, classes, workers=this_machine().cores, progress=study.progress)
+    found: list[Issue] = []
+    for case in study.source.cases:
+        with study.source.files_of(case) as files:
+            found.extend(case_issues(files))
+    return found
+
+
+def _section(study: Study, name: str) -> dict[str, Any]:
+    values = read_plan(study.plan)
+    return {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{name}.")}
+
+
+def _of_prepared(study: Study) -> str:
+    """Digest of what the prepared files hold."""
+    return digest_of(study.prepared / DIGESTS)
+
+
+def _write_picture(file: Path, pixels: np.ndarray) -> None:
+    with atomic_file(file) as temporary:
+        Image.fromarray(pixels).save(temporary)

@@ -160,8 +160,8 @@ def measure_training(args: argparse.Namespace, work: Path) -> dict[str, Cell]:
     overlay = {
         "dataset_dir": str(data),
         "image_size": [args.size, args.size],
-        "channels": [8, 16],
-        "attention_levels": [False, False],
+        "channels": [8, 8, 16, 16, 16],  # attention in the middle is then on 16x16 pixels
+        "attention_levels": [False] * 5,
         "num_head_channels": 8,
         "norm_num_groups": 8,
         "num_res_blocks": 1,

@@ -115,14 +115,16 @@ def _packed(item: Any) -> bytes:
     buffer = io.BytesIO()
     torch.save(item, buffer)
     content = buffer.getvalue()
-    return _SIGN + zlib.crc32(content).to_bytes(4, "big") + content
+    return _sign(content) + content
 
 
 def _unpacked(packed: bytes) -> Any:
     """The item; None where it is not whole."""
-    content = memoryview(packed)[len(_SIGN) + 4 :]
-    if packed[: len(_SIGN)] != _SIGN or int.from_bytes(packed[len(_SIGN) : len(_SIGN) + 4], "big") != zlib.crc32(
-        content
-    ):
+    content = packed[len(_SIGN) + 4 :]
+    if not content or packed[: len(_SIGN) + 4] != _sign(content):
         return None
     return torch.load(io.BytesIO(content), weights_only=True)
+
+
+def _sign(content: bytes) -> bytes:
+    return _SIGN + zlib.crc32(content).to_bytes(4, "big")

@@ -45,7 +45,7 @@ def test_a_training_starts_without_reading_what_prepare_has_checked(
     with pytest.raises(ValueError, match="has 2 dimensions where 3D is configured"):
         open_dataset(prepared, spatial_dims=3)
 
-    case = read_dataset(prepared).splits["training"][3]
+    case = read_dataset(prepared).splits["training"][-1]
     label: Any = np.full((12, 12), 7, np.uint8)
     save_nifti(case.label, label, np.eye(4))
     with pytest.raises(ValueError, match=r"1 errors in .*check-data") as caught:

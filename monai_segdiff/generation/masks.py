@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from monai_segdiff.data import Case, SegmentationDataset, file_extension, read_dataset
+from monai_segdiff.data import Case, SegmentationDataset, read_dataset
 from monai_segdiff.data.case_files import default_patient, image_files, list_images, unread
 from monai_segdiff.data.layout import is_dataset
+from monai_segdiff.data.load import READABLE
 from monai_segdiff.data.patients import guess_patients
-from monai_segdiff.data.writers import WRITABLE
 from monai_segdiff.documents import first_repeated
 
 __all__ = ["check_split", "collect_masks", "collect_pairs"]
@@ -33,8 +33,7 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
 
     Raises:
         FileNotFoundError: if the folder does not exist.
-        ValueError: if there is no label map, two have the same name, one is of a format that pairs cannot be written
-            in, or a split is asked for where there is none.
+        ValueError: if there is no label map, two have the same name, or a split is asked for where there is none.
     """
     root = Path(path)
     if not root.is_dir():
@@ -54,11 +53,6 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
     if (twice := first_repeated(case.id for case in cases)) is not None:
         where = root / "dataset.json" if is_dataset(root) else root
         raise ValueError(f"{where} has several masks named {twice!r}: names must differ, rename one of them")
-    if other := next((case.label for case in cases if case.label and file_extension(case.label) not in WRITABLE), None):
-        raise ValueError(
-            f"{other} is a label map in a format that images are not written in: convert it to NIfTI (.nii.gz) or PNG, "
-            "such as with the prepare command"
-        )
     return cases
 
 
@@ -82,7 +76,7 @@ def _plain(root: Path) -> list[Case]:
     left_out = unread(root)
     if not image_files(root):
         raise FileNotFoundError(
-            f"{root} holds no data set and no label maps ({', '.join(WRITABLE)}): check the path"
+            f"{root} holds no data set and no label maps ({', '.join(READABLE)}): check the path"
             + (f"; {left_out}" if left_out else "")
         )
     if left_out:

@@ -1,4 +1,4 @@
-"""Images larger than those a network was trained on: its estimates in overlapping windows, blended at every noise level."""
+"""Images larger than a network was trained on: its estimates in overlapping windows, blended at every noise level."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def windowed_denoiser(
     def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         if condition is not None and condition.shape[2:] != x.shape[2:]:
             raise ValueError(
-                f"windows need a condition of the image's size {tuple(x.shape[2:])}, got {tuple(condition.shape)}: they "
-                "are cut from images, and not from latents or under prompts."
+                f"windows need a condition of the image's size {tuple(x.shape[2:])}, got {tuple(condition.shape)}: "
+                "they are cut from images, and not from latents or under prompts."
             )
         windows.cover(x.shape[2:])
         levels = torch.as_tensor(sigma, dtype=torch.float64, device=x.device).expand(x.shape[0])

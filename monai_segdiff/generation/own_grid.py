@@ -128,7 +128,8 @@ class OwnGrid:
         if self.placed is None:
             return self._whole
         labels, affine = torch.from_numpy(self.placed.labels[index])[None], torch.as_tensor(self.placed.affines[index])
-        return self.generator.encode(MetaTensor(labels, affine=affine, meta=dict(self.labels.meta)), self.known)
+        about = {key: value for key, value in self.labels.meta.items() if key == "filename_or_obj"}
+        return self.generator.encode(MetaTensor(labels, affine=affine, meta=about), self.known)
 
     @cached_property
     def _whole(self) -> torch.Tensor:

@@ -17,6 +17,7 @@ __all__ = ["TrainedGrid", "place_labels"]
 
 _SAME = 0.01  # voxel sizes that differ by less are one
 _SEEN = 0.1  # fields of view may be as much smaller or larger than those of the training
+_PADDED = 0.5  # share of the grid that they fill at least, where it is padded
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ def _unseen(field: NDArray[np.float64], trained: TrainedGrid) -> str:
     if trained.field_of_view is None or len(field) != len(trained.field_of_view[0]):
         return ""
     low, high = (np.array(end) for end in trained.field_of_view)
-    if ((field >= (1 - _SEEN) * low) & (field <= (1 + _SEEN) * high)).all():
+    # On a grid of one voxel size smaller fields of view were padded in the training, too.
+    least = 1 - _SEEN if trained.spacing is None else _PADDED
+    if ((field >= least * low) & (field <= (1 + _SEEN) * high)).all():
         return ""
     seen = _mm(low) if np.allclose(low, high, rtol=_SAME) else f"{_mm(low)} to {_mm(high)}"
     return f"its field of view is {_mm(field)}, and those of the training were {seen}"

@@ -132,6 +132,7 @@ def write_like(array: NDArray[np.generic], label_path: str | Path, out_path: str
 
 
 def _write_picture(array: NDArray[np.generic], label_path: Path, out_path: Path) -> Path:
+    shape: tuple[int, ...]
     if is_raster(label_path):
         shape = open_picture(label_path).size
     else:

@@ -99,7 +99,8 @@ AFFINES = {"ras": np.diag([1.0, 1, 1, 1]), "lps": np.diag([-1.0, -1, 1, 1]), "tu
 def test_a_volume_of_another_grid_gets_its_image_on_its_own(tmp_path: Path, orientation: str) -> None:
     """36 x 47 x 41 at 1 mm for 32 x 48 x 32 at 1.25 mm: as good as masks that have the grid, but for the voxels."""
     shape, affine = (36, 47, 41), AFFINES[orientation]
-    case = written(tmp_path, anatomy(shape, (1, 1, 1)), affine)
+    values = anatomy(shape, (1, 1, 1))
+    case = written(tmp_path, values.transpose(1, 2, 0) if orientation == "turned" else values, affine)
     generator = painter((32, 48, 32), spacing=(1.25, 1.25, 1.25), field_of_view=((40, 60, 40), (40, 60, 40)))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # less than the grid is padded, as in the training
@@ -181,7 +182,7 @@ def test_what_the_training_never_saw_is_a_warning_with_numbers_and_said_once(tmp
         save_nifti(file, anatomy((60, 60), (1, 1)), np.diag([4.0, 4, 1, 1]))
         cases.append(Case(f"mask{number}", None, file, str(number)))
     generator = painter((32, 32), spacing=(2.0, 2.0), field_of_view=((64.0, 64.0), (64.0, 64.0)))
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning, match="mask0") as told:
         generate_dataset(generator, cases, tmp_path / "out", progress=False)
     texts = [str(one.message) for one in told if "mask" in str(one.message)]
     assert len(texts) == 1

@@ -171,14 +171,8 @@ def images_in(output: Path) -> list[str]:
     [
         (lambda array: np.where(array == 1, 9, array), np.uint8, "unknown label ids 9 in .*Add the ids to the classes"),
         (lambda array: array * 0.5, np.float32, "no whole numbers, .*resample label maps with nearest"),
-        (
-            lambda array: np.stack([array] * 2, -1),
-            np.uint8,
-            r"has size \(16, 16, 2\) where 2D .*prepare .*--size 16 16",
-        ),
-        (lambda array: array[:8], np.uint8, r"has size \(8, 16\) where 2D of size \(16, 16\)"),
     ],
-    ids=["class never trained", "float labels", "3D where 2D is configured", "another size"],
+    ids=["class never trained", "float labels"],
 )
 def test_a_mask_that_does_not_fit_is_named_and_the_others_stay(
     trained_bundle, masks, tmp_path, capsys, edit, dtype, message

@@ -88,11 +88,13 @@ def generate(args: argparse.Namespace) -> int:
             pathology=pathology,
             accept=accept,
             dicom=dicom,
+            file_format=None if args.format == "dicom" else args.format,
             overwrite=args.overwrite,
         )
     print(f"{args.output}: {len(dataset.splits['training'])} pairs")
     if accept is not None:
         _print_acceptance(args.output)
+    _print_placement(args.output)
     return 0
 
 
@@ -134,6 +136,28 @@ def _print_acceptance(output: str) -> None:
     lost = [f"{record['mask']} (best {record['score']:.2f})" for record in content.get("rejected", [])]
     if lost:
         print(f"{len(lost)} left out, as no try was accepted: {', '.join(lost)}")
+
+
+def _print_placement(output: str) -> None:
+    """What the records say of masks that were not on the network's grid."""
+    from statistics import median
+
+    from monai_segdiff.data.description.records import read_manifest
+
+    records = read_manifest(output)["samples"]
+    if seams := [record["seam_gradient"] for record in records if "seam_gradient" in record]:
+        print(
+            f"seam gradient {median(seams):.2f} ({min(seams):.2f} to {max(seams):.2f}) of {len(seams)} images drawn in "
+            "windows: the gradient across their borders over that beside them; 1 where no seam shows"
+        )
+    placements = [record["placement"] for record in records if "placement" in record]
+    if sliced := [placement for placement in placements if "slices" in placement]:
+        names = ", ".join(sorted({("sagittal", "coronal", "axial")[one["slice_axis"]] for one in sliced}))
+        print(f"{len(sliced)} volumes were drawn slice by slice ({names})")
+    if told := [placement for placement in placements if "remark" in placement]:
+        print(
+            f"{len(told)} images are for masks that the training saw no like of: `placement` in manifest.json says why"
+        )
 
 
 def sampling_overrides(args: argparse.Namespace) -> dict[str, Any]:
@@ -198,8 +222,8 @@ def add_generate(verbs: Any) -> None:
     p.add_argument("--bundle", required=True, help="name (ct_organ) or folder of a bundle")
     p.add_argument(
         "--masks",
-        help="data set, or folder of label maps; or a DICOM segmentation (SEG), or a folder of them (default: those of "
-        "the images that --like gives)",
+        help="data set, or folder of label maps of any size: each is brought onto the network's grid, and its image "
+        "back; or a DICOM segmentation (SEG), or a folder of them (default: those of the images that --like gives)",
     )
     p.add_argument("--output", required=True, help="folder for the pairs")
     p.add_argument("--split", help="split of the masks' data set (default: test)")
@@ -214,10 +238,9 @@ def add_generate(verbs: Any) -> None:
     add_sampling(p)
     p.add_argument(
         "--format",
-        choices=("nifti", "dicom"),
-        default="nifti",
-        help="dicom: beside the data set, write each pair as a DICOM series and segmentation, marked as synthetic, to "
-        "dicom/SAMPLE (default: no DICOM)",
+        choices=("nifti", "png", "nrrd", "mha", "dicom"),
+        help="of images and label maps (default: that of each mask where it can be written, else nifti); dicom: beside "
+        "the data set, write each pair as a DICOM series and segmentation, marked as synthetic, to dicom/SAMPLE",
     )
     p.add_argument(
         "--modality", choices=("CT", "MR", "CR", "DX"), help="of the DICOM images (default: as the bundle says)"

@@ -61,6 +61,7 @@ from monai_segdiff.data.radiographs.views import DRR_CLASSES, DRR_PARENTS, DRR_R
 from monai_segdiff.data.radiographs.volumes import VolumeSource, find_volumes, read_volume
 from monai_segdiff.data.seeded import EpochSampler, SeededCacheDataset
 from monai_segdiff.data.splits import split_cases
+from monai_segdiff.data.training_grid import training_grid
 from monai_segdiff.data.writers import write_like
 
 __all__ = [
@@ -129,6 +130,7 @@ __all__ = [
     "read_rtstruct",
     "read_volume",
     "split_cases",
+    "training_grid",
     "write_dataset",
     "write_dicom_pair",
     "write_dicom_seg",

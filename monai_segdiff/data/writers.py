@@ -10,16 +10,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from monai_segdiff.data.layout import file_extension
-from monai_segdiff.data.load import is_raster
-from monai_segdiff.data.readers.axes import canonical_shape, from_canonical, usable_affine
+from monai_segdiff.data.load import is_raster, load_label_map
+from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.data.readers.axes import canonical_shape, from_canonical, own_shape, usable_affine
 from monai_segdiff.data.readers.picture import PICTURE_AFFINE, open_picture
+from monai_segdiff.data.readers.voxels import require_module
+from monai_segdiff.data.volume_formats import write_metaimage, write_nrrd
 from monai_segdiff.files import atomic_file
 
-__all__ = ["WRITABLE", "check_range", "write_like"]
+__all__ = ["FORMATS", "check_range", "check_writable", "extension_of", "write_like"]
 
-#: Extensions of the label maps whose images can be written as they are.
-WRITABLE = (".nii.gz", ".nii", ".png")
-
+#: Formats that images and label maps are written in, and their extensions.
+FORMATS = {"nifti": ".nii.gz", "png": ".png", "nrrd": ".nrrd", "mha": ".mha"}
+_NIFTI = (".nii.gz", ".nii")
+_SAME_FORMAT = {".nhdr": ".nrrd", ".mhd": ".mha"}  # in one file
+_NEEDED = {".nrrd": ("nrrd", "pynrrd"), ".mha": ("itk", "itk-io")}
 
 _GRAY_LEVELS = 64  # fewer would show in an image
 
@@ -33,52 +38,115 @@ def check_range(label_path: str | Path, low: float, high: float) -> None:
         high: the highest one.
 
     Raises:
-        ValueError: for a format that is not written; for a picture, where the intensities are no gray levels; names it.
+        ValueError: for a picture, where the intensities are no gray levels; names it.
     """
-    if file_extension(label_path) not in WRITABLE:
-        raise ValueError(
-            f"{label_path} is a label map in a format that images are not written in: convert it to NIfTI (.nii.gz) "
-            "or PNG, "
-            "such as with the prepare command"
-        )
-    if is_raster(Path(label_path)) and not (low >= 0 and high <= 65535 and high - low >= _GRAY_LEVELS):
+    if is_raster(Path(label_path)) and not _are_gray_levels(low, high):
         raise ValueError(
             f"{label_path} is a picture, and so would be the images, which holds whole numbers from 0 to 255 or 65535; "
             f"the intensities here go from {low:g} to {high:g}: give the label maps as NIfTI (.nii.gz)"
         )
 
 
+def _are_gray_levels(low: float, high: float) -> bool:
+    return low >= 0 and high <= 65535 and high - low >= _GRAY_LEVELS
+
+
+def extension_of(label_path: str | Path) -> str:
+    """Extension of the format that images for a label map are written in: its own where it can be, else NIfTI's.
+
+    Args:
+        label_path: the label map.
+    """
+    own = file_extension(label_path)
+    own = _SAME_FORMAT.get(own, own)
+    return own if own in (*_NIFTI, *FORMATS.values()) else FORMATS["nifti"]
+
+
+def check_writable(label_path: str | Path, extension: str | None, low: float, high: float) -> None:
+    """Refuse, before any work, images that a format cannot hold.
+
+    Args:
+        label_path: the label map that they are made for.
+        extension: of the format; None for that of the label map.
+        low: the lowest intensity of the images.
+        high: the highest one.
+
+    Raises:
+        ImportError: if the format needs what is not installed.
+        ValueError: for PNG, if intensities are no gray levels or the label map is a volume; names it.
+    """
+    ending = extension or extension_of(label_path)
+    if ending in _NEEDED:
+        require_module(Path(label_path).with_suffix(ending), *_NEEDED[ending])
+    if ending != ".png":
+        return
+    if extension is None:
+        check_range(label_path, low, high)
+    elif not _are_gray_levels(low, high):
+        raise ValueError(
+            f"PNG holds whole numbers from 0 to 255 or 65535, and the images' intensities go from {low:g} to {high:g}: "
+            f"choose another format (--format) than png for {label_path}"
+        )
+    if not is_raster(label_path) and sum(n != 1 for n in load_label_map(label_path).shape[1:]) > 2:
+        raise ValueError(
+            f"{label_path} is a volume, and PNG holds one slice: write NIfTI, NRRD or MHA (--format nifti)"
+        )
+
+
 def write_like(array: NDArray[np.generic], label_path: str | Path, out_path: str | Path) -> Path:
-    """Write an array with the geometry and the file format of a given label map, atomically.
+    """Write an array with the geometry of a given label map, atomically, in the format that the new file's name says.
 
     Args:
         array: voxels, in the axes that :func:`~monai_segdiff.data.load_image` gives those of the label map; a leading
             channel of one is dropped, and axes of length one may be left out. Booleans become uint8, 64-bit types
             32-bit ones. A picture takes values from 0 to 255, or to 65535 (then 16-bit), rounded.
-        label_path: NIfTI or PNG file; its axes, affine, voxel size, units and the codes of its header are kept.
-        out_path: file to write, with the label map's extension.
+        label_path: the label map; its axes, affine and voxel size are kept, and from NIfTI to NIfTI units and the codes
+            of its header.
+        out_path: file to write: NIfTI, PNG, NRRD or MetaImage (.mha).
 
     Returns:
         `out_path`.
 
     Raises:
-        ValueError: if the array's shape is not the label map's, the extension differs, the format cannot be written, or
-            a value does not fit.
+        ImportError: if the format needs what is not installed.
+        ValueError: if the array's shape is not the label map's, the format cannot be written or hold a volume, or a
+            value does not fit.
         OSError: if the file cannot be written (full disk, no permission); names it.
     """
-    label_path, out_path = Path(label_path), Path(out_path)
-    if file_extension(out_path).removesuffix(".gz") != file_extension(label_path).removesuffix(".gz"):
-        raise ValueError(f"{out_path} must have the extension of {label_path}, {file_extension(label_path)}")
-    if file_extension(label_path) not in WRITABLE:
-        raise ValueError(
-            f"{out_path} cannot be written: label maps must be {', '.join(WRITABLE)}; convert {label_path}"
-        )
-    array = np.asarray(array)
+    label_path, out_path, array = Path(label_path), Path(out_path), np.asarray(array)
+    extension = file_extension(out_path)
+    if extension == ".png":
+        return _write_picture(array, label_path, out_path)
+    if extension not in (*_NIFTI, *FORMATS.values()):
+        raise ValueError(f"{out_path} cannot be written: choose one of {', '.join((*_NIFTI, *FORMATS.values()))}")
+    if extension in _NIFTI and file_extension(label_path) in _NIFTI:
+        return _write_nifti(array, label_path, out_path)
+    reference = load_label_map(label_path)
+    affine = np.asarray(reference.meta["original_affine"], dtype=np.float64)
+    shape = own_shape(reference.shape[1:], affine)
+    array = _storable(_laid_out(array, shape, affine, label_path), out_path)
+    if extension in _NIFTI:
+        return save_nifti(out_path, array, affine)
+    require_module(out_path, *_NEEDED[extension])
+    return (write_nrrd if extension == ".nrrd" else write_metaimage)(out_path, array, affine)
+
+
+def _write_picture(array: NDArray[np.generic], label_path: Path, out_path: Path) -> Path:
+    shape: tuple[int, ...]
     if is_raster(label_path):
-        picture = _picture(_laid_out(array, open_picture(label_path).size, PICTURE_AFFINE, label_path), out_path)
-        with atomic_file(out_path) as temporary:
-            picture.save(temporary)
-        return out_path
+        shape = open_picture(label_path).size
+    else:
+        array = np.squeeze(array)
+        if array.ndim != 2:
+            raise ValueError(f"{out_path} cannot hold the volume that {label_path} is: write NIfTI, NRRD or MHA")
+        shape = own_shape(array.shape, PICTURE_AFFINE)
+    picture = _picture(_laid_out(array, shape, PICTURE_AFFINE, label_path), out_path)
+    with atomic_file(out_path) as temporary:
+        picture.save(temporary)
+    return out_path
+
+
+def _write_nifti(array: NDArray[np.generic], label_path: Path, out_path: Path) -> Path:
     reference = nib.load(label_path)
     affine = usable_affine(reference.affine, min(3, len(reference.shape)))
     array = _storable(_laid_out(array, reference.shape, affine, label_path), out_path)

@@ -101,8 +101,12 @@ class Acceptance(Shaping):
         return draw_accepted
 
     def _scores(self, drawn: Sequence[Sample]) -> list[float]:
-        images = torch.stack([sample.image for sample in drawn if sample.image is not None])
-        return [float(score) for score in self.judge(images, [sample.label for sample in drawn])]
+        images = [sample.image for sample in drawn if sample.image is not None]
+        labels = [sample.label for sample in drawn]
+        if len({image.shape for image in images}) == 1:
+            return [float(score) for score in self.judge(torch.stack(images), labels)]
+        # Label maps of several grids, and so the images.
+        return [float(self.judge(one[None], [label])[0]) for one, label in zip(images, labels, strict=True)]
 
     def finish(self, job: GenerationJob) -> None:
         """Refuse a data set in which there is nothing.

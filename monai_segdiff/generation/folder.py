@@ -13,7 +13,15 @@ from typing import Any
 from tqdm import tqdm
 
 from monai_segdiff._version import __version__
-from monai_segdiff.data import Case, SegmentationDataset, case_name, write_dataset
+from monai_segdiff.data import (
+    Case,
+    SegmentationDataset,
+    case_name,
+    file_extension,
+    load_label_map,
+    write_dataset,
+    write_like,
+)
 from monai_segdiff.digests import DIGESTS, digest_of
 from monai_segdiff.files import atomic_file, claim_folder, inside, names_in
 from monai_segdiff.generation.generator import TrainedGenerator
@@ -33,6 +41,7 @@ __all__ = [
     "digest_of_inputs",
     "fill_folder",
     "write_description",
+    "write_label_map",
 ]
 
 IMAGES, LABELS, SOURCES, PICTURES = "imagesTr", "labelsTr", "sourceTr", "pictures"
@@ -149,6 +158,23 @@ def copy_file(source: Path, target: Path) -> None:
     """
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def write_label_map(source: Path, target: Path) -> None:
+    """Write a label map as it is: byte for byte, or, in another format, with its ids and its place in space.
+
+    Args:
+        source: the label map.
+        target: where to.
+
+    Raises:
+        ValueError: if the format cannot hold it.
+        OSError: if it cannot be written.
+    """
+    if file_extension(source) == file_extension(target):
+        copy_file(source, target)
+    else:
+        write_like(load_label_map(source).numpy(), source, target)
 
 
 def write_description(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_segdiff.data import Case, SegmentationDataset, read_dataset
+from monai_segdiff.data.writers import FORMATS
 from monai_segdiff.generation.acceptance import Acceptance
 from monai_segdiff.generation.dicom import DicomOutput
 from monai_segdiff.generation.dropping import DroppedClasses
@@ -33,12 +34,16 @@ def generate_dataset(
     pathology: Pathology | None = None,
     accept: Acceptance | None = None,
     dicom: DicomOutput | None = None,
+    file_format: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> SegmentationDataset:
     """Generate images for label maps and write both as a data set.
 
-    Images take names, file format and geometry from their label maps. Sample ``k`` of mask ``m`` has index
+    Images take names, file format and geometry from their label maps, which may be of any size: what is not on the
+    network's grid is brought there, voxel size first, and the image back. Where the network was trained on patches,
+    larger label maps are drawn in overlapping windows whose estimates are blended at every noise level. A volume is
+    drawn slice by slice where the network makes slices. Sample ``k`` of mask ``m`` has index
     ``m * per_mask + k``, and seed and index alone decide its noise: the result depends neither on the batch size nor on
     how often the run was stopped and taken up again, nor on how many processes share it, but for the network's
     rounding. Under ``torchrun`` each process takes every n-th sample.
@@ -56,22 +61,28 @@ def generate_dataset(
         output: folder for ``imagesTr``, ``labelsTr``, ``dataset.json``, ``manifest.json`` and
             ``manifest.seconds.json``. What is there already, made with the same arguments, is not made again.
         per_mask: images for each mask, at least 1.
-        batch_size: images sampled at once.
+        batch_size: images, or windows of one that is larger than the network's, that are sampled at once.
         drop_classes: names of classes to take out of every mask, as class ablation does in training.
         drop_fill: what their pixels become: ``"parent"``, the class around them, or ``"background"``.
         similarity: how far each image is drawn to the real image of its case.
         pathology: which findings the images are to show, and where; for a generator that knows findings.
         accept: which images are kept; others are drawn again.
         dicom: how to write each pair as a DICOM series and segmentation, too, to ``dicom/<sample>``.
+        file_format: ``"nifti"``, ``"png"``, ``"nrrd"`` or ``"mha"``, of images and label maps; by default that of each
+            label map where it can be written, else NIfTI.
         overwrite: remove first what another run has generated in the folder.
         progress: show a progress bar.
 
     Returns:
         The data set; everything is in its split ``training``.
 
+    Warns:
+        UserWarning: of what cannot be right: a field of view that the training never saw, classes that are too small
+            for the network's grid.
+
     Raises:
-        ValueError: if a mask does not fit the generator, the folder holds something that was made otherwise, or no
-            image at all was accepted.
+        ValueError: if a mask does not fit the generator or the format, the folder holds something that was made
+            otherwise, or no image at all was accepted.
         OSError: if a file cannot be written; samples that were finished stay, and the next run goes on from there.
     """
     if per_mask < 1 or batch_size < 1:
@@ -85,7 +96,17 @@ def generate_dataset(
         accept,
         dicom,
     ]
-    job = GenerationJob(generator, masks, Path(output), per_mask, [part for part in parts if part is not None])
+    if file_format is not None and file_format not in FORMATS:
+        raise ValueError(f"file_format (--format) must be one of {', '.join(FORMATS)}, got {file_format!r}")
+    job = GenerationJob(
+        generator,
+        masks,
+        Path(output),
+        per_mask,
+        [part for part in parts if part is not None],
+        batch_size,
+        None if file_format is None else FORMATS[file_format],
+    )
     fill_folder(
         job.root,
         job.header,

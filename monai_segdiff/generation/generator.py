@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
-from monai.transforms import ScaleIntensityRange
+from monai.data import MetaTensor
+from monai.transforms import Compose, ScaleIntensityRange
 from monai.utils import convert_to_tensor
 
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.configuration import configuration_digest, made_without_memory, naming_configuration, open_inference
-from monai_segdiff.data import load_image
+from monai_segdiff.data import CheckSpatialSized, LoadCanonicald, load_image
 from monai_segdiff.data.load import as_slice
 from monai_segdiff.errors import UnreadableFileError, unwrapped_errors
-from monai_segdiff.inferers import RegressionInferer, SamplingInferer, XRealInferer
+from monai_segdiff.generation.trained_grid import TrainedGrid
+from monai_segdiff.inferers import LatentSamplingInferer, RegressionInferer, SamplingInferer, XRealInferer
 from monai_segdiff.networks import weights_hash
 from monai_segdiff.networks.cards import card_of
 from monai_segdiff.networks.weights import check_card, check_fit, read_weights
@@ -60,6 +62,7 @@ class TrainedGenerator:
         full_prob: share of the training samples whose mask was whole, or None where the bundle does not say.
         findings: names of the findings that it can be asked for; none for a generator of anatomy alone.
         configuration_sha256: hash of what the bundle's configuration says of a sample.
+        grid: how the training images lay, as far as the card says.
     """
 
     name: str
@@ -77,6 +80,12 @@ class TrainedGenerator:
     full_prob: float | None = None
     findings: tuple[str, ...] = ()
     configuration_sha256: str = ""
+    grid: TrainedGrid = field(default_factory=TrainedGrid)
+
+    @property
+    def draws_windows(self) -> bool:
+        """Whether images larger than the network's can be drawn in windows."""
+        return isinstance(self.inferer, SamplingInferer) and not isinstance(self.inferer, LatentSamplingInferer)
 
     def condition(self, label_file: str | os.PathLike[str], known: Sequence[bool] | None = None) -> torch.Tensor:
         """Read and encode a label map.
@@ -94,6 +103,30 @@ class TrainedGenerator:
         with unwrapped_errors():
             flags = {} if known is None else {"image_known": torch.tensor(known)}
             return self.preprocessing({"image": str(label_file), **flags})["image"]
+
+    def encode(self, labels: MetaTensor, known: Sequence[bool] | None = None) -> torch.Tensor:
+        """Encode a label map that was brought onto the network's grid, or a larger one for windows.
+
+        Args:
+            labels: (1, *spatial), label ids.
+            known: as for :meth:`condition`.
+
+        Returns:
+            The condition, (channels, *spatial).
+
+        Raises:
+            ValueError: for labels that the generator was not trained on, or a bundle that reads files in its own way.
+        """
+        first, *steps = getattr(self.preprocessing, "transforms", (None,))
+        if not isinstance(first, LoadCanonicald):
+            raise ValueError(
+                f"{self.name} reads label maps in its own way, so they must have its size {self.image_size}: bring "
+                "them to that with the prepare command, or let its preprocessing begin with LoadCanonicald"
+            )
+        with unwrapped_errors():
+            flags = {} if known is None else {"image_known": torch.tensor(known)}
+            rest = Compose([step for step in steps if not isinstance(step, CheckSpatialSized)])
+            return rest({"image": labels, **flags})["image"]
 
     def image(self, image_file: str | os.PathLike[str]) -> torch.Tensor:
         """Read an image as the network sees it.
@@ -155,7 +188,8 @@ class TrainedGenerator:
             conditions: (B, channels, *spatial).
             indices: index of each sample; with the seed it decides the noise.
             **shaping: further arguments of this call that the inferer takes: ``start`` and ``constraints`` where it
-                samples, ``findings`` and ``regions`` where it knows findings.
+                samples, ``windows`` where conditions are larger than its images, ``findings`` and ``regions`` where
+                it knows findings.
 
         Returns:
             The images, (B, 1, *spatial), in the training images' intensities.
@@ -261,4 +295,5 @@ def _from_configuration(
         full_prob=float(get("full_prob")) if "full_prob" in parser else None,
         findings=tuple(get("findings")) if "findings" in parser else (),
         configuration_sha256=digest,
+        grid=TrainedGrid.of_card(get("card")),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +29,7 @@ class Sample:
         condition_file: what its condition is read from: the mask's own, which messages then name, or the one written.
         about: how it came about, for its record: mask, patient, seed, and what was found out when it was drawn.
         image: (1, *spatial), in the training images' intensities; None until it is drawn, or if no image was kept.
+        measured: what was measured on the image, for its record.
     """
 
     index: int
@@ -37,6 +38,7 @@ class Sample:
     condition_file: Path
     about: Mapping[str, Any]
     image: torch.Tensor | None = None
+    measured: Mapping[str, Any] = field(default_factory=dict)
 
 
 Draw = Callable[[Sequence[Sample], Sequence[int]], list[Sample]]

@@ -13,6 +13,7 @@ from monai_segdiff.inferers.run import Constraint, RunContext, Start
 from monai_segdiff.inferers.sampling import SamplingInferer
 from monai_segdiff.inferers.similarity import InterpolationStart
 from monai_segdiff.inferers.starts import ImageStart, InputStart, NoiseStart
+from monai_segdiff.inferers.windows import Windows, seam_gradient
 from monai_segdiff.inferers.xreal import XRealInferer
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "SamplingInferer",
     "Start",
     "Trajectory",
+    "Windows",
     "XRealInferer",
     "fast_autocast_dtype",
+    "seam_gradient",
 ]

@@ -13,6 +13,7 @@ import torch
 from monai.utils import convert_to_tensor
 
 from monai_segdiff.diffusion import Parameterization
+from monai_segdiff.inferers.windows import Windows, windowed_denoiser
 from monai_segdiff.transforms import EncodeMask
 
 __all__ = ["ClassGuidance", "ContrastGuidance", "Guidance", "GuidedDenoiser", "MaskGuidance"]
@@ -188,6 +189,7 @@ class GuidedDenoiser:
         condition: (B, channels, *spatial), prompts (B, L), or ``None`` for an unconditional network.
         guidance: ``None`` for none.
         clip: range to which the denoised image is clamped, or ``None``.
+        windows: how images larger than the network's are covered; ``None`` to run it on the whole image.
 
     Raises:
         ValueError: when there is guidance, but no condition.
@@ -200,6 +202,7 @@ class GuidedDenoiser:
         condition: torch.Tensor | None,
         guidance: Guidance | None = None,
         clip: tuple[float, float] | None = None,
+        windows: Windows | None = None,
     ) -> None:
         pushes: list[tuple[float, torch.Tensor]] = []
         if guidance is not None:
@@ -208,7 +211,10 @@ class GuidedDenoiser:
             pushes = guidance.pushes(condition)
         if condition is not None and pushes:
             condition = torch.cat([condition, *(other for _, other in pushes)])
-        self._denoise = parameterization.denoiser(network, condition)
+        if windows is None:
+            self._denoise = parameterization.denoiser(network, condition)
+        else:
+            self._denoise = windowed_denoiser(parameterization, network, condition, windows)
         self._strengths = [strength for strength, _ in pushes]
         self._clip = clip
         self.evaluations = 0

@@ -28,6 +28,7 @@ from monai_segdiff.inferers.run import Constraint, RunContext, Start
 from monai_segdiff.inferers.sampler_session import SamplerSession
 from monai_segdiff.inferers.similarity import InterpolationStart
 from monai_segdiff.inferers.starts import ImageStart, InputStart, NoiseStart, image_of
+from monai_segdiff.inferers.windows import Windows
 
 __all__ = ["SamplingInferer"]
 
@@ -68,6 +69,8 @@ class SamplingInferer(Inferer):
         callback: called as ``callback(step, sigma, x, x0_hat)`` in every step, with tensors of inference mode, which it
             may look at, for previews, but not change.
         sampler_options: further keyword arguments of the sampler.
+        windows: how conditions larger than the network's images are covered: its estimates are blended at every noise
+            level, and noise, starts and constraints are those of the whole image. ``None`` to run it on the whole.
 
     Attributes:
         evaluations: evaluations of the network per sample in the last call, guidance included.
@@ -98,6 +101,7 @@ class SamplingInferer(Inferer):
         progress: bool = False,
         callback: Callable[[int, float, torch.Tensor, torch.Tensor], None] | None = None,
         sampler_options: Mapping[str, Any] | None = None,
+        windows: Windows | None = None,
     ) -> None:
         super().__init__()
         if isinstance(sampler, str) and sampler not in SAMPLERS:
@@ -120,6 +124,7 @@ class SamplingInferer(Inferer):
         self.progress = progress
         self.callback = callback
         self.sampler_options = dict(sampler_options or {})
+        self.windows = windows
         self.evaluations = 0
         self.next_index = 0
         self._compiled: tuple[Network, Network] | None = None
@@ -133,6 +138,7 @@ class SamplingInferer(Inferer):
         start: Start | InputStart | None = None,
         guidance: Guidance | None = None,
         constraints: Sequence[Constraint] | None = None,
+        windows: Windows | None = None,
     ) -> torch.Tensor:
         """Sample one image for each condition of a batch.
 
@@ -146,6 +152,7 @@ class SamplingInferer(Inferer):
             start: used instead of the inferer's own in this call, for an image that belongs to this batch.
             guidance: used instead of the inferer's own in this call.
             constraints: used instead of the inferer's own in this call.
+            windows: used instead of the inferer's own in this call.
 
         Returns:
             The images, (B, image_channels, *spatial), float32, on the network's device.
@@ -168,7 +175,7 @@ class SamplingInferer(Inferer):
         with self._prepared(network, device):
             shape = self.state_shape(template, network)
             run = self._run(shape, self._levels(start), device, sample_indices(indices, shape[0], self.next_index))
-            denoiser = GuidedDenoiser(self.parameterization, self._callable(network), condition, guidance, self.clip)
+            denoiser = self._denoiser(network, condition, guidance, shape, windows)
             images = self.decode(self._sample(run, denoiser, start, constraints))
         self.evaluations = denoiser.evaluations
         if indices is None:
@@ -214,7 +221,7 @@ class SamplingInferer(Inferer):
             shape = self.state_shape(template, network)
             run = self._run(shape, self._levels(start), device, range(shape[0]))
             x0 = run.state_of(image, "image to invert").expand(shape)
-            denoiser = GuidedDenoiser(self.parameterization, self._callable(network), condition, None, self.clip)
+            denoiser = self._denoiser(network, condition, None, shape)
             states = invert(denoiser, x0, run.sigmas, method)
         self.evaluations = denoiser.evaluations
         return Trajectory(run.sigmas, states)
@@ -259,6 +266,18 @@ class SamplingInferer(Inferer):
         self, shape: tuple[int, ...], sigmas: torch.Tensor, device: torch.device, indices: Sequence[int]
     ) -> RunContext:
         return RunContext(shape, sigmas, device, self.seed, indices, self.encode)
+
+    def _denoiser(
+        self,
+        network: Network,
+        condition: torch.Tensor | None,
+        guidance: Guidance | None,
+        shape: tuple[int, ...],
+        windows: Windows | None = None,
+    ) -> GuidedDenoiser:
+        windows = self.windows if windows is None else windows
+        needed = windows if windows is not None and windows.cover(shape[2:]) else None
+        return GuidedDenoiser(self.parameterization, self._callable(network), condition, guidance, self.clip, needed)
 
     def _sample(
         self, run: RunContext, denoiser: GuidedDenoiser, start: Start, constraints: Sequence[Constraint]

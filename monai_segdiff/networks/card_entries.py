@@ -12,7 +12,7 @@ from monai_segdiff import diffusion
 from monai_segdiff.documents import first_repeated
 from monai_segdiff.networks.weights import HASHES
 
-__all__ = ["ENTRIES", "check_entries", "parameterization_of", "plain"]
+__all__ = ["ENTRIES", "OPTIONAL", "check_entries", "parameterization_of", "plain"]
 
 _LARGEST_ID = 2**24  # label maps hold 16 bits; a table of the ids is made
 _LARGEST_SIDE = 2**16
@@ -56,6 +56,11 @@ def _check_together(content: Mapping[str, Any]) -> None:
         if unknown := {*content.get("parents", {}), *content.get("parents", {}).values()} - set(classes):
             raise ValueError(f"parents names {min(unknown)!r}, which is none of the classes")
     size, dims = content.get("image_size"), content.get("spatial_dims")
+    for name in ("spacing", "field_of_view"):
+        lengths = content.get(name) or []
+        for one in lengths if name == "field_of_view" else [lengths]:
+            if one and size is not None and len(one) != len(size):
+                raise ValueError(f"{name} has {len(one)} numbers where image_size {size} has {len(size)} sides")
     if size is not None and dims is not None and len(size) != dims:
         raise ValueError(f"image_size {size} does not have the {dims} sides that spatial_dims says")
     if "parameterization" in content:
@@ -158,6 +163,10 @@ def _is_hash(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
+def _is_lengths(value: Any) -> bool:
+    return isinstance(value, list) and len(value) in (2, 3) and all(_is_number(n) and n > 0 for n in value)
+
+
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
@@ -196,6 +205,11 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "parents": (_is_mapping(_is_text), "a mapping of class names to class names"),
     "intensity_range": (_is_range, "two numbers, the lower one first"),
     "findings": (_is_names, "a list of names"),
+    # how its images lay, see data.training_grid; left out where it is unknown
+    "spacing": (_is_lengths, "a list of two or three numbers above 0"),
+    "field_of_view": (_is_list(_is_lengths), "two lists of numbers above 0, the smallest ones first"),
+    "patches": _FLAG,
+    "slice_axis": (lambda value: value == 0 or _is_count(value, 2), "0, 1 or 2"),
     # how it enters the network
     "encoding": _TEXT,
     "known_flags": _FLAG,
@@ -229,6 +243,9 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "anatomy_window": (_is_window, "two numbers from 0 to 1, the lower one first"),
 }
 """Known entries: a check of the value, and what it has to be, in words."""
+
+OPTIONAL = ("spacing", "field_of_view", "patches", "slice_axis")
+"""Entries that a card may leave out, and that every bundle takes."""
 
 
 def _shown(value: Any) -> str:

@@ -73,8 +73,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 7), np.uint8)).save(tmp_path / "label.png")
     with pytest.raises(ValueError, match=r"does not have the shape \(3, 4, 5\) of .*label\.nii\.gz"):
         write_like(np.zeros((5, 4, 3)), tmp_path / "label.nii.gz", tmp_path / "out.nii.gz")
-    with pytest.raises(ValueError, match="must have the extension"):
+    with pytest.raises(ValueError, match=r"out\.png cannot hold the volume that .*label\.nii\.gz is"):
         write_like(np.zeros((3, 4, 5)), tmp_path / "label.nii.gz", tmp_path / "out.png")
+    with pytest.raises(ValueError, match=r"out\.tif cannot be written: choose one of"):
+        write_like(np.zeros((3, 4, 5)), tmp_path / "label.nii.gz", tmp_path / "out.tif")
     with pytest.raises(ValueError, match=r"do not fit into .*out\.png"):
         write_like(np.full((7, 4), -1.0), tmp_path / "label.png", tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()

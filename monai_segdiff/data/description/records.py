@@ -40,7 +40,7 @@ def _maps_texts(value: Any) -> bool:
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys((*_FILES, "mask", "patient", "region_source"), (_is_text, "text")),
     **dict.fromkeys(("index", "tries", "noise_index"), (_is_count, "a whole number from 0")),
-    **dict.fromkeys(("seconds", "score", "evaluations"), (_is_number, "a number")),
+    **dict.fromkeys(("seconds", "score", "evaluations", "seam_gradient"), (_is_number, "a number")),
     "findings": (_are_texts, "a list of names"),
     "source": (_maps_texts, "an object of names"),
     "sha256": (_maps_texts, "an object of names"),

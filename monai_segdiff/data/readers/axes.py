@@ -9,7 +9,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, ornt_transform
 from numpy.typing import NDArray
 
-__all__ = ["canonical_shape", "from_canonical", "to_canonical", "usable_affine"]
+__all__ = ["canonical_shape", "from_canonical", "own_shape", "to_canonical", "usable_affine"]
 
 _CANONICAL = np.array([[0, 1], [1, 1], [2, 1]])
 
@@ -56,6 +56,12 @@ def canonical_shape(shape: Sequence[int], affine: NDArray[np.float64]) -> tuple[
     orientation = _orientation(affine, len(shape))
     order = np.argsort(orientation[: len(shape), 0])
     return tuple(int(shape[axis]) for axis in order)
+
+
+def own_shape(canonical: Sequence[int], affine: NDArray[np.float64]) -> tuple[int, ...]:
+    """Shape that an array of canonical axes has in a file's own, the reverse of :func:`canonical_shape`."""
+    orientation = _orientation(affine, len(canonical))
+    return tuple(int(canonical[int(axis)]) for axis in orientation[: len(canonical), 0])
 
 
 def usable_affine(affine: NDArray[np.float64], spatial_dims: int) -> NDArray[np.float64]:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from monai_segdiff.data import read_dicom_seg
 from monai_segdiff.data.dicom.seg import segment_labels
-from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.generation import TrainedGenerator
-from monai_segdiff.integrations.deploy.grid import FittedLabels, fit_labels
+from monai_segdiff.generation.own_grid import OwnGrid, draw
 from monai_segdiff.integrations.deploy.matching import class_ids, match_segments
 from monai_segdiff.integrations.deploy.options import GenerationOptions
-from monai_segdiff.transforms import clamp_to_range
 
 __all__ = ["read_labels", "synthesize"]
 
@@ -65,13 +62,14 @@ def synthesize(
 ) -> NDArray[np.float32]:
     """Generate an image for a label map, on its grid.
 
-    The label map is brought to the size that the bundle has, for a bundle of pictures slice by slice, and the images
-    back to its own. Slice k has the sample index k, so its noise depends on nothing but the seed and k.
+    It is drawn as `generate_dataset` draws the first of its samples: brought onto the bundle's grid, for a bundle of
+    pictures slice by slice, and the images back to its own. The noise of slice k depends on nothing but the seed and k.
 
     Args:
         generator: what generates.
         labels: (1, X, Y, Z) or (1, X, Y), ids of the bundle's classes, with its RAS affine.
-        spacing: voxel size in mm of the bundle's training images, see `fit_labels`.
+        spacing: voxel size in mm of the bundle's training images, where its card does not say it or another one is
+            wanted.
         known: names of the classes that the label map would show; of the others the image shows what the bundle has
             learned to go with them. All by default.
         progress: whether to show a progress bar.
@@ -82,30 +80,17 @@ def synthesize(
     Raises:
         ValueError: if the label map does not fit the bundle.
     """
-    fitted = fit_labels(labels, generator.image_size, spacing)
-    if lost := _lost(np.asarray(labels), fitted, generator):
-        _LOG.warning("these classes are too small for the bundle's grid and missing in the image: %s", ", ".join(lost))
+    if spacing is not None:
+        generator = replace(generator, grid=replace(generator.grid, spacing=tuple(spacing)))
     flags = None if known is None else [name in known for name in generator.classes]
     if flags is not None and not all(flags):
         _warn_of_unknown(generator, flags)
-    images = []
-    bar = tqdm(total=len(fitted.labels), desc="generate", unit="image", disable=not progress)
-    with tempfile.TemporaryDirectory(prefix="segdiff-") as folder, bar:
-        for start in range(0, len(fitted.labels), _BATCH):
-            indices = list(range(start, min(start + _BATCH, len(fitted.labels))))
-            conditions = [_condition(generator, fitted, index, flags, Path(folder)) for index in indices]
-            images.append(generator.sample(torch.stack(conditions), indices)[:, 0].cpu().numpy())
-            bar.update(len(indices))
-    image = fitted.onto_source(np.concatenate(images), fill=generator.intensity_range[0])
-    # Interpolation is a weighted mean, whose rounded weights may sum to a little more than one.
-    return clamp_to_range(torch.from_numpy(image), *generator.intensity_range).numpy().reshape(labels.shape[1:])
-
-
-def _condition(
-    generator: TrainedGenerator, fitted: FittedLabels, index: int, known: Sequence[bool] | None, folder: Path
-) -> torch.Tensor:
-    file = save_nifti(folder / f"slice{index:04d}.nii.gz", fitted.labels[index], fitted.affines[index])
-    return generator.condition(file, known)
+    own = OwnGrid.of_labels(labels, generator, flags)
+    if own.remark:
+        _LOG.warning("%s", own.remark)
+    with tqdm(total=own.number, desc="generate", unit="image", disable=not progress) as bar:
+        (drawn,) = draw([own], [0], _BATCH, tell=bar.update)
+    return drawn.image[0].cpu().numpy().reshape(labels.shape[1:])
 
 
 def _warn_of_unknown(generator: TrainedGenerator, known: Sequence[bool]) -> None:
@@ -113,9 +98,3 @@ def _warn_of_unknown(generator: TrainedGenerator, known: Sequence[bool]) -> None
     _LOG.info("these classes have no segment, %s chooses where they are: %s", generator.name, names)
     if generator.full_prob is not None and generator.full_prob >= 1.0:
         _LOG.warning("%s was trained on whole masks only (full_prob 1), never on one without %s", generator.name, names)
-
-
-def _lost(labels: NDArray[np.generic], fitted: FittedLabels, generator: TrainedGenerator) -> list[str]:
-    """Classes of a label map that are lost in resampling."""
-    gone = set(np.unique(labels).tolist()) - set(np.unique(fitted.labels).tolist())
-    return [name for name, index in class_ids(generator.classes).items() if index in gone]

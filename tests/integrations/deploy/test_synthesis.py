@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 
 from monai_segdiff.data import read_dicom_seg, read_dicom_series, write_dicom_seg, write_dicom_series
 from monai_segdiff.generation import load_generator
-from monai_segdiff.integrations.deploy.grid import fit_labels
+from monai_segdiff.generation.placement import fit_labels
 from monai_segdiff.integrations.deploy.options import GenerationOptions
 from monai_segdiff.integrations.deploy.synthesis import read_labels, synthesize
 

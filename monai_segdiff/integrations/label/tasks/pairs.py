@@ -96,8 +96,8 @@ class PairGenerator:
             try:
                 if case.label is None:
                     raise ValueError(f"{shown} has no label map")
-                check_size(case.label, self.generator.image_size)
                 if parameters.similarity > 0 and case.image is not None:
+                    check_size(case.label, self.generator.image_size)
                     check_size(case.image, self.generator.image_size, "image")
                     _check_place(case)
                 load_label_map(case.label)  # tells a file that is cut short from errors that are ours

@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_segdiff.integrations.deploy.grid import FittedLabels, fit_labels
+from monai_segdiff.generation.placement import PlacedLabels, fit_labels
 
 LPS = np.array([[-0.8, 0, 0, 60], [0, -0.8, 0, 50], [0, 0, 2.5, -128], [0, 0, 0, 1.0]])
 # Sagittal slices: columns to posterior, rows down, slices to the left.
@@ -25,7 +25,7 @@ def positions(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return grid @ affine[:3, : len(shape)].T + affine[:3, 3]
 
 
-def ramps(fitted: FittedLabels) -> np.ndarray:
+def ramps(fitted: PlacedLabels) -> np.ndarray:
     shape = fitted.labels.shape[1:]
     return np.stack([positions(affine, shape) for affine in fitted.affines])
 
@@ -38,7 +38,7 @@ def test_what_is_at_a_position_comes_back_to_it(affine: np.ndarray, size: tuple[
     assert fitted.labels.shape[1:] == size
     expected = positions(affine, (40, 32, 6))
     # Beyond the outermost voxel centers of the grid there is nothing to interpolate with: a grid voxel's half at most.
-    slack = np.linalg.norm(fitted.grid_affine[:3, :3], axis=0) / 2 + 1e-3
+    slack = np.linalg.norm(fitted.grid.affine[:3, :3], axis=0) / 2 + 1e-3
     for axis in range(3):
         image = fitted.onto_source(ramps(fitted)[..., axis], fill=0.0)
         assert image.shape == (40, 32, 6)
@@ -75,13 +75,13 @@ def test_a_single_slice_is_one_sample() -> None:
     labels = label_map(LPS)
     fitted = fit_labels(MetaTensor(labels.as_tensor()[..., 2], affine=labels.affine), (24, 24))
     assert fitted.labels.shape == (1, 24, 24)
-    assert fitted.onto_source(np.ones((1, 24, 24)), fill=0.0).shape == (40, 32, 1)
+    assert fitted.onto_source(np.ones((1, 24, 24)), fill=0.0).shape == (40, 32)
 
 
 def test_training_voxel_size_and_what_it_does_not_reach() -> None:
     labels = label_map(LPS)
     fitted = fit_labels(labels, (24, 24), (1.0, 1.0))
-    np.testing.assert_allclose(np.diag(fitted.grid_affine)[:3], [1.0, 1.0, 2.5], atol=1e-6)
+    np.testing.assert_allclose(np.diag(fitted.grid.affine)[:3], [1.0, 1.0, 2.5], atol=1e-6)
     image = fitted.onto_source(np.ones((6, 24, 24)), fill=-200.0)
     center = positions(LPS, (40, 32, 6)).mean(axis=(0, 1, 2))
     inside = (np.abs(positions(LPS, (40, 32, 6)) - center)[..., :2] < 12).all(axis=-1)

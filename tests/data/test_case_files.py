@@ -17,11 +17,11 @@ def touch(root: Path, *names: str) -> Path:
 
 def test_what_is_hidden_or_of_another_kind_is_no_image(tmp_path: Path) -> None:
     touch(
-        tmp_path, "b.PNG", "a.nii.gz", "._a.nii.gz", ".DS_Store", "__MACOSX/._a.nii.gz", "x.tif", "notes", "sub/c.png"
+        tmp_path, "b.PNG", "a.nii.gz", "._a.nii.gz", ".DS_Store", "__MACOSX/._a.nii.gz", "x.npy", "notes", "sub/c.png"
     )
     assert [file.name for file in image_files(tmp_path)] == ["a.nii.gz", "b.PNG"]
     assert list(list_images(tmp_path)) == ["a", "b"]
-    assert unread(tmp_path) == f"3 files or folders in {tmp_path} are not read: notes, sub, x.tif"
+    assert unread(tmp_path) == f"3 files or folders in {tmp_path} are not read: notes, sub, x.npy"
     assert unread(tmp_path / "sub") == ""
     assert image_files(tmp_path / "nowhere") == []
 

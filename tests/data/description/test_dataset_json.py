@@ -210,8 +210,8 @@ def test_a_description_without_cases_or_folders_says_so(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_format_is_empty_and_says_what_it_holds(tmp_path: Path) -> None:
-    nnunet(tmp_path, "imagesTr/a_0000.tif", "labelsTr/a.tif", file_ending=".tif")
-    with pytest.raises(ValueError, match=r"is empty.*1 files or folders in .*imagesTr are not read: a_0000\.tif"):
+    nnunet(tmp_path, "imagesTr/a_0000.npy", "labelsTr/a.npy", file_ending=".npy")
+    with pytest.raises(ValueError, match=r"is empty.*1 files or folders in .*imagesTr are not read: a_0000\.npy"):
         read_dataset(tmp_path)
 
 

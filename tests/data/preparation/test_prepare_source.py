@@ -139,14 +139,14 @@ def test_an_image_listed_for_two_patients_is_refused(tmp_path: Path, make_pair: 
 def test_what_is_left_out_is_said(tmp_path: Path, make_pair: Callable, said: Callable) -> None:
     for name in ("a", "b"):
         make_pair(name)
-    (tmp_path / "source" / "imagesTr" / "c.tif").touch()
+    (tmp_path / "source" / "imagesTr" / "c.npy").touch()
     (tmp_path / "source" / "imagesTr" / "._a.nii.gz").touch()
     (tmp_path / "source" / "imagesTs").mkdir()
     target = tmp_path / "source" / "imagesTs" / "t.nii.gz"
     target.write_bytes((tmp_path / "source" / "imagesTr" / "a.nii.gz").read_bytes())
     _, remarks = said(tmp_path / "source", tmp_path / "out", fractions=(1, 0, 0))
     assert remarks == [
-        f"1 files or folders in {tmp_path / 'source' / 'imagesTr'} are not read: c.tif",
+        f"1 files or folders in {tmp_path / 'source' / 'imagesTr'} are not read: c.npy",
         f"1 cases have no label map and are left out, such as {target}",
     ]
     finding, *_ = check_dataset(tmp_path / "source", {"box": 1})

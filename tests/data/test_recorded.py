@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -47,7 +48,7 @@ def test_a_training_starts_without_reading_what_prepare_has_checked(
 
     case = read_dataset(prepared).splits["training"][-1]
     label: Any = np.full((12, 12), 7, np.uint8)
-    save_nifti(case.label, label, np.eye(4))
+    save_nifti(case.label, label, nib.load(case.label).affine)
     with pytest.raises(ValueError, match=r"1 errors in .*check-data") as caught:
         open_dataset(prepared, spatial_dims=2)
     assert str(case.label) in str(caught.value)

@@ -58,7 +58,7 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
         raise ValueError(f"{where} has several masks named {twice!r}: names must differ, rename one of them")
     if lossy := next((case.label for case in cases if case.label and file_extension(case.label) in _LOSSY), None):
         raise ValueError(
-            f"{lossy} is a label map in a format that changes ids: save it anew from its source as PNG or NIfTI (.nii.gz)"
+            f"{lossy} is a label map in a format that changes ids: save it anew as PNG or NIfTI (.nii.gz)"
         )
     return cases
 

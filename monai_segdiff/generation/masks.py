@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from monai_segdiff.data import Case, SegmentationDataset, read_dataset
+from monai_segdiff.data import Case, SegmentationDataset, file_extension, read_dataset
 from monai_segdiff.data.case_files import default_patient, image_files, list_images, unread
 from monai_segdiff.data.case_names import distinct_cases
 from monai_segdiff.data.layout import is_dataset
@@ -16,6 +16,8 @@ from monai_segdiff.data.load import READABLE
 from monai_segdiff.data.patients import guess_patients
 
 __all__ = ["check_split", "collect_masks", "collect_pairs"]
+
+_LOSSY = (".jpg", ".jpeg")
 
 
 def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> list[Case]:
@@ -35,7 +37,8 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
 
     Raises:
         FileNotFoundError: if the folder does not exist.
-        ValueError: if there is no label map, two have the same name, or a split is asked for where there is none.
+        ValueError: if there is no label map, two have the same name, one is a JPEG, or a split is asked for where there
+            is none.
     """
     root = Path(path)
     sorted_in = is_dataset(root)
@@ -60,6 +63,8 @@ def collect_masks(path: str | os.PathLike[str], split: str | None = None) -> lis
                 raise FileNotFoundError(
                     f"label file {case.label} of case {case.id!r} is missing: restore it, or remove the case"
                 )
+    if lossy := next((case.label for case in cases if case.label and file_extension(case.label) in _LOSSY), None):
+        raise ValueError(f"{lossy} is a label map in a format that changes ids: save it anew as PNG or NIfTI (.nii.gz)")
     return distinct_cases(cases)
 
 

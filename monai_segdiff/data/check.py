@@ -56,7 +56,7 @@ def check_dataset(
 
     def look(case: Case) -> tuple[list[Issue], Seen]:
         seen = Seen()
-        return list(case_issues(case, known, dims, dataset.findings, seen)), seen
+        return list(case_issues(case, known, dims, dataset.findings, seen, dataset.channels)), seen
 
     ids: list[set[int]] = []
     palettes = Palettes()

@@ -16,6 +16,7 @@ from monai_segdiff.data.case_files import (
     unread,
 )
 from monai_segdiff.data.cases import Case, SegmentationDataset
+from monai_segdiff.data.channels import check_channel_files
 from monai_segdiff.data.description.classes import check_classes
 from monai_segdiff.data.description.dataset_json import DESCRIPTION, SPLITS, read_description, write_dataset
 from monai_segdiff.data.patients import guess_patients
@@ -163,6 +164,7 @@ def _check_files(dataset: SegmentationDataset, where: Path) -> None:
     for split, cases in dataset.splits.items():
         wanted = [key for key in ("image", "label") if any(getattr(case, key) for case in cases)]
         for case in cases:
+            check_channel_files(case, dataset.channels)
             for key in (*wanted, "region"):
                 file = getattr(case, key)
                 if file is None and split != "test" and key != "region":

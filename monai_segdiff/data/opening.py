@@ -23,6 +23,7 @@ def open_dataset(
     spatial_dims: int | None = None,
     need_labels: bool = True,
     verify: bool = True,
+    several_channels: bool = True,
     make: Callable[[str | Path], Any] | None = None,
 ) -> SegmentationDataset:
     """Read the data set to train on and refuse it if it would fail later or train on something else.
@@ -32,6 +33,7 @@ def open_dataset(
         spatial_dims: 2 or 3, what the network is configured for.
         need_labels: whether there must be label maps; an autoencoder needs none.
         verify: read every file once and stop at errors; ``False`` saves the time for large data known to be sound.
+        several_channels: whether the network can make images of several channels.
         make: called with the path if there is nothing yet, to make the data (phantoms). In a parallel run rank 0 does.
 
     Returns:
@@ -45,6 +47,12 @@ def open_dataset(
         make(path)
     idist.barrier()
     dataset = read_dataset(path)
+    if not several_channels and len(dataset.channels) > 1:
+        raise ValueError(
+            f"{dataset.root} has images of {len(dataset.channels)} channels ({', '.join(dataset.channels)}), and what "
+            "is trained here makes images of one: train ct_organ or breast_mri, which make several, or prepare one "
+            "channel (prepare --channels NAME)"
+        )
     if verify:
         errors = [
             issue

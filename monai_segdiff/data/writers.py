@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -11,11 +12,13 @@ from PIL import Image
 
 from monai_segdiff.data.layout import file_extension
 from monai_segdiff.data.load import is_raster
+from monai_segdiff.data.nifti import as_stored
 from monai_segdiff.data.readers.axes import canonical_shape, from_canonical, usable_affine
 from monai_segdiff.data.readers.picture import PICTURE_AFFINE, open_picture
 from monai_segdiff.files import atomic_file
+from monai_segdiff.transforms.intensities import IntensityRange, channel_ranges
 
-__all__ = ["WRITABLE", "check_range", "write_like"]
+__all__ = ["WRITABLE", "check_format", "check_range", "write_like"]
 
 #: Extensions of the label maps whose images can be written as they are.
 WRITABLE = (".nii.gz", ".nii", ".png")
@@ -42,7 +45,33 @@ def check_range(label_path: str | Path, low: float, high: float) -> None:
         )
 
 
-def write_like(array: NDArray[np.generic], label_path: str | Path, out_path: str | Path) -> Path:
+def check_format(label_path: str | Path, intensity_range: IntensityRange, channels: int = 1) -> None:
+    """Refuse, before any work, images whose channels or intensities a file of the label map's format cannot hold.
+
+    Args:
+        label_path: the label map.
+        intensity_range: of the images, one pair or one for each channel.
+        channels: how many they have.
+
+    Raises:
+        ValueError: for a picture of other than 1 or 3 channels, or of intensities that are no gray levels or colors;
+            names it.
+    """
+    if is_raster(Path(label_path)) and channels not in (1, 3):
+        raise ValueError(
+            f"{label_path} is a picture, and so would be the images, which holds 1 channel or 3, and the images have "
+            f"{channels}: give the label maps as NIfTI (.nii.gz), which holds any number"
+        )
+    for low, high in channel_ranges(intensity_range, channels):
+        check_range(label_path, low, high)
+        if channels == 3 and is_raster(Path(label_path)) and high > 255:
+            raise ValueError(
+                f"{label_path} is a picture, and so would be the images, whose colors go from 0 to 255; the "
+                f"intensities here go from {low:g} to {high:g}: give the label maps as NIfTI (.nii.gz)"
+            )
+
+
+def write_like(array: NDArray[np.generic], label_path: str | Path, out_path: str | Path, channels: int = 1) -> Path:
     """Write an array with the geometry and the file format of a given label map, atomically.
 
     Args:
@@ -51,6 +80,8 @@ def write_like(array: NDArray[np.generic], label_path: str | Path, out_path: str
             32-bit ones. A picture takes values from 0 to 255, or to 65535 (then 16-bit), rounded.
         label_path: NIfTI or PNG file; its axes, affine, voxel size, units and the codes of its header are kept.
         out_path: file to write, with the label map's extension.
+        channels: length of the array's first axis where it is one of several channels. In NIfTI they lie behind three
+            axes of space, (X, Y, Z, C); a picture has red, green and blue.
 
     Returns:
         `out_path`.
@@ -68,14 +99,20 @@ def write_like(array: NDArray[np.generic], label_path: str | Path, out_path: str
             f"{out_path} cannot be written: label maps must be {', '.join(WRITABLE)}; convert {label_path}"
         )
     array = np.asarray(array)
+    layers = [array] if channels == 1 else list(array)
+    if len(layers) != channels:
+        raise ValueError(f"an array of shape {array.shape} does not begin with {channels} channels")
     if is_raster(label_path):
-        picture = _picture(_laid_out(array, open_picture(label_path).size, PICTURE_AFFINE, label_path), out_path)
+        size = open_picture(label_path).size
+        picture = _picture([_laid_out(layer, size, PICTURE_AFFINE, label_path) for layer in layers], out_path)
         with atomic_file(out_path) as temporary:
             picture.save(temporary)
         return out_path
     reference = nib.load(label_path)
     affine = usable_affine(reference.affine, min(3, len(reference.shape)))
-    array = _storable(_laid_out(array, reference.shape, affine, label_path), out_path)
+    flat = [_laid_out(layer, reference.shape, affine, label_path) for layer in layers]
+    stored = flat[0] if channels == 1 else as_stored(np.stack([_in_space(layer) for layer in flat]))
+    array = _storable(stored, out_path)
     header = reference.header.copy()
     header.set_data_dtype(array.dtype)
     # Keep the codes of both forms; without this nibabel would mark the result as merely aligned.
@@ -121,12 +158,22 @@ def _storable(array: NDArray[np.generic], out_path: Path) -> NDArray[np.generic]
     return array.astype(np.int32)
 
 
-def _picture(array: NDArray[np.generic], out_path: Path) -> Image.Image:
-    values = np.round(np.asarray(array, dtype=np.float64)).T
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 65535):
+def _in_space(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The array without axes behind those of space, all of length one."""
+    return array.reshape(array.shape[:3])
+
+
+def _picture(layers: Sequence[NDArray[np.generic]], out_path: Path) -> Image.Image:
+    if len(layers) not in (1, 3):
         raise ValueError(
-            f"values from {low:g} to {high:g} do not fit into {out_path}; a picture holds 0 to 255 or 65535; "
-            "give label maps as NIfTI"
+            f"{out_path} cannot hold {len(layers)} channels, as a picture has 1 or 3; give NIfTI label maps"
         )
+    values = np.round(np.stack([np.asarray(layer, dtype=np.float64).T for layer in layers], axis=-1))
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= (65535 if len(layers) == 1 else 255)):
+        raise ValueError(
+            f"values from {low:g} to {high:g} do not fit into {out_path}; a picture holds 0 to 255 or 65535 in "
+            "gray, 0 to 255 in colors; give label maps as NIfTI"
+        )
+    values = values[..., 0] if len(layers) == 1 else values
     return Image.fromarray(np.ascontiguousarray(values.astype(np.uint8 if high <= 255 else np.uint16)))

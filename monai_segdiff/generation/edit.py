@@ -15,7 +15,7 @@ from PIL import Image
 
 from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
 from monai_segdiff.data.issues import case_issues
-from monai_segdiff.data.writers import check_range
+from monai_segdiff.data.writers import check_format
 from monai_segdiff.files import atomic_file, inside
 from monai_segdiff.generation.edit_picture import edit_picture
 from monai_segdiff.generation.edits import Edit
@@ -190,7 +190,7 @@ class _Work:
 
     def header(self) -> dict[str, Any]:
         for edit in self.edits:
-            check_range(edit.edited, *self.generator.intensity_range)
+            check_format(edit.edited, self.generator.intensity_range, len(self.generator.channels) or 1)
         sha256 = digest_of_inputs(vars(edit) for edit in self.edits)
         about = {"number": len(self.edits), "sha256": sha256, **asdict(self.settings)}
         return {**base_header(self.generator), "edits": {**about, **self.settings.level(self.generator.network_range)}}
@@ -225,7 +225,7 @@ class _Work:
 
     def _write(self, index: int, edit: Edit, image: torch.Tensor, picture: Image.Image) -> dict[str, Any]:
         name = edit.edited.name
-        write_like(image[0].numpy(), edit.edited, self.root / IMAGES / name)
+        write_like(image.numpy(), edit.edited, self.root / IMAGES / name, channels=len(image))
         copy_file(edit.edited, self.root / LABELS / name)
         copy_file(edit.label, self.root / SOURCES / edit.label.name)
         with atomic_file(inside(self.root / PICTURES, f"{edit.id}.png")) as temporary:

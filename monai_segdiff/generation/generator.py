@@ -15,14 +15,14 @@ from monai.utils import convert_to_tensor
 
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.configuration import configuration_digest, made_without_memory, naming_configuration, open_inference
-from monai_segdiff.data import load_image
+from monai_segdiff.data.channels import load_channels
 from monai_segdiff.data.load import as_slice
 from monai_segdiff.errors import UnreadableFileError, unwrapped_errors
 from monai_segdiff.inferers import RegressionInferer, SamplingInferer, XRealInferer
 from monai_segdiff.networks import weights_hash
 from monai_segdiff.networks.cards import card_of
 from monai_segdiff.networks.weights import check_card, check_fit, read_weights
-from monai_segdiff.transforms import clamp_to_range
+from monai_segdiff.transforms import IntensityRange, ScaleFromRange, clamp_channels
 
 __all__ = ["TrainedGenerator", "default_weights", "load_generator"]
 
@@ -52,7 +52,7 @@ class TrainedGenerator:
         rescale: dictionary transform; network's range under ``pred`` to intensities.
         classes: class name to label id or ids, as the label maps hold them.
         parents: class name to the name of the class that encloses it.
-        intensity_range: lowest and highest intensity of a generated image.
+        intensity_range: lowest and highest intensity of a generated image, or those of each channel.
         image_size: spatial size of the images.
         weights: file of the weights.
         weights_sha256: their hash.
@@ -60,6 +60,7 @@ class TrainedGenerator:
         full_prob: share of the training samples whose mask was whole, or None where the bundle does not say.
         findings: names of the findings that it can be asked for; none for a generator of anatomy alone.
         configuration_sha256: hash of what the bundle's configuration says of a sample.
+        channels: names of the images' channels; none for one without a name.
     """
 
     name: str
@@ -69,7 +70,7 @@ class TrainedGenerator:
     rescale: Any
     classes: dict[str, Any]
     parents: dict[str, str]
-    intensity_range: tuple[float, float]
+    intensity_range: IntensityRange
     image_size: tuple[int, ...]
     weights: Path
     weights_sha256: str
@@ -77,6 +78,7 @@ class TrainedGenerator:
     full_prob: float | None = None
     findings: tuple[str, ...] = ()
     configuration_sha256: str = ""
+    channels: tuple[str, ...] = ()
 
     def condition(self, label_file: str | os.PathLike[str], known: Sequence[bool] | None = None) -> torch.Tensor:
         """Read and encode a label map.
@@ -95,29 +97,30 @@ class TrainedGenerator:
             flags = {} if known is None else {"image_known": torch.tensor(known)}
             return self.preprocessing({"image": str(label_file), **flags})["image"]
 
-    def image(self, image_file: str | os.PathLike[str]) -> torch.Tensor:
+    def image(self, image_file: str | os.PathLike[str] | Sequence[Path]) -> torch.Tensor:
         """Read an image as the network sees it.
 
         Args:
-            image_file: NIfTI or PNG, in the training images' intensities.
+            image_file: NIfTI or PNG, in the training images' intensities; or a file for each channel.
 
         Returns:
-            The image, (1, *spatial), float32: ``intensity_range`` mapped to the network's range, and clipped.
+            The image, (C, *spatial), float32: ``intensity_range`` mapped to the network's range, and clipped.
 
         Raises:
-            ValueError: for another size, or values that are not finite, naming the file; or for a bundle that does not
-                rescale linearly.
+            ValueError: for another size, other channels, or values that are not finite, naming the file; or for a
+                bundle that does not rescale linearly.
         """
-        image = as_slice(load_image(Path(image_file)), len(self.image_size)).as_tensor().float()
+        files = [Path(image_file)] if isinstance(image_file, str | os.PathLike) else list(image_file)
+        image = as_slice(load_channels(files, self.channels), len(self.image_size)).as_tensor().float()
         if tuple(image.shape[1:]) != self.image_size:
             raise ValueError(
-                f"{image_file} has size {tuple(image.shape[1:])}, the images of {self.name} {self.image_size}: "
+                f"{files[0]} has size {tuple(image.shape[1:])}, the images of {self.name} {self.image_size}: "
                 "bring it to that size with the prepare command"
             )
         if not bool(torch.isfinite(image).all()):
-            raise ValueError(f"{image_file} holds NaN or infinite values: repair the file")
+            raise ValueError(f"{files[0]} holds NaN or infinite values: repair the file")
         scaler = self._scaler()
-        back = ScaleIntensityRange(scaler.b_min, scaler.b_max, scaler.a_min, scaler.a_max, clip=True)
+        back = ScaleFromRange(scaler.b_min, scaler.b_max, scaler.a_min, scaler.a_max)  # type: ignore[arg-type]
         return convert_to_tensor(back(image), track_meta=False)
 
     @property
@@ -143,10 +146,10 @@ class TrainedGenerator:
         """Map images from the network's range to the training images' intensities, which they do not leave.
 
         Args:
-            images: (B, 1, *spatial).
+            images: (B, C, *spatial).
         """
         rescaled = torch.stack([self.rescale({"pred": image.cpu()})["pred"] for image in images])
-        return clamp_to_range(rescaled, *self.intensity_range)
+        return clamp_channels(rescaled, self.intensity_range)
 
     def sample(self, conditions: torch.Tensor, indices: list[int], **shaping: Any) -> torch.Tensor:
         """Generate one image for each condition.
@@ -158,7 +161,7 @@ class TrainedGenerator:
                 samples, ``findings`` and ``regions`` where it knows findings.
 
         Returns:
-            The images, (B, 1, *spatial), in the training images' intensities.
+            The images, (B, C, *spatial), in the training images' intensities.
         """
         images = self.inferer(inputs=conditions, network=self.network, indices=indices, **shaping)
         return self.intensities(images)
@@ -176,7 +179,8 @@ def load_generator(
     ``configs/inference.yaml`` says what it consists of, and reads what was trained from the card that training writes
     beside the weights (``model.yaml`` for ``model.pt``); nothing in a card is evaluated. Used are ``network``,
     ``inferer``, ``preprocessing``, ``rescale``, ``classes``, ``parents``, ``intensity_range``, ``image_size`` and
-    ``record``: what shapes a sample; and ``full_prob`` and ``findings`` where they are there.
+    ``record``: what shapes a sample; and ``full_prob``, ``findings``, ``image_channels`` and ``channel_names`` where
+    they are there.
 
     Args:
         bundle: a bundle's name or folder.
@@ -253,7 +257,7 @@ def _from_configuration(
         rescale=get("rescale"),
         classes=dict(get("classes")),
         parents=dict(get("parents")),
-        intensity_range=tuple(get("intensity_range")),
+        intensity_range=_limits(get("intensity_range")),
         image_size=tuple(get("image_size")),
         weights=file,
         weights_sha256=sha256,
@@ -261,4 +265,18 @@ def _from_configuration(
         full_prob=float(get("full_prob")) if "full_prob" in parser else None,
         findings=tuple(get("findings")) if "findings" in parser else (),
         configuration_sha256=digest,
+        channels=_channels(parser),
     )
+
+
+def _limits(intensity_range: Sequence[Any]) -> IntensityRange:
+    """One pair, or a pair for each channel, as tuples."""
+    return tuple(tuple(end) if isinstance(end, Sequence) else end for end in intensity_range)
+
+
+def _channels(parser: ConfigParser) -> tuple[str, ...]:
+    """Names of the images' channels; of several without names their numbers."""
+    get = parser.get_parsed_content
+    names = tuple(get("channel_names")) if "channel_names" in parser else ()
+    number = int(get("image_channels")) if "image_channels" in parser else 1
+    return names or (tuple(f"channel {k}" for k in range(1, number + 1)) if number > 1 else ())

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from monai_segdiff.data import Case, write_like
-from monai_segdiff.data.writers import check_range
+from monai_segdiff.data.writers import check_format
 from monai_segdiff.files import inside
 from monai_segdiff.generation.folder import (
     IMAGES,
@@ -58,7 +58,8 @@ class GenerationJob:
         patients = digest_of_inputs({"patient": m.patient, "known": m.patient_known} for m in self.masks)
         header = {**base_header(self.generator), "masks": masks, "patients": {"sha256": patients}}
         for mask in self.masks:
-            check_range(need(mask.label, "label map", mask), *self.generator.intensity_range)
+            label = need(mask.label, "label map", mask)
+            check_format(label, self.generator.intensity_range, len(self.generator.channels) or 1)
         return header | {part.key: part.header(self.generator, self.masks) for part in self.parts}
 
     def _digest(self) -> str:
@@ -75,7 +76,7 @@ class GenerationJob:
     @property
     def files(self) -> list[Path | None]:
         """What the samples are made from."""
-        own = [file for mask in self.masks for file in (mask.image, mask.label)]
+        own = [file for mask in self.masks for file in (mask.image, mask.label, *mask.channel_files)]
         return [*own, *(file for part in self.parts for file in part.files(self.masks))]
 
     @cached_property
@@ -152,7 +153,7 @@ class GenerationJob:
             for part in self.parts:
                 part.discard(self, sample)
             return {"index": sample.index, **sample.about}
-        write_like(sample.image[0].numpy(), sample.label, self.root / IMAGES / name)
+        write_like(sample.image.numpy(), sample.label, self.root / IMAGES / name, channels=len(sample.image))
         source = {kind: file for part in self.parts for kind, file in part.source(self, mask).items()}
         record = {
             "index": sample.index,

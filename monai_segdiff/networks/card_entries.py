@@ -12,7 +12,7 @@ from monai_segdiff import diffusion
 from monai_segdiff.documents import first_repeated
 from monai_segdiff.networks.weights import HASHES
 
-__all__ = ["ENTRIES", "check_entries", "parameterization_of", "plain"]
+__all__ = ["ABSENT", "ENTRIES", "check_entries", "parameterization_of", "plain"]
 
 _LARGEST_ID = 2**24  # label maps hold 16 bits; a table of the ids is made
 _LARGEST_SIDE = 2**16
@@ -58,6 +58,12 @@ def _check_together(content: Mapping[str, Any]) -> None:
     size, dims = content.get("image_size"), content.get("spatial_dims")
     if size is not None and dims is not None and len(size) != dims:
         raise ValueError(f"image_size {size} does not have the {dims} sides that spatial_dims says")
+    channels, names = content.get("channels_of_image", 1), content.get("channel_names", [])
+    if names and len(names) != channels:
+        raise ValueError(f"channel_names are {len(names)}, where channels_of_image is {channels}")
+    limits = content.get("intensity_range")
+    if limits is not None and isinstance(limits[0], list) and len(limits) != channels:
+        raise ValueError(f"intensity_range has {len(limits)} pairs, where channels_of_image is {channels}")
     if "parameterization" in content:
         parameterization_of(content["parameterization"])
 
@@ -194,7 +200,12 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a mapping of class names to label ids, each a whole number of at least 1 or a list of them",
     ),
     "parents": (_is_mapping(_is_text), "a mapping of class names to class names"),
-    "intensity_range": (_is_range, "two numbers, the lower one first"),
+    "intensity_range": (
+        lambda value: _is_range(value) or _is_list(_is_range)(value),
+        "two numbers, the lower one first, or such a pair for each channel",
+    ),
+    "channels_of_image": _COUNT,
+    "channel_names": (_is_names, "a list of names"),
     "findings": (_is_names, "a list of names"),
     # how it enters the network
     "encoding": _TEXT,
@@ -229,6 +240,10 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "anatomy_window": (_is_window, "two numbers from 0 to 1, the lower one first"),
 }
 """Known entries: a check of the value, and what it has to be, in words."""
+
+
+ABSENT: dict[str, Any] = {"channels_of_image": 1, "channel_names": []}
+"""What a card means that does not say one of these: it was written when images had one channel."""
 
 
 def _shown(value: Any) -> str:

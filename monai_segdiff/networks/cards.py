@@ -13,7 +13,7 @@ import yaml
 from monai_segdiff.documents import read_yaml
 from monai_segdiff.errors import UnreadableFileError
 from monai_segdiff.files import atomic_file
-from monai_segdiff.networks.card_entries import ENTRIES, check_entries, parameterization_of, plain
+from monai_segdiff.networks.card_entries import ABSENT, ENTRIES, check_entries, parameterization_of, plain
 from monai_segdiff.networks.weights import HASHES, weights_hash
 
 __all__ = ["card_of", "is_card", "open_card", "opened", "read_card", "save_weights"]
@@ -47,7 +47,8 @@ def open_card(weights: str | os.PathLike[str], untrained: Mapping[str, Any], **w
             )
         content = dict(untrained)
     else:
-        content = _read(file, known={*ENTRIES, *untrained})
+        content = {name: ABSENT[name] for name in untrained if name in ABSENT}
+        content |= _read(file, known={*ENTRIES, *untrained})
         if missing := [name for name in untrained if name not in content]:
             raise UnreadableFileError(f"{file} does not say {', '.join(missing)}; {_REMEDY}")
         if surplus := [name for name in content if name not in {HASHES, *untrained}]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -14,6 +14,7 @@ from monai_segdiff.data.case_files import case_name, default_patient, file_exten
 from monai_segdiff.data.cases import Case, SegmentationDataset
 from monai_segdiff.data.description.classes import check_classes, check_parents, named_ids
 from monai_segdiff.data.description.entries import (
+    channels_of,
     classes_of,
     dims_of,
     modality_of,
@@ -91,6 +92,7 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
         "attribution": dataset.attribution or None,
         "tensorImageSize": f"{dataset.spatial_dims}D" if dataset.spatial_dims else None,
         "spatial_dims": dataset.spatial_dims,
+        "channels": list(dataset.channels) or None,
         "intensity_range": list(dataset.intensity_range) if dataset.intensity_range else None,
         "split": dataset.split_kind,
         "patients_known": None if all(case.patient_known for case in cases) else False,
@@ -110,12 +112,17 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
 
 def _entry(case: Case, root: Path) -> dict[str, Any]:
     paths = {"image": case.image, "label": case.label, "region": case.region}
-    relative = {key: os.path.relpath(path, root) for key, path in paths.items() if path is not None}
-    entry: dict[str, Any] = {key: "./" + path.replace(os.sep, "/") for key, path in relative.items()}
+    entry: dict[str, Any] = {key: _relative(path, root) for key, path in paths.items() if path is not None}
+    if case.channel_files:
+        entry["image"] = [_relative(path, root) for path in case.channel_files]
     entry["patient"] = case.patient
     if case.findings is not None:
         entry["findings"] = list(case.findings)
     return entry
+
+
+def _relative(path: Path, root: Path) -> str:
+    return "./" + os.path.relpath(path, root).replace(os.sep, "/")
 
 
 def _description(
@@ -129,12 +136,13 @@ def _description(
     parents = parents_of(content.get("parents"))
     if classes is None:
         check_parents(parents, list(vocabulary), "'parents'")
+    channels = channels_of(content)
     dataset = SegmentationDataset(
         root=root,
         name=text_of(content, "name") or root.name,
         classes=vocabulary,
         splits={split: cases for split in listed if (cases := _cases(content[split], root, split, known))},
-        intensity_range=range_of(content.get("intensity_range")),
+        intensity_range=range_of(content.get("intensity_range"), len(channels) or 1),
         spatial_dims=dims_of(content.get("spatial_dims")),
         split_kind=text_of(content, "split") or None,
         modality=modality_of(content),
@@ -143,6 +151,7 @@ def _description(
         settings=settings_of(content.get("settings")),
         parents=parents,
         findings=names_of(content.get("findings")) or (),
+        channels=channels,
     )
     return Description(dataset, bool(listed), "channel_names" in content or "file_ending" in content, known)
 
@@ -172,7 +181,9 @@ def _case(entry: Any, root: Path, what: str, patients_known: bool) -> Case:
     if not isinstance(entry, dict):
         raise ValueError(f"{what} must be an object with image and label, got {str(entry)[:80]!r}")
     try:
-        files = {key: _file(root, entry.get(key), key) for key in _FILES}
+        given = entry.get("image")
+        several = tuple(_each_file(root, given)) if isinstance(given, list) and len(given) > 1 else ()
+        files = {key: _file(root, given[0] if key == "image" and several else entry.get(key), key) for key in _FILES}
         first = files["label"] or files["image"]
         if first is None:
             raise ValueError(f"it has neither image nor label: {str(entry)[:80]}")
@@ -185,7 +196,16 @@ def _case(entry: Any, root: Path, what: str, patients_known: bool) -> Case:
     name = case_name(first)
     known = bool(patient) and patients_known
     owner = patient or default_patient(name)
-    return Case(name, files["image"], files["label"], owner, findings, files["region"], patient_known=known)
+    return Case(name, files["image"], files["label"], owner, findings, files["region"], known, several)
+
+
+def _each_file(root: Path, paths: Sequence[Any]) -> Iterator[Path]:
+    """Absolute paths of the files that each hold a channel of an image."""
+    for path in paths:
+        file = _file(root, path, "image")
+        if file is None:
+            raise ValueError(f"its image has a channel without a file: {str(list(paths))[:80]}")
+        yield file
 
 
 def _file(root: Path, path: Any, key: str) -> Path | None:
@@ -195,7 +215,7 @@ def _file(root: Path, path: Any, key: str) -> Path | None:
     if isinstance(path, list) and len(path) == 1:
         path = path[0]
     if isinstance(path, list):
-        raise ValueError(f"its {key} is in {len(path)} files, and one channel is read: name one of them")
+        raise ValueError(f"its {key} is in {len(path)} files: name one of them")
     if not isinstance(path, str) or not path.isprintable():
         raise ValueError(f"its {key} must be the path of a file, got {str(path)[:80]!r}")
     try:

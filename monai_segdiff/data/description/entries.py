@@ -6,9 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from monai_segdiff.data.description.channel_names import check_channels
 from monai_segdiff.data.description.classes import check_classes
+from monai_segdiff.transforms.intensities import IntensityRange
 
 __all__ = [
+    "channels_of",
     "classes_of",
     "dims_of",
     "modality_of",
@@ -97,14 +100,43 @@ def parents_of(parents: Any) -> dict[str, str]:
     return dict(parents)
 
 
-def range_of(limits: Any) -> tuple[float, float] | None:
-    """Lowest and highest intensity that matters; None where nothing is said.
+def channels_of(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the channels: `channels`, or several that the Decathlon calls `modality` and nnU-Net `channel_names`.
 
     Raises:
-        ValueError: if it is no pair of finite numbers that go up.
+        ValueError: if they are no names.
     """
-    if limits is None:
-        return None
+    if content.get("channels") is not None:
+        return check_channels(content["channels"], "'channels'")
+    key = "modality" if "modality" in content else "channel_names"
+    found = content.get(key)
+    if isinstance(found, dict) and len(found) > 1:
+        numbered = all(str(i).isdecimal() for i in found)
+        order = sorted(found, key=lambda i: int(i)) if numbered else list(found)
+        return check_channels([found[i] for i in order], f"{key!r}")
+    return ()
+
+
+def range_of(limits: Any, channels: int = 1) -> IntensityRange | None:
+    """Lowest and highest intensity that matters, or those of each channel; None where nothing is said.
+
+    Args:
+        limits: the entry.
+        channels: how many there are.
+
+    Raises:
+        ValueError: if it is neither a pair of finite numbers that go up nor a list of such pairs, one for each channel.
+    """
+    if isinstance(limits, list) and limits and all(isinstance(pair, list) for pair in limits):
+        if len(limits) != channels:
+            raise ValueError(
+                f"'intensity_range' has {len(limits)} pairs for {channels} channels: give one pair, or one for each"
+            )
+        return tuple(_pair_of(pair) for pair in limits)
+    return None if limits is None else _pair_of(limits)
+
+
+def _pair_of(limits: Any) -> tuple[float, float]:
     numbers = isinstance(limits, list) and all(isinstance(i, int | float) and not isinstance(i, bool) for i in limits)
     if not numbers or len(limits) != 2 or not all(map(_is_finite, limits)) or not limits[0] < limits[1]:
         raise ValueError(f"'intensity_range' must be two numbers, the lower one first, got {str(limits)[:80]}")

@@ -72,7 +72,11 @@ def fit_spacing(
 
 
 def resample_pair(
-    image: MetaTensor, label: MetaTensor, spacing: Sequence[float], size: Sequence[int], fill: float | None = None
+    image: MetaTensor,
+    label: MetaTensor,
+    spacing: Sequence[float],
+    size: Sequence[int],
+    fill: float | Sequence[float] | None = None,
 ) -> tuple[MetaTensor, MetaTensor]:
     """Resample an image and its label map to a voxel size, then pad or crop both around the center.
 
@@ -81,14 +85,14 @@ def resample_pair(
     nearest neighbor sampling misses by up to half a voxel.
 
     Args:
-        image: (1, *spatial).
+        image: (C, *spatial).
         label: (1, *spatial), ids, at least 0.
         spacing: voxel size in mm per axis.
         size: voxels per axis; -1 keeps what resampling gives.
-        fill: intensity outside the image; by default its minimum.
+        fill: intensity outside the image, one number or one for each channel; by default each channel's minimum.
 
     Returns:
-        Image, float32, and label map, of one shape (1, *size); its ids are uint8 where they fit, else int32.
+        Image, float32, (C, *size), and label map, (1, *size); its ids are uint8 where they fit, else int32.
     """
     dims = len(spacing)
     affine = np.asarray(image.affine, dtype=np.float64)
@@ -121,13 +125,23 @@ def resample_pair(
     if unchanged:
         ids = label.to(id_type)
     else:
-        share = torch.full(out.shape, -1.0)
-        best = torch.zeros(out.shape, dtype=id_type)
+        share = torch.full((1, *out.shape[1:]), -1.0)
+        best = torch.zeros((1, *out.shape[1:]), dtype=id_type)
         for value in np.unique(np.asarray(label)):
             indicator = torch.as_tensor(onto_grid((label == value).to(torch.float32)).as_tensor())
             best[indicator > share + _TIE] = int(value)
             share = torch.maximum(share, indicator)
         ids = MetaTensor(best, affine=out.affine)
-    lowest = float(image.min()) if fill is None else fill
-    fitted = ResizeWithPadOrCrop(list(size), mode="constant", value=lowest)(out)
-    return fitted, ResizeWithPadOrCrop(list(size), mode="constant", value=0)(ids).to(id_type)
+    fitted = [
+        ResizeWithPadOrCrop(list(size), mode="constant", value=lowest)(layer)
+        for layer, lowest in zip([out[k : k + 1] for k in range(len(out))], _outside(image, fill), strict=True)
+    ]
+    whole = fitted[0] if len(fitted) == 1 else MetaTensor(torch.cat(fitted), affine=fitted[0].affine)
+    return whole, ResizeWithPadOrCrop(list(size), mode="constant", value=0)(ids).to(id_type)
+
+
+def _outside(image: MetaTensor, fill: float | Sequence[float] | None) -> list[float]:
+    """Intensity outside each channel."""
+    if fill is None:
+        return [float(layer.min()) for layer in image]
+    return [fill] * len(image) if isinstance(fill, int | float) else list(fill)

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from monai_segdiff.data.case_names import written_name
 from monai_segdiff.data.cases import Case
-from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.data.nifti import as_stored, save_nifti
 from monai_segdiff.data.preparation.case import Plan, PreparedSample, prepare_case
 from monai_segdiff.data.preparation.class_counts import ClassCounts
 from monai_segdiff.data.preparation.source import Source
@@ -43,7 +43,7 @@ def write_pieces(
         progress: whether to show a progress bar.
 
     Returns:
-        The new cases, a sample of their intensities, and the smallest distance between slices in mm.
+        The new cases, a sample of their intensities (C, N), and the smallest distance between slices in mm.
 
     Raises:
         ValueError: if a file is unsound, two cases give files of one name, or nothing has enough foreground.
@@ -66,7 +66,8 @@ def write_pieces(
                     raise ValueError(f"cases {other!r} and {case.id!r} both give {piece.name!r}; rename a file of one")
                 written.append(_write(case, piece, folder))
                 counts.add_piece(case.id, piece.name, piece.label)
-                samples.append(piece.image.ravel()[:: max(1, piece.image.size // 2000)])
+                flat = piece.image.reshape(len(piece.image), -1)
+                samples.append(flat[:, :: max(1, flat.shape[1] // 2000)])
                 thickness = min(thickness, piece.thickness)
         counts.add_case(case.id, seen.ids)
     if not written:
@@ -74,16 +75,17 @@ def write_pieces(
             f"in none of {len(source.cases)} cases a slice has {plan.min_foreground:.1%} of its pixels labeled; "
             "lower min_foreground (--min-foreground), or correct the classes (--classes)"
         )
-    return written, np.concatenate(samples), thickness
+    return written, np.concatenate(samples, axis=1), thickness
 
 
 def _write(case: Case, piece: PreparedSample, folder: Path) -> Case:
     image, label, region = (
         inside(folder, f"{part}/{piece.name}.nii.gz") for part in ("imagesTr", "labelsTr", "regionsTr")
     )
-    save_nifti(image, piece.image, piece.affine)
+    save_nifti(image, as_stored(piece.image), piece.affine)
     save_nifti(label, piece.label, piece.affine)
     if piece.region is not None:
         save_nifti(region, piece.region, piece.affine)
     shown = None if piece.region is None else region
-    return replace(case, id=piece.name, image=image, label=label, findings=piece.findings, region=shown)
+    about = {"findings": piece.findings, "region": shown, "channel_files": ()}
+    return replace(case, id=piece.name, image=image, label=label, **about)

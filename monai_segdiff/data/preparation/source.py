@@ -11,6 +11,8 @@ from typing import Any
 
 from monai_segdiff.data.case_names import distinct_cases
 from monai_segdiff.data.cases import Case
+from monai_segdiff.data.channels import check_channel_files
+from monai_segdiff.data.description.channel_names import check_channels
 from monai_segdiff.data.description.classes import BODY, MOST_CLASSES, check_classes, check_name
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
 from monai_segdiff.data.dicom.studies import DicomStudies, holds_studies
@@ -35,6 +37,7 @@ class Asked:
         precedence: classes in their order.
         drop_others: whether DICOM segments of no class are left out.
         progress: whether to show a progress bar.
+        channels: names of the images' channels, or of those that are wanted; None for all that the source names.
     """
 
     classes: Mapping[str, int | Sequence[int]] | None = None
@@ -46,6 +49,7 @@ class Asked:
     precedence: Sequence[str] = ()
     drop_others: bool = False
     progress: bool = False
+    channels: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Source:
         fingerprint: tells a changed source from the same one.
         files_of: gives a case whose image and label map are files, for as long as its block lasts.
         remarks: what is left out.
+        channels: names of the channels that its images have; none for one without a name.
+        kept: those of them that are wanted.
     """
 
     name: str
@@ -71,6 +77,8 @@ class Source:
     fingerprint: str
     files_of: Callable[[Case], AbstractContextManager[Case]]
     remarks: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, source: str | Path | Sequence[Case | Mapping[str, Any]], asked: Asked) -> Source:
@@ -95,6 +103,7 @@ class Source:
         if wrong := contradictions(cases):
             raise ValueError(wrong[0])
         findings, cases = _findings(given, cases, asked)
+        channels, kept = _channels(given, cases, asked)
         return cls(
             name="prepared data set" if given.folder is None else Path(given.folder).name,
             cases=cases,
@@ -104,6 +113,8 @@ class Source:
             fingerprint=_fingerprint(given, cases, asked),
             files_of=nullcontext if given.studies is None else given.studies.files_of,
             remarks=given.remarks,
+            channels=channels,
+            kept=kept,
         )
 
 
@@ -118,6 +129,7 @@ class _Given:
     findings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     studies: DicomStudies | None = None
+    channels: tuple[str, ...] = ()
 
 
 def fingerprint(cases: Sequence[Case]) -> str:
@@ -128,7 +140,8 @@ def fingerprint(cases: Sequence[Case]) -> str:
         # What is unknown stays unnamed, so that data sets made before it could be known are found again.
         if case.findings is not None:
             digest.update(f"findings {sorted(case.findings)}\n".encode())
-        for file in (case.image, case.label, *([] if case.region is None else [case.region])):
+        images = case.channel_files or (case.image,)
+        for file in (*images, case.label, *([] if case.region is None else [case.region])):
             status = file.stat() if file is not None and file.is_file() else None
             digest.update(f"{file and file.name} {status and (status.st_size, status.st_mtime_ns)}\n".encode())
     return digest.hexdigest()
@@ -152,7 +165,13 @@ def _from_folder(source: str | Path, asked: Asked) -> _Given:
         no_dataset = error
     else:
         return _Given(
-            dataset.splits["training"], dataset.classes, source, dataset.parents, dataset.findings, tuple(left_out)
+            dataset.splits["training"],
+            dataset.classes,
+            source,
+            dataset.parents,
+            dataset.findings,
+            tuple(left_out),
+            channels=dataset.channels,
         )
     studies = DicomStudies.open(
         source, asked.classes, asked.segments, asked.precedence, asked.drop_others, asked.progress
@@ -173,8 +192,9 @@ def _from_list(source: Sequence[Case | Mapping[str, Any]], asked: Asked) -> _Giv
 
 def _as_case(entry: Mapping[str, Any]) -> Case:
     try:
-        image, label = (Path(entry[key]).expanduser().resolve() for key in ("image", "label"))
-    except (KeyError, TypeError) as error:
+        images = entry["image"] if isinstance(entry["image"], list | tuple) else [entry["image"]]
+        image, label, *others = (Path(file).expanduser().resolve() for file in (images[0], entry["label"], *images[1:]))
+    except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"a case needs 'image' and 'label', got {str(entry)[:80]}") from error
     name = str(entry.get("id", case_name(label)))
     findings = entry.get("findings")
@@ -187,6 +207,7 @@ def _as_case(entry: Mapping[str, Any]) -> Case:
         None if findings is None else tuple(findings),
         Path(entry["region"]).expanduser().resolve() if entry.get("region") else None,
         patient_known=told,
+        channel_files=(image, *others) if others else (),
     )
 
 
@@ -243,3 +264,26 @@ def _findings(given: _Given, cases: list[Case], asked: Asked) -> tuple[tuple[str
             "table, too (findings_table, --findings-table), or leave them out"
         )
     return names, cases
+
+
+def _channels(given: _Given, cases: Sequence[Case], asked: Asked) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the channels that the images have, and of those that are wanted."""
+    if asked.channels is not None and given.studies is not None:
+        raise ValueError(
+            f"channels (--channels) name those of image files, and {given.folder} holds DICOM series of one channel "
+            "each; leave them out, or convert the series of a case to NIfTI files"
+        )
+    kept = given.channels if asked.channels is None else check_channels(asked.channels)
+    channels = given.channels or kept
+    if unknown := [name for name in kept if name not in channels]:
+        raise ValueError(
+            f"channels (--channels) name {unknown[0]!r}, and the source has {', '.join(channels)}; choose among these"
+        )
+    for case in cases:
+        check_channel_files(case, channels)
+    if not channels and (several := next((case for case in cases if case.channel_files), None)):
+        raise ValueError(
+            f"case {several.id!r} has {len(several.channel_files)} channels, {several.channel_files[0].name} the "
+            "first, and nothing names them; name them in their order (channels, --channels)"
+        )
+    return channels, kept

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from monai_segdiff.data.readers.voxels import Voxels, plain_numbers
+from monai_segdiff.data.readers.voxels import Voxels, channel_count, plain_numbers
 
 __all__ = ["PICTURE_AFFINE", "open_picture", "read_picture"]
 
@@ -63,19 +63,21 @@ def _check_chunks(content: bytes) -> None:
         at += length + 12
 
 
-def read_picture(path: Path, is_label_map: bool = False) -> Voxels:
-    """Read the gray values of a picture; of a label map, the ids.
+def read_picture(path: Path, is_label_map: bool = False, channels: int | None = 1) -> Voxels:
+    """Read the gray values of a picture, or its colors; of a label map, the ids.
 
     Colors that are all gray are their gray values, whether stored as such, as red, green and blue, or by a palette.
-    Other colors of an image become their luminance, as ITU-R 601-2 has it. In a label map they are no ids: the indices
-    of a palette are.
+    Other colors of an image become their luminance, as ITU-R 601-2 has it, where one channel is wanted. In a label map
+    they are no ids: the indices of a palette are.
 
     Args:
         path: PNG or JPEG file.
         is_label_map: whether its values are ids.
+        channels: 1 for gray values, 3 for red, green and blue, also of what is gray; None for what the picture has.
 
     Raises:
-        ValueError: for a label map in colors or in JPEG, or an image that is partly transparent; the file is not named.
+        ValueError: for a label map in colors or in JPEG, an image that is partly transparent, or another number of
+            channels; the file is not named.
         OSError: for damage, as :func:`open_picture` raises it.
     """
     if is_label_map and path.suffix.lower() != ".png":
@@ -84,6 +86,8 @@ def read_picture(path: Path, is_label_map: bool = False) -> Voxels:
             "original, or set each value to the nearest id and save it as PNG"
         )
     picture = open_picture(path)
+    if channels != 1 and (colors := _colors(picture, channels)) is not None:
+        return Voxels(colors, PICTURE_AFFINE.copy(), channels=3)
     facts = {}
     if picture.mode == "P":
         colors = _palette(picture)
@@ -107,6 +111,21 @@ def read_picture(path: Path, is_label_map: bool = False) -> Voxels:
     else:
         raise ValueError(f"it is a picture of mode {picture.mode}; save it in gray")
     return Voxels(plain_numbers(values.T), PICTURE_AFFINE.copy(), facts)
+
+
+def _colors(picture: Image.Image, channels: int | None) -> NDArray[np.uint8] | None:
+    """Red, green and blue, (X, Y, 3); None for a gray picture whose gray values will do."""
+    if picture.mode in _GRAY_MODES[1:] and channels is not None:
+        raise ValueError(f"it is gray with more than 8 bits, and {channels} channels are wanted; save it in colors")
+    values = None if picture.mode in _GRAY_MODES else np.asarray(_opaque(picture.convert("RGBA"), False).convert("RGB"))
+    gray = values is None or bool((values == values[..., :1]).all())
+    if channels is None and gray:
+        return None
+    if channels not in (None, 3):
+        raise ValueError(f"it has {channel_count(1 if gray else 3)}, and {channels} are wanted; name those that it has")
+    if values is None:
+        values = np.asarray(picture.convert("RGB"))
+    return np.ascontiguousarray(values.transpose(1, 0, 2))
 
 
 def _palette(picture: Image.Image) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from monai_segdiff.data.cases import Case, SegmentationDataset
+from monai_segdiff.data.channels import image_files_of
 from monai_segdiff.digests import digest_of
 
 __all__ = ["content_digest"]
@@ -53,7 +54,7 @@ def content_digest(
 
 
 def _files(case: Case) -> list[Path]:
-    return [file for file in (case.image, case.label, case.region) if file is not None]
+    return [file for file in (*image_files_of(case), case.label, case.region) if file is not None]
 
 
 def _contents(cases: Sequence[Case], known: dict[Path, str]) -> Iterable[tuple[str, list[Any]]]:

@@ -120,7 +120,7 @@ class TrainedGenerator:
         if not bool(torch.isfinite(image).all()):
             raise ValueError(f"{files[0]} holds NaN or infinite values: repair the file")
         scaler = self._scaler()
-        back = ScaleFromRange(scaler.b_min, scaler.b_max, scaler.a_min, scaler.a_max)  # type: ignore[arg-type]
+        back = ScaleFromRange(scaler.b_min, scaler.b_max, scaler.a_min, scaler.a_max)
         return convert_to_tensor(back(image), track_meta=False)
 
     @property

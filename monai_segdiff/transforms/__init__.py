@@ -35,6 +35,7 @@ from monai_segdiff.transforms.intensities import (
     clamp_channels,
     clamp_to_range,
     range_ends,
+    scale_channels,
 )
 from monai_segdiff.transforms.levels import mask_levels
 from monai_segdiff.transforms.mask_or_image import (
@@ -100,4 +101,5 @@ __all__ = [
     "clamp_to_range",
     "mask_levels",
     "range_ends",
+    "scale_channels",
 ]

@@ -26,6 +26,7 @@ __all__ = [
     "clamp_channels",
     "clamp_to_range",
     "range_ends",
+    "scale_channels",
 ]
 
 IntensityRange: TypeAlias = tuple[float, float] | tuple[tuple[float, float], ...]
@@ -51,6 +52,17 @@ def channel_ranges(intensity_range: Sequence[Any], channels: int = 1) -> list[tu
             "one for each channel"
         )
     return [(float(low), float(high)) for low, high in intensity_range]
+
+
+def scale_channels(images: torch.Tensor, intensity_range: Sequence[Any]) -> torch.Tensor:
+    """Map the range of each channel to [-1, 1]; nothing is clipped.
+
+    Args:
+        images: (B, C, *spatial).
+        intensity_range: one pair, or a pair for each channel.
+    """
+    pairs = channel_ranges(intensity_range, images.shape[1])
+    return torch.stack([(images[:, k] - low) * (2.0 / (high - low)) - 1.0 for k, (low, high) in enumerate(pairs)], 1)
 
 
 def range_ends(intensity_range: Sequence[Any]) -> tuple[Any, Any]:
@@ -128,7 +140,7 @@ class ScaleFromRange(ScaleIntensityRange):
         b_max: float,
         clip: bool = True,
     ) -> None:
-        super().__init__(a_min, a_max, b_min, b_max, clip=clip, dtype=np.float32)  # type: ignore[arg-type]
+        super().__init__(a_min, a_max, b_min, b_max, clip=clip, dtype=np.float32)
         self.of_channel = [
             ScaleIntensityRange(low, high, b_min, b_max, clip=clip, dtype=np.float32)
             for low, high in _pairs(a_min, a_max)
@@ -212,7 +224,7 @@ class ScaleToRange(ScaleIntensityRange):
     def __init__(
         self, a_min: float, a_max: float, b_min: float | Sequence[float], b_max: float | Sequence[float]
     ) -> None:
-        super().__init__(a_min, a_max, b_min, b_max, clip=True, dtype=np.float32)  # type: ignore[arg-type]
+        super().__init__(a_min, a_max, b_min, b_max, clip=True, dtype=np.float32)
         self.of_channel = [ScaleToRange(a_min, a_max, low, high) for low, high in _pairs(b_min, b_max)]
 
     def __call__(self, img: NdarrayOrTensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from monai_segdiff.data import load_label_map
 from monai_segdiff.evaluation import load_segmenter
 from monai_segdiff.generation import Acceptance, TrainedGenerator
 from monai_segdiff.metrics import dice_per_class, foreground_dice
+from monai_segdiff.transforms import scale_channels
 from monai_segdiff.transforms.vocabulary import ClassVocabulary
 
 __all__ = ["accept_by_dice"]
@@ -52,11 +53,10 @@ def accept_by_dice(
     reads = load_segmenter(file, names)
     vocabulary = ClassVocabulary(generator.classes, generator.parents if drop_fill == "parent" else None)
     destinations = vocabulary.destinations(vocabulary.kept([name for name in names if name not in drop_classes]))
-    low, high = generator.intensity_range
 
     def judge(images: torch.Tensor, labels: Sequence[Path]) -> list[float]:
         masks = torch.stack([_indices(vocabulary, label, images.shape[1:]) for label in labels])
-        scaled = ((images.float() - low) * (2.0 / (high - low)) - 1.0).clamp(-1.0, 1.0)
+        scaled = scale_channels(images.float(), generator.intensity_range).clamp(-1.0, 1.0)
         finite = torch.isfinite(scaled).flatten(1).all(1)
         found = destinations[reads.predict(scaled.nan_to_num(0.0))]
         dice = foreground_dice(dice_per_class(found, masks, len(names)))

@@ -183,7 +183,7 @@ def _case(entry: Any, root: Path, what: str, patients_known: bool) -> Case:
     try:
         given = entry.get("image")
         several = tuple(_each_file(root, given)) if isinstance(given, list) and len(given) > 1 else ()
-        files = {key: _file(root, given[0] if key == "image" and several else entry.get(key), key) for key in _FILES}
+        files = {key: several[0] if key == "image" and several else _file(root, entry.get(key), key) for key in _FILES}
         first = files["label"] or files["image"]
         if first is None:
             raise ValueError(f"it has neither image nor label: {str(entry)[:80]}")

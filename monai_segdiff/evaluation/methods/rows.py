@@ -18,6 +18,7 @@ from monai_segdiff.evaluation.methods.view_consistency import view_consistency
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.readers.segmenter import MergedSegmenter, Segmenter
 from monai_segdiff.metrics import PairedErrors, paired_errors
+from monai_segdiff.transforms import channel_ranges
 
 __all__ = ["MethodGroup", "MethodRow", "Views", "group_of", "measure_group", "measure_row", "measure_views"]
 
@@ -123,7 +124,8 @@ def measure_group(
         ValueError: if a class of the data set belongs to none of the classes.
     """
     assert inputs.real.intensity_range is not None
-    reader = PairReader(classes, inputs.real.intensity_range, inputs.real.spatial_dims)
+    channels = inputs.real.channels
+    reader = PairReader(classes, inputs.real.intensity_range, inputs.real.spatial_dims, channels=channels)
     own = {child: set(ids) for child, ids in inputs.real_reader.classes.items()}
     members = {parent: [child for child, c in own.items() if c <= set(ids)] for parent, ids in reader.classes.items()}
     lost = [child for child in own if not any(child in names for names in members.values())]
@@ -137,7 +139,9 @@ def measure_group(
     if population is None:
         return MethodGroup(name, reader, merged, real, real)
     assert population.real.intensity_range is not None
-    of_population = PairReader(classes, population.real.intensity_range, population.real.spatial_dims)
+    limits_from = population.real
+    dims = limits_from.spatial_dims
+    of_population = PairReader(classes, population.real.intensity_range, dims, channels=limits_from.channels)
     limits = _measure_real(name, population, of_population, merged, seed, progress)
     return MethodGroup(name, reader, merged, real, limits, population.real.name)
 
@@ -170,7 +174,8 @@ def measure_row(
     """
     cases = [match.generated for match in matches]
     # As the methods' classes have it, but the synthetic data set's own intensities.
-    reader = PairReader(condition.reader.classes, inputs.synthetic_reader.intensity_range, inputs.real.spatial_dims)
+    own = inputs.synthetic_reader
+    reader = PairReader(condition.reader.classes, own.intensity_range, inputs.real.spatial_dims, channels=own.channels)
     others = None if inputs.within_one_patient else draw_other_masks(cases, reader, seed)
     return MethodRow(
         name,
@@ -198,7 +203,7 @@ def measure_views(matches: Sequence[Match], cases: Sequence[Case], reader: PairR
     deviations, patients, numbers = [], [], []
     for volume, members in _volumes(matches, cases, root):
         geometry = read_geometry(root, volume)
-        low, high = reader.intensity_range
+        [(low, high)] = channel_ranges(reader.intensity_range)  # projections have one channel
         images = torch.stack([(reader(case).image[0] + 1) / 2 * (high - low) + low for _, case, _ in members])
         deviations.append(view_consistency(images, geometry, [view for view, _, _ in members]).mean)
         patients.append(members[0][2])

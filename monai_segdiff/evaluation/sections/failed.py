@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from monai_segdiff.evaluation.evidence import Evidence, ReportSection
@@ -11,7 +13,7 @@ from monai_segdiff.evaluation.report.pictures import failed_picture
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
 from monai_segdiff.metrics import FEWEST_OTHERS, MOST_OTHERS, REASONS, FailedSampleDetector, exact_rate
 
-__all__ = ["FailedSamples"]
+__all__ = ["FailedSamples", "limits_text"]
 
 _EXPLAINED = {
     "not finite": "not finite (NaN or infinite pixels)",
@@ -51,9 +53,12 @@ class FailedSamples(ReportSection):
             },
             rows=rows,
             notes=[
-                f"Limits: noise {detector.noise_limit:.4f} (images span 2), fine detail {detector.detail_limit:.2%} of "
-                "the "
-                f"spectral power" + (f", Dice {detector.dice_limit:.3f}." if detector.dice_limit is not None else "."),
+                f"Limits: {limits_text(detector, evidence.inputs.real.channels)} of the spectral power"
+                + (f", Dice {detector.dice_limit:.3f}." if detector.dice_limit is not None else "."),
+                *evidence.inputs.of_channels(
+                    "Noise and fine detail are measured in each channel and held to its own limits: a sample failed if "
+                    "its worst channel did."
+                ),
                 *_others_notes(detector, real, synthetic),
                 "Intervals are exact binomial ones.",
             ],
@@ -62,9 +67,26 @@ class FailedSamples(ReportSection):
         )
 
 
+def limits_text(detector: FailedSampleDetector, channels: Sequence[str] = ()) -> str:
+    """The limits of noise and fine detail, of each channel where there are several.
+
+    Args:
+        detector: that has them.
+        channels: names of the images' channels.
+    """
+    noise, detail = detector.noise_limit, detector.detail_limit
+    if isinstance(noise, tuple) and isinstance(detail, tuple):
+        named = list(zip(channels, noise, detail, strict=True))
+        levels = ", ".join(f"{name} {level:.4f}" for name, level, _ in named)
+        shares = ", ".join(f"{name} {share:.2%}" for name, _, share in named)
+        return f"noise {levels} (images span 2), fine detail {shares}"
+    return f"noise {noise:.4f} (images span 2), fine detail {detail:.2%}"
+
+
 def _limit_warnings(real: Measurements) -> list[str]:
     found = [] if len(real) >= FEW_IMAGES else [f"The limits rest on only {len(real)} real images."]
-    constant = int((real.detail == 0).sum())
+    still = real.detail == 0
+    constant = int((still.any(1) if still.ndim == 2 else still).sum())
     if constant:
         found.append(f"Held-out real images left out of the limits because they are constant: {constant}.")
     return found

@@ -77,7 +77,13 @@ class Realism(ReportSection):
         if training is not None:
             against += f"; {len(training)} real training images against the same"
         named = "" if dims["fid"] is None else f" ({dims['fid']} features)"
-        notes = [f"Features: {evidence.features}{named}.", f"N: {against}."]
+        notes = [
+            f"Features: {evidence.features}{named}.",
+            *evidence.inputs.of_channels(
+                "Features are those of all channels at once; those of FRD are means over them."
+            ),
+            f"N: {against}.",
+        ]
         if "frd" in spaces:
             notes.append(
                 f"FRD: Fréchet distance of {len(RADIOMIC_FEATURES)} radiomic features (first order, and gray-level "

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from monai_segdiff.data.dicom.iods import COLOR_MODALITIES
 from monai_segdiff.data.dicom.series import MODALITIES
 from monai_segdiff.documents import parse_yaml, read_text
 from monai_segdiff.errors import UnreadableFileError, one_line
@@ -59,8 +60,9 @@ class GenerationOptions:
             _positive("guidance", self.guidance, at_least_zero=True)
         for size in self.spacing or ():
             _positive("spacing", size, most=_LARGEST_VOXEL)
-        if self.modality is not None and self.modality not in MODALITIES:
-            raise ValueError(f"modality must be one of {', '.join(MODALITIES)}, got {self.modality!r}")
+        known = (*MODALITIES, *COLOR_MODALITIES)
+        if self.modality is not None and self.modality not in known:
+            raise ValueError(f"modality must be one of {', '.join(known)}, got {self.modality!r}")
         if not isinstance(self.names, Mapping) or not all(
             isinstance(v, str) for pair in self.names.items() for v in pair
         ):

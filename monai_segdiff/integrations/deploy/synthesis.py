@@ -20,7 +20,7 @@ from monai_segdiff.generation import TrainedGenerator
 from monai_segdiff.integrations.deploy.grid import FittedLabels, fit_labels
 from monai_segdiff.integrations.deploy.matching import class_ids, match_segments
 from monai_segdiff.integrations.deploy.options import GenerationOptions
-from monai_segdiff.transforms import clamp_to_range
+from monai_segdiff.transforms import channel_ranges, clamp_to_range
 
 __all__ = ["read_labels", "synthesize"]
 
@@ -77,7 +77,8 @@ def synthesize(
         progress: whether to show a progress bar.
 
     Returns:
-        The image, of the label map's spatial shape, in the training images' intensities.
+        The image, of the label map's spatial shape, in the training images' intensities; of several channels, these
+        come first.
 
     Raises:
         ValueError: if the label map does not fit the bundle.
@@ -94,11 +95,15 @@ def synthesize(
         for start in range(0, len(fitted.labels), _BATCH):
             indices = list(range(start, min(start + _BATCH, len(fitted.labels))))
             conditions = [_condition(generator, fitted, index, flags, Path(folder)) for index in indices]
-            images.append(generator.sample(torch.stack(conditions), indices)[:, 0].cpu().numpy())
+            images.append(generator.sample(torch.stack(conditions), indices).cpu().numpy())
             bar.update(len(indices))
-    image = fitted.onto_source(np.concatenate(images), fill=generator.intensity_range[0])
-    # Interpolation is a weighted mean, whose rounded weights may sum to a little more than one.
-    return clamp_to_range(torch.from_numpy(image), *generator.intensity_range).numpy().reshape(labels.shape[1:])
+    made = np.concatenate(images)
+    layers = []
+    for index, (low, high) in enumerate(channel_ranges(generator.intensity_range, made.shape[1])):
+        layer = fitted.onto_source(made[:, index], fill=low)
+        # Interpolation is a weighted mean, whose rounded weights may sum to a little more than one.
+        layers.append(clamp_to_range(torch.from_numpy(layer), low, high).numpy().reshape(labels.shape[1:]))
+    return layers[0] if len(layers) == 1 else np.stack(layers)
 
 
 def _condition(

@@ -10,8 +10,8 @@ import torch
 from monai_segdiff.evaluation.measure.few_images import patients_text
 from monai_segdiff.evaluation.measure.measure import detector_of
 from monai_segdiff.evaluation.methods.rows import MethodRow, Views
+from monai_segdiff.evaluation.report.limits import limits_text
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
-from monai_segdiff.evaluation.sections.failed import limits_text
 from monai_segdiff.metrics import REASONS, bootstrap_mean, exact_rate
 
 __all__ = ["difference_section", "error_section", "failure_section", "method_headlines", "view_section"]

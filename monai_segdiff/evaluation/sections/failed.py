@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from monai_segdiff.evaluation.evidence import Evidence, ReportSection
 from monai_segdiff.evaluation.measure.few_images import FEW_IMAGES
 from monai_segdiff.evaluation.measure.measure import Measurements
+from monai_segdiff.evaluation.report.limits import limits_text
 from monai_segdiff.evaluation.report.pictures import failed_picture
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
 from monai_segdiff.metrics import FEWEST_OTHERS, MOST_OTHERS, REASONS, FailedSampleDetector, exact_rate
 
-__all__ = ["FailedSamples", "limits_text"]
+__all__ = ["FailedSamples"]
 
 _EXPLAINED = {
     "not finite": "not finite (NaN or infinite pixels)",
@@ -65,22 +64,6 @@ class FailedSamples(ReportSection):
             warnings=_limit_warnings(real),
             pictures=[] if picture is None else [picture],
         )
-
-
-def limits_text(detector: FailedSampleDetector, channels: Sequence[str] = ()) -> str:
-    """The limits of noise and fine detail, of each channel where there are several.
-
-    Args:
-        detector: that has them.
-        channels: names of the images' channels.
-    """
-    noise, detail = detector.noise_limit, detector.detail_limit
-    if isinstance(noise, tuple) and isinstance(detail, tuple):
-        named = list(zip(channels, noise, detail, strict=True))
-        levels = ", ".join(f"{name} {level:.4f}" for name, level, _ in named)
-        shares = ", ".join(f"{name} {share:.2%}" for name, _, share in named)
-        return f"noise {levels} (images span 2), fine detail {shares}"
-    return f"noise {noise:.4f} (images span 2), fine detail {detail:.2%}"
 
 
 def _limit_warnings(real: Measurements) -> list[str]:

@@ -79,9 +79,7 @@ class Realism(ReportSection):
         named = "" if dims["fid"] is None else f" ({dims['fid']} features)"
         notes = [
             f"Features: {evidence.features}{named}.",
-            *evidence.inputs.of_channels(
-                "Features are those of all channels at once; those of FRD are means over them."
-            ),
+            *evidence.inputs.of_channels("Features are those of all channels at once."),
             f"N: {against}.",
         ]
         if "frd" in spaces:
@@ -91,6 +89,7 @@ class Realism(ReportSection):
                 "the "
                 "idea of arXiv 2412.01496, which uses PyRadiomics; figures cannot be compared with published ones."
             )
+            notes += evidence.inputs.of_channels("FRD: features are means over channels.")
         return Section(
             key="realism",
             title="Realism",

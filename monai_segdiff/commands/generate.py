@@ -243,7 +243,9 @@ def add_generate(verbs: Any) -> None:
         "the data set, write each pair as a DICOM series and segmentation, marked as synthetic, to dicom/SAMPLE",
     )
     p.add_argument(
-        "--modality", choices=("CT", "MR", "CR", "DX"), help="of the DICOM images (default: as the bundle says)"
+        "--modality",
+        choices=("CT", "MR", "CR", "DX", "ES", "XC", "GM", "OT"),
+        help="of the DICOM images; the last four of pictures in colors (default: as the bundle says)",
     )
     group = p.add_argument_group("masks in DICOM")
     add_segments(group, "make segments of no class background")

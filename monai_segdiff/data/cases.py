@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from monai_segdiff.transforms.intensities import IntensityRange
+
 __all__ = ["Case", "CaseFiles", "SegmentationDataset"]
 
 
@@ -57,7 +59,7 @@ class SegmentationDataset:
         name: title.
         classes: class name to label id or ids, background (0) left out; empty if the folder does not say.
         splits: split name ("training", "validation", "test") to cases.
-        intensity_range: lowest and highest intensity that matters (e.g. HU), or None.
+        intensity_range: lowest and highest intensity that matters (e.g. HU), or those of each channel; or None.
         spatial_dims: 2 or 3, or None if unknown.
         split_kind: "by patient", "by file" (whose each is, is unknown), "within one patient", "by image", or None if
             unknown.
@@ -78,7 +80,7 @@ class SegmentationDataset:
     name: str
     classes: dict[str, int | list[int]]
     splits: dict[str, list[Case]]
-    intensity_range: tuple[float, float] | None = None
+    intensity_range: IntensityRange | None = None
     spatial_dims: int | None = None
     split_kind: str | None = None
     modality: str = ""
@@ -109,8 +111,9 @@ class SegmentationDataset:
                 length, they have to be encoded or dropped before items are put into a batch.
 
         Returns:
-            One dictionary a case: `image` and `label` (paths, where the case has them), `case`, `index`; and if asked
-            for, `findings` (list of names, where they are known) and `region` (path, where there is one).
+            One dictionary a case: `image` and `label` (paths, where the case has them; a list of paths where channels
+            are files of their own), `case`, `index`; and if asked for, `findings` (list of names, where they are known)
+            and `region` (path, where there is one).
 
         Raises:
             ValueError: if the split is missing or empty.
@@ -123,6 +126,8 @@ class SegmentationDataset:
         for index, case in enumerate(cases):
             paths = {"image": case.image, "label": case.label, "region": case.region if findings else None}
             present: dict[str, Any] = {key: str(path) for key, path in paths.items() if path is not None}
+            if case.channel_files:
+                present["image"] = [str(path) for path in case.channel_files]
             if findings and case.findings is not None:
                 present["findings"] = list(case.findings)
             items.append({**present, "case": case.id, "index": index})

@@ -125,6 +125,7 @@ def base_header(generator: TrainedGenerator) -> dict[str, Any]:
         "parents": generator.parents,
         "findings": list(generator.findings),
         "intensity_range": list(generator.intensity_range),
+        **({"channels": list(generator.channels)} if generator.channels else {}),
         "image_size": list(generator.image_size),
         "configuration_sha256": generator.configuration_sha256,
     }
@@ -213,6 +214,7 @@ def write_description(
         spatial_dims=len(generator.image_size),
         settings={"synthetic": True},
         findings=generator.findings,
+        channels=generator.channels,
     )
     write_dataset(root, dataset)
 

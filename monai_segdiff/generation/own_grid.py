@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from monai_segdiff.data.description.classes import OUTSIDE_VIEW
 from monai_segdiff.data.load import as_slice, is_raster, load_label_map
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.placement import PlacedLabels
 from monai_segdiff.generation.trained_grid import place_labels
 from monai_segdiff.inferers import Windows, seam_gradient
-from monai_segdiff.transforms import clamp_to_range
+from monai_segdiff.transforms import channel_ranges, clamp_channels
 
-__all__ = ["OUTSIDE", "Drawn", "OwnGrid", "draw"]
+__all__ = ["Drawn", "OwnGrid", "draw"]
 
-OUTSIDE = "outside_view"  # class of what lies outside of an image's field of view, where a data set has it
 _SLICE_STEP = 1_000_003  # from one slice's index of noise to the next one's: more samples than a run has
 
 
@@ -90,7 +90,7 @@ class OwnGrid:
         Raises:
             ValueError: if it cannot be brought onto the network's grid.
         """
-        outside = int(np.atleast_1d(generator.classes.get(OUTSIDE, 0))[0])
+        outside = int(np.atleast_1d(generator.classes.get(OUTSIDE_VIEW, 0))[0])
         size, windows = generator.image_size, generator.draws_windows
         placed, remark = place_labels(labels, size, generator.grid, measured=measured, windows=windows, outside=outside)
         own = cls(generator, labels, placed, known, remark)
@@ -160,10 +160,11 @@ class OwnGrid:
         """
         if self.placed is None:
             return Drawn(images[0])
-        low, high = self.generator.intensity_range
-        channels = [self.placed.onto_source(images[:, c].cpu().numpy(), fill=low) for c in range(images.shape[1])]
+        limits = self.generator.intensity_range
+        lowest = [low for low, _ in channel_ranges(limits, images.shape[1])]
+        channels = [self.placed.onto_source(images[:, c].cpu().numpy(), fill=low) for c, low in enumerate(lowest)]
         # Interpolation is a weighted mean, whose rounded weights may sum to a little more than one.
-        image = clamp_to_range(torch.from_numpy(np.stack(channels)), low, high)
+        image = clamp_channels(torch.from_numpy(np.stack(channels))[None], limits)[0]
         if not self.windowed:
             return Drawn(image)
         windows = Windows(self.generator.image_size)

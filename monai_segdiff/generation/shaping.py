@@ -28,7 +28,7 @@ class Sample:
         label: the label map that is written beside its image.
         condition_file: what its condition is read from: the mask's own, which messages then name, or the one written.
         about: how it came about, for its record: mask, patient, seed, and what was found out when it was drawn.
-        image: (1, *spatial), in the training images' intensities; None until it is drawn, or if no image was kept.
+        image: (C, *spatial), in the training images' intensities; None until it is drawn, or if no image was kept.
         measured: what was measured on the image, for its record.
     """
 
@@ -139,7 +139,7 @@ class Shaping:
         Args:
             job: what is made.
             sample: the sample.
-            image: its image, (1, *spatial).
+            image: its image, (C, *spatial).
 
         Returns:
             Entries of the record; one of a name that the record has already takes its place.

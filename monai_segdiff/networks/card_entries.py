@@ -63,6 +63,12 @@ def _check_together(content: Mapping[str, Any]) -> None:
                 raise ValueError(f"{name} has {len(one)} numbers where image_size {size} has {len(size)} sides")
     if size is not None and dims is not None and len(size) != dims:
         raise ValueError(f"image_size {size} does not have the {dims} sides that spatial_dims says")
+    channels, names = content.get("channels_of_image", 1), content.get("channel_names", [])
+    if names and len(names) != channels:
+        raise ValueError(f"channel_names are {len(names)}, where channels_of_image is {channels}")
+    limits = content.get("intensity_range")
+    if limits is not None and isinstance(limits[0], list) and len(limits) != channels:
+        raise ValueError(f"intensity_range has {len(limits)} pairs, where channels_of_image is {channels}")
     if "parameterization" in content:
         parameterization_of(content["parameterization"])
 
@@ -203,7 +209,12 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a mapping of class names to label ids, each a whole number of at least 1 or a list of them",
     ),
     "parents": (_is_mapping(_is_text), "a mapping of class names to class names"),
-    "intensity_range": (_is_range, "two numbers, the lower one first"),
+    "intensity_range": (
+        lambda value: _is_range(value) or _is_list(_is_range)(value),
+        "two numbers, the lower one first, or such a pair for each channel",
+    ),
+    "channels_of_image": _COUNT,
+    "channel_names": (_is_names, "a list of names"),
     "findings": (_is_names, "a list of names"),
     # how its images lay, see data.training_grid; left out where it is unknown
     "spacing": (_is_lengths, "a list of two or three numbers above 0"),
@@ -244,8 +255,15 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 """Known entries: a check of the value, and what it has to be, in words."""
 
-OPTIONAL = ("spacing", "field_of_view", "patches", "slice_axis")
-"""Entries that a card may leave out, and that every bundle takes."""
+OPTIONAL: dict[str, Any] = {
+    "channels_of_image": 1,
+    "channel_names": [],
+    "spacing": None,
+    "field_of_view": None,
+    "patches": False,
+    "slice_axis": None,
+}
+"""Entries that a card may leave out, and that every bundle takes: what it means that does not say one of them."""
 
 
 def _shown(value: Any) -> str:

@@ -22,11 +22,20 @@ from monai_segdiff.transforms.findings import (
     PromptEncoder,
 )
 from monai_segdiff.transforms.intensities import (
+    IntensityRange,
+    ScaleFromRange,
+    ScaleFromRangeD,
+    ScaleFromRanged,
+    ScaleFromRangeDict,
     ScaleToRange,
     ScaleToRangeD,
     ScaleToRanged,
     ScaleToRangeDict,
+    channel_ranges,
+    clamp_channels,
     clamp_to_range,
+    range_ends,
+    scale_channels,
 )
 from monai_segdiff.transforms.levels import mask_levels
 from monai_segdiff.transforms.mask_or_image import (
@@ -48,6 +57,7 @@ __all__ = [
     "EncodeFindingsD",
     "EncodeFindingsDict",
     "EncodeFindingsd",
+    "IntensityRange",
     "PromptEncoder",
     "EncodeMask",
     "EncodeMaskD",
@@ -73,6 +83,10 @@ __all__ = [
     "RandMaskOrImageD",
     "RandMaskOrImageDict",
     "RandMaskOrImaged",
+    "ScaleFromRange",
+    "ScaleFromRangeD",
+    "ScaleFromRangeDict",
+    "ScaleFromRanged",
     "ScaleToRange",
     "ScaleToRangeD",
     "ScaleToRangeDict",
@@ -82,6 +96,10 @@ __all__ = [
     "SegmentContourDict",
     "SegmentContourd",
     "ablate_classes",
+    "channel_ranges",
+    "clamp_channels",
     "clamp_to_range",
     "mask_levels",
+    "range_ends",
+    "scale_channels",
 ]

@@ -152,6 +152,7 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
         "attribution": dataset.attribution or None,
         "tensorImageSize": f"{dataset.spatial_dims}D" if dataset.spatial_dims else None,
         "spatial_dims": dataset.spatial_dims,
+        "channels": list(dataset.channels) or None,
         "intensity_range": list(dataset.intensity_range) if dataset.intensity_range else None,
         "split": dataset.split_kind,
         "patients_known": None if all(case.patient_known for case in cases) else False,
@@ -171,12 +172,17 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
 
 def _entry(case: Case, root: Path) -> dict[str, Any]:
     paths = {"image": case.image, "label": case.label, "region": case.region}
-    relative = {key: os.path.relpath(path, root) for key, path in paths.items() if path is not None}
-    entry: dict[str, Any] = {key: "./" + path.replace(os.sep, "/") for key, path in relative.items()}
+    entry: dict[str, Any] = {key: _relative(path, root) for key, path in paths.items() if path is not None}
+    if case.channel_files:
+        entry["image"] = [_relative(path, root) for path in case.channel_files]
     entry["patient"] = case.patient
     if case.findings is not None:
         entry["findings"] = list(case.findings)
     return entry
+
+
+def _relative(path: Path, root: Path) -> str:
+    return "./" + os.path.relpath(path, root).replace(os.sep, "/")
 
 
 def _description(
@@ -191,12 +197,13 @@ def _description(
     if classes is None:
         parents = parents or region_parents(content.get("labels"))
         check_parents(parents, list(vocabulary), "'parents'")
+    channels = channels_of(content)
     dataset = SegmentationDataset(
         root=root,
         name=text_of(content, "name") or root.name,
         classes=vocabulary,
         splits={split: cases for split in listed if (cases := read_cases(listed[split], root, split, known))},
-        intensity_range=range_of(content.get("intensity_range")),
+        intensity_range=range_of(content.get("intensity_range"), len(channels) or 1),
         spatial_dims=dims_of(content.get("spatial_dims")),
         split_kind=text_of(content, "split") or None,
         modality=modality_of(content),
@@ -205,7 +212,7 @@ def _description(
         settings=settings_of(content.get("settings")),
         parents=parents,
         findings=names_of(content.get("findings")) or (),
-        channels=channels_of(content),
+        channels=channels,
     )
     return Description(dataset, bool(listed), "channel_names" in content or "file_ending" in content, known)
 
@@ -261,7 +268,7 @@ def _images(root: Path, paths: Any) -> list[Path]:
     several = isinstance(paths, list) and len(paths) > 1
     files = [_file(root, path, "image") for path in (paths if several else [paths])]
     if several and None in files:
-        raise ValueError(f"its image is in {len(files)} files, and one of them has no name: {str(paths)[:80]}")
+        raise ValueError(f"its image has a channel without a file: {str(paths)[:80]}")
     found = [file for file in files if file is not None]
     return found if several or not found or found[0].is_file() else _with_channels(found[0])
 
@@ -273,7 +280,7 @@ def _file(root: Path, path: Any, key: str) -> Path | None:
     if path is None or path == "":
         return None
     if isinstance(path, list):
-        raise ValueError(f"its {key} is in {len(path)} files, and one is read: name one of them")
+        raise ValueError(f"its {key} is in {len(path)} files: name one of them")
     if not isinstance(path, str) or not path.isprintable():
         raise ValueError(f"its {key} must be the path of a file, got {str(path)[:80]!r}")
     try:

@@ -53,11 +53,13 @@ OTHER_COMMANDS = {
     "cp",
     "curl",
     "export",
+    "mlflow",
     "monailabel",
     "monai-deploy",
     "git",
     "mkdir",
     "tensorboard",
+    "wandb",
     "pip",
     "source",
     ".venv/bin/pre-commit",
@@ -365,6 +367,8 @@ def test_shell_commands_exist(
     words = shlex.split(command, comments=True)
     while "=" in words[0] and not words[0].startswith("-"):
         words = words[1:]  # environment variables
+    if words[0] == "eval":  # of what a command prints
+        words = shlex.split(words[1].removeprefix("$(").removesuffix(")"))
     name = Path(words[0]).name
     if name == "make":
         _check_make(words[1:])
@@ -396,6 +400,8 @@ def _check_make(words: list[str]) -> None:
 
 
 def _check_verb(words: list[str]) -> None:
+    if ">" in words:  # where the shell puts what is printed
+        words = words[: words.index(">")]
     if "--help" in words:
         with pytest.raises(SystemExit, match=r"^0$"):
             _parser().parse_args(words)

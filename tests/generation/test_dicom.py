@@ -239,7 +239,8 @@ def test_segmentations_that_do_not_fit_are_named(trained_bundle, masks, tmp_path
     images = other.parent / "series"
     assert generate(trained_bundle, images, tmp_path / "s") == 2
     assert f"{images} holds no DICOM segmentation" in error_of(capsys)
-    assert generate(trained_bundle, other, other.parent, "--format", "dicom") == 2
+    sound = write_label_seg(tmp_path / "sound.dcm", {"liver": 1})
+    assert generate(trained_bundle, sound, sound.parent, "--format", "dicom") == 2
     assert "lies in" in error_of(capsys)
 
 

@@ -37,11 +37,11 @@ def share(tile_, color):
 def test_sides_lie_where_the_letters_say(case):
     pixels = source_overview([ShownCase(case, "A")], {"organ": 3}, axis=2, tile_size=TILE)
     outline = class_color(1)
-    for column, (top, left) in enumerate([(True, True), (True, True), (True, True)]):
+    for column in range(3):
         rows, columns = np.nonzero(share(tile(pixels, column), outline))
-        # Right and anterior are on the left, anterior and superior above.
-        assert (rows.mean() < TILE / 2) is top
-        assert (columns.mean() < TILE / 2) is left
+        # Right, and in the sagittal plane anterior, is on the left; anterior or superior is above.
+        assert rows.mean() < TILE / 2
+        assert columns.mean() < TILE / 2
 
 
 def test_the_planned_plane_comes_first_and_classes_are_named(case):
@@ -54,13 +54,12 @@ def test_the_planned_plane_comes_first_and_classes_are_named(case):
 def test_the_frame_is_what_the_network_sees(case):
     seen = [(4.0, 16.0), (8.0, 20.0), (0.0, 12.0)]
     framed = source_overview([ShownCase(case, "A", seen)], {"organ": 3}, axis=2, tile_size=TILE)
-    rows, columns = np.nonzero(share(tile(framed, 0), FRAME))
+    lines = np.flatnonzero(share(tile(framed, 0), FRAME).sum(1) > TILE / 3)  # letters are narrower
     # 20 voxels are 96 pixels; of the front the frame holds 12 of them, from the upper rim on.
-    assert rows.min() <= 1
-    assert rows.max() == pytest.approx(12 * TILE / 20, abs=2)
+    assert lines.min() <= 1
+    assert lines.max() == pytest.approx(12 * TILE / 20, abs=2)
     plain = source_overview([ShownCase(case, "A")], {"organ": 3}, axis=2, tile_size=TILE)
     assert share(tile(plain, 0), FRAME).sum() < share(tile(framed, 0), FRAME).sum()
-    assert columns.min() < columns.max()
 
 
 def test_a_picture_is_shown_as_a_viewer_shows_it(tmp_path):

@@ -129,7 +129,7 @@ def test_the_plan_is_written_with_a_picture_before_anything_is_trained(tmp_path,
         assert picture.size[0] > 3 * 208, "three planes of a volume side by side"
         assert picture.size[1] > 3 * 208, "a row for each split"
     text = file.read_text()
-    assert "made, 3 cases of 3 patients; CT, intensities -1" in " ".join(text.replace("#", "").split())
+    assert "in, 3 cases of 3 patients; CT, intensities -1" in " ".join(text.replace("#", "").split())
     assert "# Expected: " in text
     assert yaml.safe_load(text)["prepare"]["crop"] == "body"
     capsys.readouterr()

@@ -32,11 +32,13 @@ class Choices:
         edited: values that the user has given, by key, such as ``prepare.axis``.
         made: the choices by key.
         notes: what holds for the plan as a whole, a line each.
+        added: keys that no plan has by itself.
     """
 
     edited: Mapping[str, Any] = field(default_factory=dict)
     made: dict[str, Choice] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    added: set[str] = field(default_factory=set)
 
     def choose(self, key: str, value: Any, reason: str) -> Any:
         """Choose a value, unless the user has.
@@ -58,6 +60,11 @@ class Choices:
             self.made[key] = Choice(planned, reason, planned)
         return self.made[key].value
 
+    def add(self, key: str) -> None:
+        """Take over a value of the user's that no plan has by itself."""
+        self.added.add(key)
+        self.choose(key, self.edited[key], "yours")
+
     def __getitem__(self, key: str) -> Any:
         return self.made[key].value
 
@@ -67,7 +74,7 @@ class Choices:
 
     def planned(self) -> dict[str, Any]:
         """What would stand there without the user, by key."""
-        return {key: made.planned for key, made in self.made.items()}
+        return {key: made.planned for key, made in self.made.items() if key not in self.added}
 
     def _of(self, name: str) -> Iterator[tuple[str, Choice]]:
         return ((key, made) for key, made in self.made.items() if key.rpartition(".")[0] == name)

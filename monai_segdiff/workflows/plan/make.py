@@ -159,9 +159,9 @@ def decide(
     choices.choose("generate.most_masks", _MOST_MASKS, "label maps, evenly spaced over the split")
     choices.choose("generate.batch_size", 16 if dims == 2 else 2, "images sampled at once")
     choices.choose("evaluate.segmenter_images", None, "length of the segmenter's training: as `evaluate` has it")
-    for key, value in edited.items():  # what a plan can hold and does not by itself
+    for key in edited:
         if key not in choices.made:
-            choices.choose(key, value, "yours")
+            choices.add(key)
     check_settings(training_values(_values(choices)))
     return choices
 

@@ -111,6 +111,7 @@ def test_a_value_that_a_plan_does_not_have_by_itself_can_be_added(tmp_path):
     _, choices = plan(volumes(tmp_path, as_mr), edited={"num_steps": 4, "prepare.fractions": [0.5, 0.25, 0.25]})
     assert choices["num_steps"] == 4
     assert choices["prepare.fractions"] == [0.5, 0.25, 0.25]
+    assert not {"num_steps", "prepare.fractions"} & set(choices.planned()), "so it is the user's the next time, too"
 
 
 def test_one_patient_is_split_within(tmp_path):

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["CLASSES", "RENAMED", "NewClass", "convert_options", "notes_on"]
+__all__ = ["CLASSES", "PACKAGE", "RENAMED", "NewClass", "convert_options", "notes_on"]
 
+PACKAGE = "generative"
 _NETS = "monai.networks.nets"
 _STEPS = (
     "with fewer steps than in training MONAI's scheduler visits other timesteps, so that weights and seed give other "
@@ -34,6 +35,16 @@ class NewClass:
     refused: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     positional: int | None = None
+
+    @property
+    def options(self) -> set[str]:
+        """The options that do not mean the same in MONAI by the same name."""
+        return {*self.renamed, *self.missing, *self.refused}
+
+    @property
+    def is_same(self) -> bool:
+        """Whether MONAI's class takes everything that the old one took, and does the same with it."""
+        return not (self.options or self.note) and self.positional is None
 
 
 def _same(module: str, *names: str, **options: Any) -> dict[str, NewClass]:

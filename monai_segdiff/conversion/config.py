@@ -28,7 +28,7 @@ class ConvertedConfig:
         text: the file's text.
         data: its content.
         changes: what was changed, as ``FILE:LINE: KEY: OLD -> NEW``.
-        problems: what could not be converted, as ``FILE:LINE: KEY: REASON``; the text has it as it was.
+        problems: what to edit by hand, as ``FILE:LINE: KEY: WHAT``; the text has it as it was.
         notes: what differs between the packages in what was converted.
         is_json: whether the text is JSON rather than YAML, as the name of the old file said.
     """
@@ -64,8 +64,9 @@ class ConvertedConfig:
 def convert_config(path: str | os.PathLike[str]) -> ConvertedConfig:
     """Convert a bundle configuration that uses monai-generative 0.2.3.
 
-    Converted are ``_target_`` of any depth, options of these components, references to such options
-    (``@network#channels``), expressions (``$generative.networks.nets...``) and imports. Nothing of it is run.
+    Renamed are ``_target_`` of any depth, options of these components, references to such options
+    (``@network#channels``), and classes in expressions and imports where nothing but their name changes. The rest is
+    listed, to be edited by hand. Nothing of it is run.
 
     Args:
         path: JSON or YAML file.
@@ -93,7 +94,7 @@ def convert_config(path: str | os.PathLike[str]) -> ConvertedConfig:
         data = parse_json(converted) if _is_json(file) else yaml.safe_load(converted)
     except UnreadableFileError:
         raise
-    except Exception as error:  # also from Python's own parser, which expressions go through
+    except Exception as error:  # also of keys that are no text
         raise UnreadableFileError(
             f"{file} is not readable as {'JSON' if _is_json(file) else 'YAML'}: {one_line(error)}"
         ) from error

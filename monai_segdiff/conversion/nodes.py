@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 import yaml
 
-__all__ = ["is_on", "normal_id", "option_pairs", "scalar_at", "walk"]
+__all__ = ["is_on", "normal_id", "scalar_at", "walk"]
 
-_MERGE = "tag:yaml.org,2002:merge"
 _REFERENCES = 20  # one after the other, until they must be going round
 _OFF = ("false", "no", "off", "null", "~", "", "0", "0.0")
 
 
 def walk(node: yaml.Node, key: tuple[str, ...] = ()) -> Iterator[tuple[str, yaml.Node]]:
-    """Every node with its id; one that an alias or a merge repeats, once for each place."""
+    """Every node with its id; one that an alias repeats, once for each place."""
     yield "#".join(key), node
     if isinstance(node, yaml.MappingNode):
-        for name, value in option_pairs(node):
+        for name, value in node.value:
             yield from walk(value, (*key, str(name.value)))
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield from walk(value, (*key, str(index)))
 
 
-def option_pairs(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
-    """Names and values of a mapping, then those that ``<<`` merges into it and that it does not have itself."""
-    pairs = [(name, value) for name, value in node.value if name.tag != _MERGE]
-    names = {str(name.value) for name, _ in pairs}
-    for merge, value in node.value:
-        if merge.tag != _MERGE:
-            continue
-        for base in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-            for name, option in option_pairs(base) if isinstance(base, yaml.MappingNode) else ():
-                if str(name.value) not in names:
-                    names.add(str(name.value))
-                    pairs.append((name, option))
-    return pairs
-
-
 def normal_id(name: str) -> str:
     """An id with ``#`` between its parts and without the ``+`` that merges into what other files give."""
-    return re.sub("::", "#", name).removeprefix("+")
+    return name.replace("::", "#").removeprefix("+")
 
 
 def scalar_at(node: yaml.Node, nodes: Mapping[str, yaml.Node]) -> str | None:

@@ -17,7 +17,6 @@ from monai.networks import nets
 
 from monai_segdiff.__main__ import main
 from monai_segdiff.conversion import CLASSES, NETWORKS, convert_options, convert_weights
-from monai_segdiff.conversion.modules import MODULES
 
 from .cases import CASES, draw_weights, outputs
 
@@ -168,26 +167,6 @@ def test_monai_takes_every_option_of_the_old_class(name):
         pairs = [(renamed.get(first, first), second) for first, second in zip(old[name], taken, strict=False)]
         same = next((index for index, (first, second) in enumerate(pairs) if first != second), len(pairs))
         assert CLASSES[name].positional == (None if same == len(old[name]) else same)
-
-
-def test_monai_has_the_modules_by_the_same_path():
-    for module in sorted(MODULES):
-        importlib.import_module(f"monai.{module}".rstrip("."))
-    homes = _old_homes()
-    for name in CLASSES:
-        if homes.get(name) in MODULES:
-            assert hasattr(importlib.import_module(f"monai.{homes[name]}"), name)
-
-
-def _old_homes():
-    root = Path(generative.__file__).parents[2]
-    return {
-        node.name: ".".join(file.relative_to(root).with_suffix("").parts)
-        for file in root.rglob("*.py")
-        if "(" not in file.name
-        for node in ast.parse(file.read_text(encoding="utf-8")).body
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef))
-    }
 
 
 def test_every_public_network_has_a_place():

@@ -12,7 +12,7 @@ OLD = """\
 imports:
   - $import torch
   - $import generative
-  - $from generative.networks.nets import ControlNet as Control, PatchDiscriminator
+  - $from generative.inferers import DiffusionInferer as Inferer, LatentDiffusionInferer
 spatial_dims: 2
 nested:
   - deep:
@@ -31,11 +31,11 @@ first: "@unet#num_channels#0"
 unet#num_channels: [8, 16]
 same: *unet
 options: {num_channels: [4]}
-control: "$Control(spatial_dims=@spatial_dims, num_channels=[8], **@options)"
+quantizer: "$Quantizer(generative.networks.layers.EMAQuantizer(2, 8, 4), @unet#num_channels)"
 group: "$torch.nn.GroupNorm(num_groups=2, num_channels=@unet#num_channels#1)"
 called: $generative.networks.nets.AutoencoderKL(spatial_dims=2,
-  num_channels=[4, 8],
-  use_checkpointing=False)
+  channels=[4, 8],
+  use_checkpoint=False)
 inferer:
   _target_: generative.inferers.LatentDiffusionInferer
   scheduler: {_target_: generative.networks.schedulers.DDIMScheduler, schedule: cosine}
@@ -57,7 +57,7 @@ def test_components_options_references_and_expressions_of_any_depth(tmp_path):
     assert data["imports"] == [
         "$import torch",
         "$import monai",
-        "$from monai.networks.nets import ControlNet as Control, PatchDiscriminator",
+        "$from monai.inferers import DiffusionInferer as Inferer, LatentDiffusionInferer",
     ]
     autoencoder = data["nested"][0]["deep"]["autoencoder"]
     assert autoencoder == {
@@ -72,8 +72,8 @@ def test_components_options_references_and_expressions_of_any_depth(tmp_path):
     assert data["levels"] == "$len(@unet#channels) + len(@unet::channels)"
     assert data["first"] == "@unet#channels#0"
     assert data["unet#channels"] == [8, 16]
-    assert data["options"] == {"channels": [4]}
-    assert data["control"] == "$Control(spatial_dims=@spatial_dims, channels=[8], **@options)"
+    assert data["options"] == {"num_channels": [4]}
+    assert data["quantizer"] == "$Quantizer(monai.networks.layers.EMAQuantizer(2, 8, 4), @unet#channels)"
     assert data["called"] == "$monai.networks.nets.AutoencoderKL(spatial_dims=2, channels=[4, 8], use_checkpoint=False)"
     assert data["inferer"]["_target_"] == "monai.inferers.LatentDiffusionInferer"
     assert data["inferer"]["scheduler"]["_target_"] == "monai.networks.schedulers.DDIMScheduler"
@@ -93,7 +93,7 @@ def test_comments_and_layout_stay(tmp_path):
     assert done.text.startswith("# How it was trained\n")
     assert "_target_: monai.networks.nets.AutoencoderKL  # with its module\n" in done.text
     assert "unet: &unet\n" in done.text
-    words = ("generative", "num_channels", "use_checkpointing", "kernel_size")
+    words = ("generative", "num_channels", "use_checkpointing", "kernel_size", "channels=", "use_checkpoint=")
     kept = [line for line in OLD.splitlines() if not any(word in line for word in words)]
     assert [line for line in done.text.splitlines() if line in kept] == kept
     assert yaml.safe_load(done.text) == done.data

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
+import monai
 import pytest
 
-from monai_segdiff.conversion import convert_config
+from monai_segdiff.conversion import CLASSES, convert_config
 
 
 def _convert(tmp_path, text, name="old.yaml"):
@@ -22,9 +25,17 @@ def _convert(tmp_path, text, name="old.yaml"):
         ),
         ("a: $generative.networks.nets.Unheard(3)\n", ":1: a: ", "no counterpart of generative.networks.nets.Unheard"),
         ("a: $from generative.data import Thing\n", ":1: a: ", "no counterpart of generative.data.Thing"),
-        ("a: $generative.networks.nets.VQVAE(**dict())\n", ":1: a: ", "rename them by hand (num_channels to channels)"),
-        ("a: $generative.networks.nets.VQVAE(**@b)\n", ":1: a: ", "the options b are not in this file"),
-        ("a: $generative.networks.nets.VQVAE(\n", ":1: a: ", "cannot be read as Python"),
+        (
+            "a: $generative.networks.nets.VQVAE(**dict())\n",
+            ":1: a: ",
+            "write monai.networks.nets.VQVAE by hand, with options by name, channels for",
+        ),
+        (
+            "a: $generative.networks.nets.VQVAE(**@b)\n",
+            ":1: a: ",
+            "by hand, with options by name, channels for num_channels",
+        ),
+        ("a: $generative.networks.nets.VQVAE(\n", ":1: a: ", "write monai.networks.nets.VQVAE by hand"),
         (
             "a:\n  _target_: generative.networks.nets.AutoencoderKL\n  use_convtranspose: true\n",
             ":3: a#use_convtranspose: ",
@@ -63,19 +74,23 @@ def _convert(tmp_path, text, name="old.yaml"):
         (
             "a: $functools.partial(generative.networks.nets.AutoencoderKL, num_channels=[4])\n",
             ":1: a: ",
-            "AutoencoderKL is handed on rather than called",
+            "write monai.networks.nets.AutoencoderKL by hand, with options by name, channels for",
         ),
         (
             "a: {_target_: functools.partial, func: $generative.networks.nets.VQVAE, num_channels: [4]}\n",
             ":1: a#func: ",
-            "VQVAE is handed on rather than called: rename its options by hand (num_channels to channels)",
+            "write monai.networks.nets.VQVAE by hand, with options by name, channels for",
         ),
         (
             "a: $generative.networks.nets.AutoencoderKL(2, 1, 1, 2, [4], [False], 3, 4, 1e-6, True, True, False)\n",
             ":1: a: ",
-            "arguments after number 11 have another order",
+            "write monai.networks.nets.AutoencoderKL by hand, with options by name",
         ),
-        ("a: $generative.networks.nets.ControlNet(*@b)\n", ":1: a: ", "give them by their names"),
+        (
+            "a: $generative.networks.nets.ControlNet(*@b)\n",
+            ":1: a: ",
+            "write monai.networks.nets.ControlNet by hand, with options by name",
+        ),
         (
             "a:\n  _target_: generative.networks.schedulers.DDPMScheduler\n  beta_schedule: scaled_linear\n",
             ":3: a#beta_schedule: ",
@@ -90,58 +105,77 @@ def test_what_cannot_be_converted_is_listed_with_its_place(tmp_path, text, where
     assert what in problem
 
 
-MERGED = """\
-unet: &unet
-  _target_: generative.networks.nets.DiffusionModelUNet
-  num_channels: [8, 8]
-wide: {<<: *unet, num_channels: [16, 16]}
-same: {<<: *unet}
-base: &base {num_channels: [4]}
-autoencoder:
-  <<: *base
-  _target_: generative.networks.nets.AutoencoderKL
-references: ["@wide#num_channels", "@same#num_channels", "@autoencoder#num_channels", "@base#num_channels"]
-"""
+def _problems(tmp_path, text):
+    return [problem.partition("old.yaml")[2] for problem in _convert(tmp_path, text).problems]
 
 
-def test_what_yaml_merges_into_a_component_is_converted(tmp_path):
-    done = _convert(tmp_path, MERGED)
-    assert done.problems == ()
-    unet = {"_target_": "monai.networks.nets.DiffusionModelUNet", "channels": [8, 8]}
-    autoencoder = {"_target_": "monai.networks.nets.AutoencoderKL", "channels": [4]}
-    assert done.data == {
-        "unet": unet,
-        "wide": {**unet, "channels": [16, 16]},
-        "same": unet,
-        "base": {"channels": [4]},
-        "autoencoder": autoencoder,
-        "references": [f"@{name}#channels" for name in ("wide", "same", "autoencoder", "base")],
-    }
-    shared = MERGED + "other: {<<: *base, _target_: monai.networks.nets.Other}\n"
-    (problem,) = _convert(tmp_path, shared).problems
-    assert "share num_channels by <<" in problem
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("net: &net {_target_: generative.networks.nets.VQVAE}\nb: {<<: *net, num_channels: [4]}\n", ":2: b: "),
+        ("a: &a {num_channels: [4]}\nb: {_target_: generative.networks.nets.VQVAE, <<: *a}\n", ":2: b: "),
+        ("o: &o {num_channels: [4]}\na: {_target_: generative.networks.nets.VQVAE}\n+a: *o\n", ":1: +a: "),
+        ("a: &a {num_channels: [4]}\nb: {<<: [{x: 1}, *a], _target_: monai.Other}\n", ":2: b: "),
+    ],
+)
+def test_what_yaml_merges_is_left_to_the_user(tmp_path, text, where):
+    (problem,) = _problems(tmp_path, text)
+    assert problem.startswith(where)
+    assert "<< or an alias shares options of generative's classes: write them out in each place by hand" in problem
+    assert _problems(tmp_path, "a: &a {x: 1}\nb: {<<: *a, y: {_target_: generative.networks.nets.VQVAE}}\n") == []
 
 
-def test_a_target_by_a_name_of_an_import(tmp_path):
-    imports = "imports: [$from generative.networks.nets import VQVAE as VQ, $from generative.networks import nets]\n"
-    components = "a: {_target_: $VQ, num_channels: [4]}\nb: {_target_: $nets.VQVAE, num_channels: [4]}\n"
-    done = _convert(tmp_path, components + imports)
-    assert done.problems == ()
-    assert done.data["a"] == {"_target_": "$VQ", "channels": [4]}
-    assert done.data["b"] == {"_target_": "$nets.VQVAE", "channels": [4]}
+IN_EXPRESSIONS = {
+    "options renamed": "$generative.networks.nets.VQVAE(num_channels=[4])",
+    "an option refused": "$generative.networks.nets.AutoencoderKL(use_convtranspose=True)",
+    "an option missing": "$generative.metrics.MMDMetric(y_transform=None)",
+    "arguments without names": "$generative.networks.nets.AutoencoderKL(2, 1)",
+    "options of a dictionary": "$generative.networks.schedulers.DDPMScheduler(num_train_timesteps=9, **@b)",
+    "a class that is handed on": "$isinstance(@a, generative.networks.nets.AutoencoderKL)",
+    "a class in a string": "$locate('generative.networks.nets.VQVAE')(num_channels=[4])",
+    "within a call of another": "$f(generative.networks.nets.VQVAE(spatial_dims=2), g(num_channels=4))",
+    "a module": "$getattr(generative.networks, 'nets')",
+    "the package": "$getattr(generative, 'networks')",
+    "an import of a class": "$from generative.networks.nets import VQVAE as VQ",
+    "an import of a module": "$import generative.networks.nets as nets",
+    "an import of two packages": "$import torch, generative",
+    "an import over lines": "$from generative.inferers import (DiffusionInferer)",
+    "classes of two modules": "$from generative.utils import unsqueeze_left, EMAQuantizer",
+    "a name without $": "generative.networks.nets.VQVAE",
+}
 
 
-def test_modules_and_enumerations_that_monai_has_by_the_same_path(tmp_path):
+@pytest.mark.parametrize("case", IN_EXPRESSIONS)
+def test_what_is_not_surely_right_stays_as_it_was_and_is_listed(tmp_path, case):
+    text = f'a: "{IN_EXPRESSIONS[case]}"\n'
+    done = _convert(tmp_path, text)
+    assert done.text == text
+    assert done.changes == ()
+    (problem,) = done.problems
+    assert problem.startswith(f"{tmp_path / 'old.yaml'}:1: a: ")
+    assert "by hand" in problem
+
+
+def test_expressions_with_options_of_the_same_name_are_converted(tmp_path):
     text = (
-        "imports: [$import generative.networks.schedulers.ddpm as dd]\n"
-        "a: $dd.DDPMPredictionType.SAMPLE\n"
-        "b: $generative.networks.schedulers.ddpm.DDPMPredictionType.SAMPLE\n"
-        "c: $isinstance(@a, generative.networks.nets.AutoencoderKL)\n"
+        "a: $generative.networks.schedulers.ddpm.DDPMPredictionType.SAMPLE\n"
+        "b: $f(generative.networks.nets.AutoencoderKL( spatial_dims=2), generative.utils.unsqueeze_left(@x, 3))\n"
+        "c: $@generative.x + '/generative/models' + 'my generative model'\n"
+        "imports: [$import generative.networks.schedulers.ddpm]\n"
     )
     done = _convert(tmp_path, text)
     assert done.problems == ()
-    assert done.data["imports"] == ["$import monai.networks.schedulers.ddpm as dd"]
-    assert done.data["b"] == "$monai.networks.schedulers.ddpm.DDPMPredictionType.SAMPLE"
+    assert done.data == {
+        "a": "$monai.networks.schedulers.ddpm.DDPMPredictionType.SAMPLE",
+        "b": "$f(monai.networks.nets.AutoencoderKL( spatial_dims=2), monai.utils.unsqueeze_left(@x, 3))",
+        "c": "$@generative.x + '/generative/models' + 'my generative model'",
+        "imports": ["$import monai"],
+    }
+
+
+def test_to_import_monai_is_enough_for_every_class():
+    for new in CLASSES.values():
+        assert attrgetter(new.target.removeprefix("monai."))(monai) is not None
 
 
 def test_an_option_that_the_file_turns_off_is_off(tmp_path):

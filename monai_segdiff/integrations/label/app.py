@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from monailabel.config import settings
-from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
 
@@ -18,6 +17,7 @@ from monai_segdiff._version import __version__
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.firewall.guard import protect_server
 from monai_segdiff.integrations.label.firewall.uploads import current_folder
+from monai_segdiff.integrations.label.private_names import QuietApp, tasks_of
 from monai_segdiff.integrations.label.store.datastore import StudyDatastore
 from monai_segdiff.integrations.label.store.dicom import as_nifti, dicom_folder
 from monai_segdiff.integrations.label.store.studies import find_case
@@ -32,7 +32,7 @@ __all__ = ["SegDiffApp"]
 logger = logging.getLogger(__name__)
 
 
-class SegDiffApp(MONAILabelApp):
+class SegDiffApp(QuietApp):
     """Synthetic images and pairs from the studies of a server, and trainings on them.
 
     Configured by ``--conf``: ``bundle``, name or folder of a trained bundle; ``max_upload_mb``, largest request (256);
@@ -77,9 +77,6 @@ class SegDiffApp(MONAILabelApp):
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
 
-    def _download_dcmqi_tools(self) -> None:
-        """Nothing is downloaded: no label map is written as DICOM here."""
-
     def init_infers(self) -> dict[str, InferTask]:
         """The generator, under its bundle's name."""
         return {self.pairs.name: GenerateImage(self.pairs)}
@@ -114,7 +111,7 @@ class SegDiffApp(MONAILabelApp):
         Raises:
             RequestError: if it is not possible.
         """
-        task = self._infers.get(request.get("model"))
+        task = tasks_of(self, "infer").get(str(request.get("model")))
         if task is None:
             raise RequestError(f"unknown model {request.get('model')!r}: use {self.pairs.name!r}", 404)
         image, label = str(request.get("image") or ""), request.get("label")
@@ -133,7 +130,7 @@ class SegDiffApp(MONAILabelApp):
 
     def _sent(self, file: str) -> str:
         """Refuse a file outside of the request's folder and of the sessions' folder."""
-        places = (current_folder(), getattr(self._sessions, "store_path", None))
+        places = (current_folder(), getattr(self.sessions(), "store_path", None))
         if not any(place and Path(place).resolve() in Path(file).resolve().parents for place in places):
             raise RequestError("the file is named by a path on the server: send it with the request")
         return file

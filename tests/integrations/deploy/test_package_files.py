@@ -42,7 +42,7 @@ def test_configuration_holds_the_defaults_and_the_version() -> None:
     assert read_options(FOLDER / "app.yaml", {}) == GenerationOptions()
     content = yaml.safe_load((FOLDER / "app.yaml").read_text())
     assert content["application"]["version"] == __version__
-    assert set(content["generation"]) == set(GenerationOptions.__dataclass_fields__)
+    assert set(content["generation"]) == set(GenerationOptions.model_fields)
 
 
 def test_the_wheel_carries_the_application(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from monai_segdiff.documents import parse_json
 from monai_segdiff.errors import one_line
 from monai_segdiff.integrations.label.errors import RequestError, check_name
 from monai_segdiff.integrations.label.firewall.headers import LABEL_ENDINGS
-from monai_segdiff.integrations.label.parameters import known_keys
+from monai_segdiff.integrations.label.firewall.parameters import known_keys
 from monai_segdiff.integrations.label.routes import Route
 
 __all__ = ["check_file", "check_text", "read_json"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -18,9 +17,7 @@ from monailabel.interfaces.exception import (
     MONAILabelError,
     MONAILabelException,
 )
-from starlette._utils import get_route_path
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 
 from monai_segdiff.integrations.label.errors import RequestError, check_name
 from monai_segdiff.integrations.label.firewall.content import check_text
@@ -38,8 +35,15 @@ from monai_segdiff.integrations.label.firewall.messages import (
     with_json,
 )
 from monai_segdiff.integrations.label.firewall.network import check_origin, listen_on_loopback, one_process
-from monai_segdiff.integrations.label.firewall.uploads import redirect_uploads, request_folder
-from monai_segdiff.integrations.label.parameters import known_keys
+from monai_segdiff.integrations.label.firewall.parameters import known_keys
+from monai_segdiff.integrations.label.firewall.uploads import current_folder, request_folder
+from monai_segdiff.integrations.label.private_names import (
+    get_route_path,
+    protect,
+    redirect_uploads,
+    running_server,
+    tasks_of,
+)
 from monai_segdiff.integrations.label.routes import Route, Router
 
 __all__ = ["Guard", "protect_server"]
@@ -60,30 +64,21 @@ def protect_server(application: Any) -> None:
     Raises:
         RuntimeError: if several server processes are configured, or the address of the server is unknown.
     """
-    one_process()
-    local = listen_on_loopback()
-    module = sys.modules.get("monailabel.app")
-    server = getattr(module, "app", None)
-    if server is None or getattr(server.state, "guarded", False):
-        return
-    server.state.guarded = True
-    redirect_uploads()
+    server = running_server()
+    one_process(server)
+    local = listen_on_loopback(server)
     named = [*settings.MONAI_LABEL_CORS_ORIGINS, *application.conf.get("origins", "").split(",")]
     origins = [str(origin).strip().rstrip("/") for origin in named if origin]
-    for middleware in server.user_middleware:
-        if middleware.cls is CORSMiddleware:  # MONAI Label's own default is every page
-            middleware.kwargs["allow_origins"] = origins
-    server.add_exception_handler(RequestError, _refused)
-    server.add_exception_handler(MONAILabelException, _label_error)
     limit = int(float(application.conf.get("max_upload_mb", _LARGEST_MB)) * MEGABYTE)
-    # The stack that handles this start was built before; requests get one with the guard.
-    server.middleware_stack = Guard(server.build_middleware_stack(), application, limit, origins, local=local)
+    redirect_uploads(current_folder)
+    handlers = {RequestError: _refused, MONAILabelException: _label_error}
+    protect(origins, handlers, lambda app: Guard(app, application, limit, origins, local=local))
 
 
 def _refused(request: Request | None, error: Exception) -> JSONResponse:
     """The answer to a refused request; it quotes what the client sent, which may be invalid Unicode."""
     detail = getattr(error, "detail", None) or str(error)
-    status = getattr(error, "status", None) or getattr(error, "status_code", 400)
+    status = getattr(error, "status", getattr(error, "status_code", 400))
     return JSONResponse({"detail": str(detail).encode(errors="backslashreplace").decode()}, status)
 
 
@@ -132,7 +127,7 @@ class Guard:
         """Check a request; the scope and the body for MONAI Label."""
         headers = read_headers(scope)
         check_origin(headers, self.origins, local=self.local)
-        if scope["method"] == "OPTIONS" and {"origin", "access-control-request-method"} <= headers.keys():
+        if scope["method"] == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers:
             return scope, body  # preflight request of a browser
         route, parts = self.router.find(scope["method"], get_route_path(scope))
         query = read_query(scope)
@@ -156,7 +151,7 @@ class Guard:
             raise RequestError("nothing to generate for: name a study with ?image=, or send a label map as file")
         return scope, body
 
-    def _check_names(self, route: Route, parts: Mapping[str, str], query: dict[str, str]) -> None:
+    def _check_names(self, route: Route, parts: Mapping[str, str], query: Mapping[str, str]) -> None:
         """Check the names in path and query."""
         for name in _NAMES:
             if query.get(name):
@@ -165,11 +160,9 @@ class Guard:
             raise RequestError("the server has no DICOMweb archive: start it with --studies and an address", 404)
         if query.get("uncompress", "false").lower() not in ("false", "0", "no", "off"):
             raise RequestError("uncompress is not supported: send the files themselves, not an archive")
-        if "model" in parts:
-            tasks = self.application._trainers if route.task == "train" else self.application._infers
-            _check_known(parts["model"], tasks, f"model for {route.task}")
-        if "strategy" in parts:
-            _check_known(parts["strategy"], self.application._strategies, "strategy")
+        for part, what in (("model", f"model for {route.task}"), ("strategy", "strategy")):
+            if part in parts and parts[part] not in (known := tasks_of(self.application, route.task)):
+                raise RequestError(f"unknown {what} {parts[part][:80]!r}: the known ones are {', '.join(known)}", 404)
         if route.study in query:
             self._check_study(query[route.study])
         if not re.fullmatch(r"((SHA256|SHA512|MD5):)?[0-9a-fA-F]*", query.get("check_sum", "")):
@@ -193,8 +186,3 @@ class Guard:
         sessions = self.application.sessions()
         if sessions is None or not sessions.get_session(name, update_ts=False):
             raise RequestError(f"session {name[:80]!r} does not exist or has expired: PUT /session/ makes one", 404)
-
-
-def _check_known(name: str, tasks: Collection[str], what: str) -> None:
-    if name not in tasks:
-        raise RequestError(f"unknown {what} {name[:80]!r}: the known ones are {', '.join(tasks)}", 404)

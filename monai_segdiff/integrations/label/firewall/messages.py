@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl
 
-from fastapi import Request
+from starlette.datastructures import Headers, QueryParams
+from starlette.requests import ClientDisconnect, Request
 
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.firewall.content import check_file, check_text
@@ -27,8 +28,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-def read_headers(scope: Message) -> dict[str, str]:
-    """The headers of a request, with names in lower case.
+def read_headers(scope: Message) -> Headers:
+    """The headers of a request.
 
     Args:
         scope: of the request.
@@ -36,14 +37,12 @@ def read_headers(scope: Message) -> dict[str, str]:
     Raises:
         RequestError: if a header that is checked is repeated. Servers differ in which of two they use.
     """
-    pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
-    for name in _ONCE:
-        if sum(known == name for known, _ in pairs) > 1:
-            raise RequestError(f"header {name} is repeated: send it once")
-    return dict(pairs)
+    headers = Headers(scope=scope)
+    _once("header {} is repeated: send it once", [name for name in headers if name in _ONCE])
+    return headers
 
 
-def read_query(scope: Message) -> dict[str, str]:
+def read_query(scope: Message) -> QueryParams:
     """The query of a request.
 
     Args:
@@ -52,15 +51,12 @@ def read_query(scope: Message) -> dict[str, str]:
     Raises:
         RequestError: if a parameter is repeated.
     """
-    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise RequestError(f"query parameter {name[:80]!r} is repeated: give it once")
-    return dict(pairs)
+    query = QueryParams(scope["query_string"])
+    _once("query parameter {!r:.80} is repeated: give it once", [name for name, _ in query.multi_items()])
+    return query
 
 
-async def read_body(headers: Mapping[str, str], receive: Receive, body: Any, limit: int) -> None:
+async def read_body(headers: Headers, receive: Receive, body: Any, limit: int) -> None:
     """Read the body of a request, up to its largest size.
 
     Args:
@@ -80,18 +76,14 @@ async def read_body(headers: Mapping[str, str], receive: Receive, body: Any, lim
     declared = headers.get("content-length", "0")
     if not re.fullmatch("[0-9]+", declared) or len(declared) > 15 or int(declared) > limit:
         raise too_large
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise RequestError("the request ended before its body was complete: send it again")
-        size += len(message.get("body", b""))
-        if size > limit:
-            raise too_large
-        body.write(message.get("body", b""))
-        if not message.get("more_body", False):
-            body.seek(0)
-            return
+    try:
+        async for block in Request({"type": "http"}, receive).stream():
+            if body.tell() + len(block) > limit:
+                raise too_large
+            body.write(block)
+    except ClientDisconnect as error:
+        raise RequestError("the request ended before its body was complete: send it again") from error
+    body.seek(0)
 
 
 async def check_form(route: Route, scope: Message, body: Any) -> set[str]:
@@ -111,15 +103,13 @@ async def check_form(route: Route, scope: Message, body: Any) -> set[str]:
     """
     request = Request(scope, replay(body, _nothing))
     async with request.form(max_files=len(route.files) + 1, max_fields=100) as form:
-        fields = [name for name, _ in form.multi_items()]
+        _once("form field {!r:.80} is repeated: send it once", [name for name, _ in form.multi_items()])
         for name, value in form.multi_items():
-            if fields.count(name) > 1:
-                raise RequestError(f"form field {name[:80]!r} is repeated: send it once")
             if not isinstance(value, str):
                 check_file(route, name, value.filename)
             elif name in route.texts:
                 check_text(route, value)
-    return {name for name in fields if name in route.files}
+        return {name for name in form if name in route.files}
 
 
 def with_json(scope: Message, parameters: Mapping[str, Any]) -> tuple[Message, Any]:
@@ -133,10 +123,12 @@ def with_json(scope: Message, parameters: Mapping[str, Any]) -> tuple[Message, A
         Its scope and its body.
     """
     content = json.dumps(parameters).encode()
-    dropped = (b"content-type", b"content-length", b"transfer-encoding")
-    headers = [(name, value) for name, value in scope["headers"] if name.lower() not in dropped]
-    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-    return {**scope, "headers": headers}, io.BytesIO(content)
+    headers = Headers(scope=scope).mutablecopy()
+    for name in ("content-length", "transfer-encoding"):
+        del headers[name]
+    headers["content-type"] = "application/json"
+    headers["content-length"] = str(len(content))
+    return {**scope, "headers": headers.raw}, io.BytesIO(content)
 
 
 def replay(body: Any, afterwards: Receive) -> Receive:
@@ -162,3 +154,9 @@ def replay(body: Any, afterwards: Receive) -> Receive:
 
 async def _nothing() -> Message:
     return {"type": "http.disconnect"}
+
+
+def _once(refusal: str, names: Sequence[str]) -> None:
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise RequestError(refusal.format(name))

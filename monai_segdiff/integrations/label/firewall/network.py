@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 from collections.abc import Collection, Mapping
@@ -22,24 +21,29 @@ _EVERY_NETWORK = ("0.0.0.0", "::", "")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def one_process() -> None:
+def one_process(server: uvicorn.Config | None) -> None:
     """Refuse several processes, which would not know of each other's tasks.
+
+    Args:
+        server: the configuration of the server, where it is known.
 
     Raises:
         RuntimeError: if several are to serve.
     """
-    several = any(config.workers > 1 for config in _servers())
-    if several or any(word.split("=")[0] == "--workers" for word in sys.argv):
+    if (server and server.workers > 1) or any(word.split("=")[0] == "--workers" for word in sys.argv):
         raise RuntimeError(
             "several server processes are configured, but this application needs one: start without --workers, and "
             "unset WEB_CONCURRENCY"
         )
 
 
-def listen_on_loopback() -> bool:
+def listen_on_loopback(server: uvicorn.Config | None) -> bool:
     """Bind the server to this machine unless --host is given; called before it listens.
 
     MONAI Label listens on every network by default.
+
+    Args:
+        server: the configuration of the server, where it is known.
 
     Returns:
         Whether that was done, so that only host names of this machine are accepted.
@@ -50,18 +54,19 @@ def listen_on_loopback() -> bool:
     words = {word.split("=")[0] for word in sys.argv}
     if "start_server" not in words or {"-i", "--host"} & words:
         return False
-    servers = _servers()
-    if not servers:
+    if server is None:
         raise RuntimeError("the address of the server is unknown: give --host, such as 127.0.0.1 for this machine only")
-    for config in servers:
-        if config.host in _EVERY_NETWORK:
-            config.host = "127.0.0.1"
-            logger.warning("listening on 127.0.0.1 only: give --host to serve other machines")
-    return all(config.host in _LOOPBACK for config in servers)
+    if server.host in _EVERY_NETWORK:
+        server.host = "127.0.0.1"
+        logger.warning("listening on 127.0.0.1 only: give --host to serve other machines")
+    return server.host in _LOOPBACK
 
 
 def check_origin(headers: Mapping[str, str], origins: Collection[str], *, local: bool) -> None:
     """Refuse requests of foreign web pages, sent by a browser that can reach the server.
+
+    Starlette's middleware does less: ``CORSMiddleware`` keeps answers from foreign pages but answers their requests,
+    and ``TrustedHostMiddleware`` refuses without saying what to do, and refuses requests without Host.
 
     Args:
         headers: of the request, with names in lower case.
@@ -82,12 +87,3 @@ def check_origin(headers: Mapping[str, str], origins: Collection[str], *, local:
         raise RequestError(f"Host {host[:80]!r} refused: use 127.0.0.1, or start the server with --host", 403)
     if origin is not None and (not asking or asking != host.lower()) and origin.rstrip("/") not in origins:
         raise RequestError(f"Origin {origin[:80]!r} refused: allow it with --conf origins", 403)
-
-
-def _servers() -> list[uvicorn.Config]:
-    """The configurations of uvicorn servers; uvicorn reads the address after the application has started."""
-    if "uvicorn" not in sys.modules:
-        return []
-    import uvicorn
-
-    return [found for found in gc.get_objects() if issubclass(type(found), uvicorn.Config)]

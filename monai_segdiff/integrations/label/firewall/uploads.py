@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
 
-__all__ = ["current_folder", "redirect_uploads", "request_folder"]
+__all__ = ["current_folder", "request_folder"]
 
 _FOLDER: ContextVar[Path | None] = ContextVar("request_folder", default=None)
-_WRITERS = (
-    "monailabel.endpoints.infer",
-    "monailabel.endpoints.datastore",
-    "monailabel.endpoints.session",
-    "monailabel.datastore.utils.convert",
-)
 
 
 @contextmanager
@@ -35,26 +27,3 @@ def request_folder() -> Iterator[Path]:
 def current_folder() -> Path | None:
     """The folder of the current request; None outside of a request, where Python chooses."""
     return _FOLDER.get()
-
-
-def redirect_uploads() -> None:
-    """Make MONAI Label write uploads into the folder of their request.
-
-    MONAI Label uses ``tempfile`` and removes uploads only after it has answered without an error.
-    """
-    for name in _WRITERS:
-        if name in sys.modules:
-            sys.modules[name].tempfile = _RequestFiles()  # type: ignore[attr-defined]
-
-
-class _RequestFiles:
-    """Python's ``tempfile``, in the folder of the request."""
-
-    def NamedTemporaryFile(self, *args: Any, **options: Any) -> Any:
-        return tempfile.NamedTemporaryFile(*args, **{"dir": current_folder(), **options})
-
-    def TemporaryDirectory(self, *args: Any, **options: Any) -> Any:
-        return tempfile.TemporaryDirectory(*args, **{"dir": current_folder(), **options})
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(tempfile, name)

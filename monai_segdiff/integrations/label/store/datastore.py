@@ -83,19 +83,19 @@ class StudyDatastore(LockedDatastore):
             RequestError: if id or file are not possible, the file is damaged or too large once it is unpacked, or the
                 id is that of a synthetic study.
         """
-        found, ending = self._to_id(os.path.basename(image_filename))
+        found, ending = self.id_and_ending(os.path.basename(image_filename))
         image_id = check_name(image_id or found, "image")
         if record_of(self, image_id) is not None:
             raise RequestError(f"id {image_id!r} belongs to a synthetic study: give another id")
         self._check_ending(ending)
         check_file(Path(image_filename), "image")
         with self._exclusive():
-            self._init_from_datastore_file()
+            self.read_list()
             copy_file(Path(image_filename), self.root / f"{image_id}{ending}")
             info = {**(image_info or {}), "ts": int(time.time()), "name": f"{image_id}{ending}"}
-            labels = getattr(self._datastore.objects.get(image_id), "labels", {})
-            self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=ending), labels=labels)
-            self._update_datastore_file()
+            labels = getattr(self.listed.objects.get(image_id), "labels", {})
+            self.listed.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=ending), labels=labels)
+            self.write_list()
         return image_id
 
     def save_label(
@@ -120,18 +120,18 @@ class StudyDatastore(LockedDatastore):
         tag = check_name(getattr(label_tag, "value", label_tag), "tag")
         if record_of(self, check_name(image_id, "image")) is not None:
             raise RequestError(f"study {image_id!r} is synthetic: its label map cannot be replaced")
-        _, ending = self._to_id(os.path.basename(label_filename))
+        _, ending = self.id_and_ending(os.path.basename(label_filename))
         self._check_ending(ending)
         check_file(Path(label_filename), "label map")
         with self._exclusive():
-            self._init_from_datastore_file()
-            study = self._datastore.objects.get(image_id)
+            self.read_list()
+            study = self.listed.objects.get(image_id)
             if study is None:
                 raise ImageNotFoundException(f"Image {image_id} not found")
-            copy_file(Path(label_filename), Path(self._datastore.label_path(tag)) / f"{image_id}{ending}")
+            copy_file(Path(label_filename), Path(self.listed.label_path(tag)) / f"{image_id}{ending}")
             info = {**(label_info or {}), "ts": int(time.time()), "name": f"{image_id}{ending}"}
             study.labels[tag] = DataModel(info=info, ext=ending)
-            self._update_datastore_file()
+            self.write_list()
         return image_id
 
     def add_pair(self, image_id: str, image: Path, label: Path, record: Mapping[str, Any]) -> None:
@@ -146,23 +146,23 @@ class StudyDatastore(LockedDatastore):
         Raises:
             OSError: if a file cannot be written; no study is there then.
         """
-        _, ending = self._to_id(image.name)
+        _, ending = self.id_and_ending(image.name)
         with self._exclusive():
-            copy_file(label, Path(self._datastore.label_path(_FINAL)) / f"{image_id}{ending}")
+            copy_file(label, Path(self.listed.label_path(_FINAL)) / f"{image_id}{ending}")
             write_notes(self.records / f"{image_id}.json", record)
             copy_file(image, self.root / f"{image_id}{ending}")
-            self._reconcile_datastore()
+            self.rebuild_list()
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Add to what is known of a study; the marks of a synthetic one stay."""
         with self._exclusive():
-            self._init_from_datastore_file()
+            self.read_list()
             super().update_image_info(image_id, {**info, **_mark(record_of(self, image_id))})
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
         """Add to what is known of a label map; the marks of a synthetic one stay."""
         with self._exclusive():
-            self._init_from_datastore_file()
+            self.read_list()
             super().update_label_info(label_id, label_tag, {**info, **_mark(record_of(self, label_id))})
 
     def remove_image(self, image_id: str) -> None:
@@ -176,16 +176,16 @@ class StudyDatastore(LockedDatastore):
         """
         check_name(image_id, "image")
         with self._exclusive():
-            self._init_from_datastore_file()
-            study = self._datastore.objects.get(image_id)
+            self.read_list()
+            study = self.listed.objects.get(image_id)
             if study is None:
                 raise ImageNotFoundException(f"Image {image_id} not found")
             # In the order in which a kill leaves no half study: the image first, the record last.
             (self.root / f"{image_id}{study.image.ext}").unlink(missing_ok=True)
             for tag, label in study.labels.items():
-                Path(self._datastore.label_path(tag), f"{image_id}{label.ext}").unlink(missing_ok=True)
+                Path(self.listed.label_path(tag), f"{image_id}{label.ext}").unlink(missing_ok=True)
             (self.records / f"{image_id}.json").unlink(missing_ok=True)
-            self._reconcile_datastore()
+            self.rebuild_list()
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Remove a label map of a real study; of a linked file the link.
@@ -202,33 +202,32 @@ class StudyDatastore(LockedDatastore):
         if record_of(self, check_name(label_id, "label")) is not None:
             raise RequestError(f"study {label_id!r} is synthetic: its label map cannot be removed")
         with self._exclusive():
-            self._init_from_datastore_file()
-            label = self._datastore.label(label_id, tag)
+            self.read_list()
+            label = self.listed.label(label_id, tag)
             if label is None:
                 raise LabelNotFoundException(f"Label: {label_id} Tag: {tag} not found")
-            Path(self._datastore.label_path(tag), f"{label_id}{label.ext}").unlink(missing_ok=True)
-            self._reconcile_datastore()
+            Path(self.listed.label_path(tag), f"{label_id}{label.ext}").unlink(missing_ok=True)
+            self.rebuild_list()
 
     def _check_ending(self, ending: str) -> None:
-        allowed = [pattern.removeprefix("*") for pattern in self._extensions]
-        if ending not in allowed:
-            raise RequestError(f"files must end in one of {', '.join(allowed)}, got {ending[:20]!r}")
+        if ending not in self.endings:
+            raise RequestError(f"files must end in one of {', '.join(self.endings)}, got {ending[:20]!r}")
 
-    def _reconcile_datastore(self) -> None:
+    def rebuild_list(self) -> None:
         with self._exclusive():
-            super()._reconcile_datastore()
+            super().rebuild_list()
             self._mark_synthetic()
 
     def _mark_synthetic(self) -> None:
         changed = False
-        for image_id, study in self._datastore.objects.items():
+        for image_id, study in self.listed.objects.items():
             if study.image.info.get("synthetic") is True or (record := record_of(self, image_id)) is None:
                 continue
             for entry in (study.image, *study.labels.values()):
                 entry.info.update(_mark(record))
             changed = True
         if changed:
-            self._update_datastore_file()
+            self.write_list()
 
 
 def _mark(record: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import copy
 import functools
 import json
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from monailabel.datastore.local import LocalDatastore
 
 from monai_segdiff.files import atomic_file, remove_leftovers
+from monai_segdiff.integrations.label.private_names import FolderDatastore
 
 __all__ = ["LockedDatastore"]
 
@@ -30,7 +29,7 @@ _READERS = (
 )
 
 
-class LockedDatastore(LocalDatastore):
+class LockedDatastore(FolderDatastore):
     """MONAI Label's folder of studies, whose list is read and written by one at a time.
 
     MONAI Label watches the folder from a thread of its own and builds its list anew when something changes; without
@@ -61,7 +60,7 @@ class LockedDatastore(LocalDatastore):
                     f"'fuser {self._file_lock.lock_file}' shows which processes have the file open"
                 )
             if not nested:  # read the list anew: another process may have written within one tick of the file's time
-                self._config_ts = 0.0
+                self.list_is_of(0.0)
             try:
                 yield
             finally:
@@ -74,25 +73,27 @@ class LockedDatastore(LocalDatastore):
             return False
         return True
 
-    def _reconcile_datastore(self) -> None:
+    def rebuild_list(self) -> None:
+        """Make the list what the folder holds."""
         with self._exclusive():
-            super()._reconcile_datastore()
+            super().rebuild_list()
 
-    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
+    def read_list(self, throw_exception: bool = False) -> None:
+        """Read the list from its file."""
         with self._own_lock:
-            super()._init_from_datastore_file(throw_exception)
+            super().read_list(throw_exception)
 
-    def _update_datastore_file(self, lock: bool = True) -> None:
+    def write_list(self, lock: bool = True) -> None:
         """Write the list atomically: MONAI Label writes in place, and no server starts with half a list."""
-        content = json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str)
-        with self._exclusive(), atomic_file(self._datastore_config_path) as temporary:
+        content = json.dumps(self.listed.model_dump(exclude={"base_path"}), indent=2, default=str)
+        with self._exclusive(), atomic_file(self.list_file) as temporary:
             temporary.write_text(content)
-        self._config_ts = os.stat(self._datastore_config_path).st_mtime
+        self.list_is_of(self.list_file.stat().st_mtime)
 
 
 def _locked(name: str) -> Callable[..., Any]:
     """MONAI Label's method under the lock; it returns a copy, which later changes do not reach."""
-    inherited = getattr(LocalDatastore, name)
+    inherited = getattr(FolderDatastore, name)
 
     @functools.wraps(inherited)
     def method(self: LockedDatastore, *args: Any, **options: Any) -> Any:

@@ -24,6 +24,7 @@ from monai_segdiff.data.dicom.studies import along_patient_axes
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.files import atomic_folder
 from monai_segdiff.integrations.label.errors import RequestError
+from monai_segdiff.integrations.label.private_names import archive_of, cache_of, fetches_frames
 
 __all__ = ["as_nifti", "dicom_folder", "series_case"]
 
@@ -117,7 +118,7 @@ def _save(tensor: MetaTensor, file: Path) -> Path:
 def _study_of(datastore: DICOMWebDatastore, series: str) -> str:
     from pydicom import Dataset
 
-    for entry in datastore._client.search_for_series(search_filters={"SeriesInstanceUID": series}):
+    for entry in archive_of(datastore).search_for_series(search_filters={"SeriesInstanceUID": series}):
         header = Dataset.from_json(entry)
         if str(header.SeriesInstanceUID) == series:
             return str(header.StudyInstanceUID)
@@ -125,14 +126,14 @@ def _study_of(datastore: DICOMWebDatastore, series: str) -> str:
 
 
 def _fetch_series(datastore: DICOMWebDatastore, study: str, series: str, folder: Path) -> None:
-    if datastore._fetch_by_frame:  # where MONAI Label names the files by what the archive says
+    if fetches_frames(datastore):  # where MONAI Label names the files by what the archive says
         from pydicom import Dataset
 
-        for entry in datastore._client.retrieve_series_metadata(study, series):
+        for entry in archive_of(datastore).retrieve_series_metadata(study, series):
             _check_uid(str(Dataset.from_json(entry).get("SOPInstanceUID")))
-        dicom_web_download_series(study, series, str(folder), datastore._client, True)
+        dicom_web_download_series(study, series, str(folder), archive_of(datastore), True)
         return
-    for number, image in enumerate(datastore._client.retrieve_series(study, series), start=1):
+    for number, image in enumerate(archive_of(datastore).retrieve_series(study, series), start=1):
         image.save_as(folder / f"IM{number:05d}.dcm")
 
 
@@ -140,7 +141,7 @@ def _segmentation(datastore: DICOMWebDatastore, study: str, series: str) -> Path
     """The segmentation of the study that refers to a series; several are refused, as none is preferred."""
     from pydicom import Dataset
 
-    client = datastore._client
+    client = archive_of(datastore)
     found: dict[str, str] = {}
     for entry in client.search_for_series(study_instance_uid=study, search_filters={"Modality": "SEG"}):
         own = str(Dataset.from_json(entry).SeriesInstanceUID)
@@ -173,7 +174,7 @@ def _check_uid(uid: str) -> None:
 def _fetched(datastore: DICOMWebDatastore, uid: str, fetch: Callable[[Path], None]) -> Path:
     """The folder of an object or a series; it appears once it is complete."""
     _check_uid(uid)
-    root = Path(f"{datastore._datastore_path}{_FETCHED}")
+    root = Path(f"{cache_of(datastore)}{_FETCHED}")
     root.mkdir(parents=True, exist_ok=True)
     folder = root / uid
     with FileLock(str(root / ".lock")):

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from monai_segdiff.data import Case
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.parameters import BatchParameters
+from monai_segdiff.integrations.label.firewall.parameters import BatchParameters
 from monai_segdiff.integrations.label.store.datastore import StudyDatastore, record_of
 from monai_segdiff.integrations.label.store.studies import real_cases
 from monai_segdiff.integrations.label.tasks.pairs import PairGenerator
@@ -71,7 +70,7 @@ class GeneratePairs:
         """Run a batch.
 
         Args:
-            request: as :class:`~monai_segdiff.integrations.label.parameters.BatchParameters` says.
+            request: as :class:`~monai_segdiff.integrations.label.firewall.parameters.BatchParameters` says.
             datastore: the studies.
             infer: MONAI Label's, which saves results as label maps and is of no use here.
 
@@ -124,7 +123,7 @@ class GeneratePairs:
         """Make a pair unless its image and label map exist; whether it was made."""
         base = parameters.image.seed
         name, seed = pair_id(case.id, base, number), pair_seed(case.id, base, number)
-        image = replace(parameters.image, seed=seed)
+        image = parameters.image.model_copy(update={"seed": seed})
         wanted = {"source": case.id, **self.pairs.facts(image)}
         _check_generator(wanted, generator)
         if datastore.get_image_info(name):

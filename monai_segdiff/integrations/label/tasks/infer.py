@@ -13,8 +13,8 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from monai_segdiff.data import Case, case_name, file_extension
 from monai_segdiff.data.layout import default_patient
+from monai_segdiff.integrations.label.firewall.parameters import ImageParameters
 from monai_segdiff.integrations.label.firewall.uploads import current_folder
-from monai_segdiff.integrations.label.parameters import ImageParameters
 from monai_segdiff.integrations.label.tasks.pairs import PairGenerator
 
 __all__ = ["GenerateImage"]

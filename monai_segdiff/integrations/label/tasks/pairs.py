@@ -22,7 +22,7 @@ from monai_segdiff.generation.folder import base_header
 from monai_segdiff.generation.generator import TrainedGenerator, default_weights
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.firewall.headers import check_size
-from monai_segdiff.integrations.label.parameters import ImageParameters
+from monai_segdiff.integrations.label.firewall.parameters import ImageParameters
 from monai_segdiff.integrations.label.store.slices import as_slice
 from monai_segdiff.networks import weights_hash
 

@@ -14,7 +14,7 @@ from monai_segdiff.evaluation.measure.origins import HELD_OUT, TRAINING
 from monai_segdiff.evaluation.report.report import Section
 from monai_segdiff.evaluation.sections.utility import Utility
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.parameters import TrainingParameters
+from monai_segdiff.integrations.label.firewall.parameters import TrainingParameters
 from monai_segdiff.integrations.label.store.json_store import read_notes, write_notes
 from monai_segdiff.integrations.label.store.studies import real_cases, synthetic_cases
 from monai_segdiff.integrations.label.store.training_data import check_studies, split_studies, write_studies
@@ -55,7 +55,7 @@ class TrainSegmenter(TrainTask):
         """Train and test.
 
         Args:
-            request: as :class:`~monai_segdiff.integrations.label.parameters.TrainingParameters` says.
+            request: as :class:`~monai_segdiff.integrations.label.firewall.parameters.TrainingParameters` says.
             datastore: the studies.
 
         Returns:

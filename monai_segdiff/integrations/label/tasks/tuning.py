@@ -19,7 +19,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monai_segdiff.data import Case
 from monai_segdiff.files import atomic_file
 from monai_segdiff.generation.folder import copy_file
-from monai_segdiff.integrations.label.parameters import TrainingParameters
+from monai_segdiff.integrations.label.firewall.parameters import TrainingParameters
 from monai_segdiff.integrations.label.store.json_store import read_notes, write_notes
 from monai_segdiff.integrations.label.store.slices import as_slice
 from monai_segdiff.integrations.label.store.studies import real_cases
@@ -80,7 +80,7 @@ class TuneGenerator(TrainTask):
         """Fine-tune.
 
         Args:
-            request: as :class:`~monai_segdiff.integrations.label.parameters.TrainingParameters` says.
+            request: as :class:`~monai_segdiff.integrations.label.firewall.parameters.TrainingParameters` says.
             datastore: the studies.
 
         Returns:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from monai_segdiff.integrations.label.errors import RequestError
@@ -46,36 +48,43 @@ def test_a_name_that_a_page_makes_stand_for_this_machine_is_none_of_its_names() 
     check_origin(headers, (), local=False)
 
 
-def test_where_the_server_listens_must_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["main.py", "start_server", "--app", "app"])
-    monkeypatch.setattr("monai_segdiff.integrations.label.firewall.network._servers", list)
-    with pytest.raises(RuntimeError, match="give --host"):
-        listen_on_loopback()
-    for given in ("--host", "-i", "--host=10.0.0.1"):
-        monkeypatch.setattr("sys.argv", ["main.py", "start_server", given])
-        assert not listen_on_loopback()
-    monkeypatch.setattr("sys.argv", ["pytest"])
-    assert not listen_on_loopback()
-
-
 class Config:
+    """uvicorn's, as far as it is read."""
+
     def __init__(self, host: str, workers: int = 1) -> None:
         self.host, self.workers = host, workers
+
+
+def test_where_the_server_listens_must_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["main.py", "start_server", "--app", "app"])
+    with pytest.raises(RuntimeError, match="give --host"):
+        listen_on_loopback(None)
+    config: Any = Config("0.0.0.0")
+    for given in ("--host", "-i", "--host=10.0.0.1"):
+        monkeypatch.setattr("sys.argv", ["main.py", "start_server", given])
+        assert not listen_on_loopback(config)
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    assert not listen_on_loopback(config)
+    assert config.host == "0.0.0.0"
 
 
 @pytest.mark.parametrize(
     ("host", "becomes", "local"), [("0.0.0.0", "127.0.0.1", True), ("10.0.0.1", "10.0.0.1", False)]
 )
 def test_every_network_is_no_default(monkeypatch: pytest.MonkeyPatch, host: str, becomes: str, local: bool) -> None:
-    config = Config(host)
+    config: Any = Config(host)
     monkeypatch.setattr("sys.argv", ["main.py", "start_server"])
-    monkeypatch.setattr("monai_segdiff.integrations.label.firewall.network._servers", lambda: [config])
-    assert listen_on_loopback() is local
+    assert listen_on_loopback(config) is local
     assert config.host == becomes
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    one_process()
-    monkeypatch.setattr("monai_segdiff.integrations.label.firewall.network._servers", lambda: [Config("127.0.0.1", 2)])
+    one_process(None)
+    one: Any = Config("127.0.0.1")
+    two: Any = Config("127.0.0.1", 2)
+    one_process(one)
     with pytest.raises(RuntimeError, match="WEB_CONCURRENCY"):
-        one_process()
+        one_process(two)
+    monkeypatch.setattr("sys.argv", ["main.py", "start_server", "--workers=2"])
+    with pytest.raises(RuntimeError, match="without --workers"):
+        one_process(one)

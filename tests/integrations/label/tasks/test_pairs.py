@@ -13,7 +13,7 @@ import pytest
 from monai_segdiff.data import Case, load_image, read_dataset
 from monai_segdiff.generation import generate_dataset, load_generator
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.parameters import ImageParameters
+from monai_segdiff.integrations.label.firewall.parameters import ImageParameters
 from monai_segdiff.integrations.label.tasks.pairs import PairGenerator
 from monai_segdiff.networks import read_card, save_weights
 

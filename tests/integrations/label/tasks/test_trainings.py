@@ -21,7 +21,7 @@ import yaml
 from monai.bundle import ConfigParser
 
 from monai_segdiff.integrations.label.errors import RequestError
-from monai_segdiff.integrations.label.parameters import TrainingParameters
+from monai_segdiff.integrations.label.firewall.parameters import TrainingParameters
 from monai_segdiff.integrations.label.store.datastore import StudyDatastore
 from monai_segdiff.integrations.label.store.studies import real_cases
 from monai_segdiff.integrations.label.store.training_data import split_studies

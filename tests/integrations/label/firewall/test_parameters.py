@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from monai_segdiff.integrations.label.errors import RequestError, check_name
-from monai_segdiff.integrations.label.parameters import BatchParameters, ImageParameters, known_keys
+from monai_segdiff.integrations.label.firewall.parameters import BatchParameters, ImageParameters, known_keys
 
 
 def test_text_fields_of_viewers_are_understood() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from monai_segdiff.transforms.covariates import CovariateValue
 from monai_segdiff.transforms.intensities import IntensityRange
 
 __all__ = ["Case", "SegmentationDataset"]
@@ -26,6 +27,8 @@ class Case:
         patient_known: whether something says whose image it is; False where `patient` is nothing but the file's name.
         channel_files: absolute paths of the channels, in the order of the data set's `channels`, where each is a file
             of its own; `image` is then the first of them. Empty where one file holds the whole image.
+        covariates: what is known of the patient or image beside that, such as (("age", 60.0), ("sex", "F")), in the
+            order of the data set's `covariates`.
     """
 
     id: str
@@ -36,6 +39,7 @@ class Case:
     region: Path | None = None
     patient_known: bool = field(default=True, compare=False)
     channel_files: tuple[Path, ...] = ()
+    covariates: tuple[tuple[str, CovariateValue], ...] = ()
 
 
 @dataclass
@@ -59,6 +63,8 @@ class SegmentationDataset:
         findings: the vocabulary of findings, whose order gives the ids of region maps; empty where there are none.
         channels: names of the image's channels, e.g. ("T1", "FLAIR") or ("red", "green", "blue"); empty where images
             have one channel without a name.
+        covariates: name to what it is, see :class:`~monai_segdiff.transforms.EncodeCovariates`; their order is that of
+            the network's channels.
     """
 
     root: Path
@@ -75,19 +81,21 @@ class SegmentationDataset:
     parents: dict[str, str] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    covariates: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def items(self, split: str, *, findings: bool = False) -> list[dict[str, Any]]:
+    def items(self, split: str, *, findings: bool = False, covariates: bool = False) -> list[dict[str, Any]]:
         """Dictionaries for MONAI data sets.
 
         Args:
             split: name of the split.
             findings: whether to tell findings and regions, too. As not every case has them, and lists differ in
                 length, they have to be encoded or dropped before items are put into a batch.
+            covariates: whether to tell covariates, too, where the data set has any; they have to be encoded likewise.
 
         Returns:
             One dictionary a case: `image` and `label` (paths, where the case has them; a list of paths where channels
             are files of their own), `case`, `index`; and if asked for, `findings` (list of names, where they are known)
-            and `region` (path, where there is one).
+            and `region` (path, where there is one), and `covariates` (name to value).
 
         Raises:
             ValueError: if the split is missing or empty.
@@ -104,5 +112,7 @@ class SegmentationDataset:
                 present["image"] = [str(path) for path in case.channel_files]
             if findings and case.findings is not None:
                 present["findings"] = list(case.findings)
+            if covariates and self.covariates:
+                present["covariates"] = dict(case.covariates)
             items.append({**present, "case": case.id, "index": index})
         return items

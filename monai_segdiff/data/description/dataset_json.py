@@ -13,6 +13,7 @@ from typing import Any
 from monai_segdiff.data.case_files import case_name, default_patient, file_extension
 from monai_segdiff.data.cases import Case, SegmentationDataset
 from monai_segdiff.data.description.classes import check_classes, check_parents, named_ids
+from monai_segdiff.data.description.covariates import case_covariates_of, covariates_of
 from monai_segdiff.data.description.entries import (
     channels_of,
     classes_of,
@@ -99,6 +100,7 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
         "labels": {"0": "background", **{str(i): name for name, i in named_ids(dataset.classes)}},
         "parents": dataset.parents or None,
         "findings": list(dataset.findings) or None,
+        "covariates": dataset.covariates or None,
         "settings": dataset.settings or None,
         "numTraining": training,
         "numTest": test,
@@ -118,6 +120,8 @@ def _entry(case: Case, root: Path) -> dict[str, Any]:
     entry["patient"] = case.patient
     if case.findings is not None:
         entry["findings"] = list(case.findings)
+    if case.covariates:
+        entry["covariates"] = dict(case.covariates)
     return entry
 
 
@@ -136,12 +140,12 @@ def _description(
     parents = parents_of(content.get("parents"))
     if classes is None:
         check_parents(parents, list(vocabulary), "'parents'")
-    channels = channels_of(content)
+    channels, covariates = channels_of(content), covariates_of(content)
     dataset = SegmentationDataset(
         root=root,
         name=text_of(content, "name") or root.name,
         classes=vocabulary,
-        splits={split: cases for split in listed if (cases := _cases(content[split], root, split, known))},
+        splits={split: cases for split in listed if (cases := _cases(content[split], root, split, known, covariates))},
         intensity_range=range_of(content.get("intensity_range"), len(channels) or 1),
         spatial_dims=dims_of(content.get("spatial_dims")),
         split_kind=text_of(content, "split") or None,
@@ -152,26 +156,31 @@ def _description(
         parents=parents,
         findings=names_of(content.get("findings")) or (),
         channels=channels,
+        covariates=covariates,
     )
     return Description(dataset, bool(listed), "channel_names" in content or "file_ending" in content, known)
 
 
-def _cases(entries: Any, root: Path, split: str, patients_known: bool) -> list[Case]:
+def _cases(
+    entries: Any, root: Path, split: str, patients_known: bool, covariates: Mapping[str, Mapping[str, Any]]
+) -> list[Case]:
     if not isinstance(entries, list):
         raise ValueError(f"{split!r} must be a list of cases, got {str(entries)[:80]!r}")
     return [
-        _case(entry, root, f"entry {number} of {split!r}", patients_known) for number, entry in enumerate(entries, 1)
+        _case(entry, root, f"entry {number} of {split!r}", patients_known, covariates)
+        for number, entry in enumerate(entries, 1)
     ]
 
 
-def _case(entry: Any, root: Path, what: str, patients_known: bool) -> Case:
-    """A case from its entry: an object with `image`, `label`, `patient`, `findings`, `region`; or an image's path.
+def _case(entry: Any, root: Path, what: str, patients_known: bool, covariates: Mapping[str, Mapping[str, Any]]) -> Case:
+    """A case from its entry: an object with `image`, `label`, `patient` and more that is known; or an image's path.
 
     Args:
         entry: the entry.
         root: folder that its paths are relative to.
         what: which entry it is, for messages.
         patients_known: whether the patients that are named are more than the files' names.
+        covariates: definitions of the covariates.
 
     Raises:
         ValueError: if it is neither, or a part of it is of another kind; says which entry.
@@ -191,12 +200,13 @@ def _case(entry: Any, root: Path, what: str, patients_known: bool) -> Case:
         if entry.get("patient") is not None and not patient.strip():
             raise ValueError("its patient is blank; leave it out where it is not known")
         findings = names_of(entry.get("findings"))
+        told = case_covariates_of(entry, covariates)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
     name = case_name(first)
     known = bool(patient) and patients_known
     owner = patient or default_patient(name)
-    return Case(name, files["image"], files["label"], owner, findings, files["region"], known, several)
+    return Case(name, files["image"], files["label"], owner, findings, files["region"], known, several, told)
 
 
 def _each_file(root: Path, paths: Sequence[Any]) -> Iterator[Path]:

@@ -33,8 +33,8 @@ def content_digest(
         progress: whether to show a bar where it takes longer than some seconds.
 
     Returns:
-        For each split SHA-256 of its cases' names in their order, of its images, label maps, region maps, findings and covariates,
-        called "set of training label maps" and so on; what a split does not have is left out.
+        For each split SHA-256 of its cases' names in their order, of its images, label maps, region maps, findings and
+        covariates, called "set of training label maps" and so on; what a split does not have is left out.
 
     Raises:
         OSError: if a file cannot be read.

@@ -156,6 +156,16 @@ def _is_conditions(value: Any) -> bool:
     )(value)
 
 
+def _is_covariate(value: Any) -> bool:
+    if isinstance(value, Mapping) and set(value) == {"values"}:
+        texts = value["values"]
+        return _is_names(texts) and len(set(texts)) == len(texts) > 1
+    if not isinstance(value, Mapping) or set(value) != {"min", "max", "mean", "std"}:
+        return False
+    numbers = all(map(_is_number, value.values()))
+    return numbers and value["min"] <= value["mean"] <= value["max"] and value["std"] > 0
+
+
 def _is_option(value: Any) -> bool:
     return value is None or _is_flag(value) or _is_number(value) or _is_list(_is_option)(value)
 
@@ -207,6 +217,10 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "channels_of_image": _COUNT,
     "channel_names": (_is_names, "a list of names"),
     "findings": (_is_names, "a list of names"),
+    "covariates": (
+        _is_mapping(_is_covariate),
+        "a mapping of names to min, max, mean and std of a number, or to the values of a category",
+    ),
     # how it enters the network
     "encoding": _TEXT,
     "known_flags": _FLAG,
@@ -242,8 +256,8 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
 """Known entries: a check of the value, and what it has to be, in words."""
 
 
-ABSENT: dict[str, Any] = {"channels_of_image": 1, "channel_names": []}
-"""What a card means that does not say one of these: it was written when images had one channel."""
+ABSENT: dict[str, Any] = {"channels_of_image": 1, "channel_names": [], "covariates": {}}
+"""What a card means that does not say one of these: it was written when images had one channel, and no covariates."""
 
 
 def _shown(value: Any) -> str:

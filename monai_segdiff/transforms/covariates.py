@@ -129,7 +129,8 @@ class EncodeCovariates(Transform):
         ValueError: for what is no definition.
 
     Example:
-        >>> encode = EncodeCovariates({"age": {"min": 20, "max": 80, "mean": 50, "std": 10}, "sex": {"values": ["F", "M"]}})
+        >>> age = {"min": 20, "max": 80, "mean": 50, "std": 10}
+        >>> encode = EncodeCovariates({"age": age, "sex": {"values": ["F", "M"]}})
         >>> encode({"age": 60, "sex": "M"}).tolist()
         [1.0, 1.0, -1.0, 1.0, 1.0]
         >>> encode({}).tolist()

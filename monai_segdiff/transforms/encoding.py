@@ -210,8 +210,8 @@ class EncodeMaskd(MapTransform):
     """Dictionary-based version of :class:`EncodeMask`: replaces the label map by its encoding.
 
     Reads ``d[f"{key}_known"]``, as :class:`~monai_segdiff.transforms.RandClassAblationd` writes it; where it is
-    missing, all classes are known. Where there are covariates it reads their values from ``d["covariates"]``, a mapping,
-    and puts their encoding, (entries,), in its place; where that is missing, all are unknown.
+    missing, all classes are known. Where there are covariates it reads their values from ``d["covariates"]``, a
+    mapping, and puts their encoding, (entries,), in its place; where that is missing, all are unknown.
 
     Args:
         keys: keys of the label maps.

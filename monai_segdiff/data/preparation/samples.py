@@ -87,5 +87,5 @@ def _write(case: Case, piece: PreparedSample, folder: Path) -> Case:
     if piece.region is not None:
         save_nifti(region, piece.region, piece.affine)
     shown = None if piece.region is None else region
-    own = replace(case, id=piece.name, channel_files=())
+    own = replace(case, id=piece.name, channel_files=(), covariates=piece.covariates)
     return replace(own, image=image, label=label, findings=piece.findings, region=shown)

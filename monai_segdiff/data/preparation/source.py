@@ -18,6 +18,7 @@ from monai_segdiff.data.description.dataset_json import DESCRIPTION
 from monai_segdiff.data.dicom.studies import DicomStudies, holds_studies
 from monai_segdiff.data.layout import NoDatasetError, case_name, default_patient, read_labeled
 from monai_segdiff.data.patients import contradictions, guess_patients, with_patients
+from monai_segdiff.data.preparation.covariates import with_covariates
 from monai_segdiff.data.preparation.findings_table import read_findings
 
 __all__ = ["Asked", "Source", "fingerprint"]
@@ -38,6 +39,8 @@ class Asked:
         drop_others: whether DICOM segments of no class are left out.
         progress: whether to show a progress bar.
         channels: names of the images' channels, or of those that are wanted; None for all that the source names.
+        covariates: names of those that are wanted; None for those that the source names.
+        covariates_table: table of covariates.
     """
 
     classes: Mapping[str, int | Sequence[int]] | None = None
@@ -50,6 +53,8 @@ class Asked:
     drop_others: bool = False
     progress: bool = False
     channels: Sequence[str] | None = None
+    covariates: Sequence[str] | None = None
+    covariates_table: str | Path | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Source:
         remarks: what is left out.
         channels: names of the channels that its images have; none for one without a name.
         kept: those of them that are wanted.
+        covariates: names of those that are wanted, whose values the cases have, but for what is measured.
     """
 
     name: str
@@ -79,6 +85,7 @@ class Source:
     remarks: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, source: str | Path | Sequence[Case | Mapping[str, Any]], asked: Asked) -> Source:
@@ -104,6 +111,7 @@ class Source:
             raise ValueError(wrong[0])
         findings, cases = _findings(given, cases, asked)
         channels, kept = _channels(given, cases, asked)
+        covariates, cases = _covariates(given, cases, asked)
         return cls(
             name="prepared data set" if given.folder is None else Path(given.folder).name,
             cases=cases,
@@ -115,6 +123,7 @@ class Source:
             remarks=given.remarks,
             channels=channels,
             kept=kept,
+            covariates=covariates,
         )
 
 
@@ -130,6 +139,7 @@ class _Given:
     remarks: tuple[str, ...] = ()
     studies: DicomStudies | None = None
     channels: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
 
 
 def fingerprint(cases: Sequence[Case]) -> str:
@@ -140,6 +150,8 @@ def fingerprint(cases: Sequence[Case]) -> str:
         # What is unknown stays unnamed, so that data sets made before it could be known are found again.
         if case.findings is not None:
             digest.update(f"findings {sorted(case.findings)}\n".encode())
+        if case.covariates:
+            digest.update(f"covariates {case.covariates}\n".encode())
         images = case.channel_files or (case.image,)
         for file in (*images, case.label, *([] if case.region is None else [case.region])):
             status = file.stat() if file is not None and file.is_file() else None
@@ -172,6 +184,7 @@ def _from_folder(source: str | Path, asked: Asked) -> _Given:
             dataset.findings,
             tuple(left_out),
             channels=dataset.channels,
+            covariates=tuple(dataset.covariates),
         )
     studies = DicomStudies.open(
         source, asked.classes, asked.segments, asked.precedence, asked.drop_others, asked.progress
@@ -187,7 +200,8 @@ def _from_list(source: Sequence[Case | Mapping[str, Any]], asked: Asked) -> _Giv
     cases = [case if case is entry else next(guessed) for case, entry in zip(named, source, strict=True)]
     if not cases:
         raise ValueError("the source holds no case with a label map; check the path")
-    return _Given(cases, check_classes(asked.classes or {}))
+    told = dict.fromkeys(name for case in cases for name, _ in case.covariates)
+    return _Given(cases, check_classes(asked.classes or {}), covariates=tuple(told))
 
 
 def _as_case(entry: Mapping[str, Any]) -> Case:
@@ -208,6 +222,7 @@ def _as_case(entry: Mapping[str, Any]) -> Case:
         Path(entry["region"]).expanduser().resolve() if entry.get("region") else None,
         patient_known=told,
         channel_files=(image, *others) if others else (),
+        covariates=tuple(dict(entry.get("covariates") or {}).items()),
     )
 
 
@@ -287,3 +302,12 @@ def _channels(given: _Given, cases: Sequence[Case], asked: Asked) -> tuple[tuple
             "first, and nothing names them; name them in their order (channels, --channels)"
         )
     return channels, kept
+
+
+def _covariates(given: _Given, cases: list[Case], asked: Asked) -> tuple[tuple[str, ...], list[Case]]:
+    """Names of the covariates, asked for or the source's own, and the cases with theirs."""
+    if asked.covariates_table is not None and not asked.covariates:
+        raise ValueError(f"covariates (--covariates) must name the columns of {asked.covariates_table} that are wanted")
+    names = given.covariates if asked.covariates is None else tuple(asked.covariates)
+    tags = None if given.studies is None else given.studies.tags
+    return names, with_covariates(cases, names, asked.covariates_table, given.covariates, tags)

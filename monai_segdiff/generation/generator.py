@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,13 @@ from monai_segdiff.inferers import RegressionInferer, SamplingInferer, XRealInfe
 from monai_segdiff.networks import weights_hash
 from monai_segdiff.networks.cards import card_of
 from monai_segdiff.networks.weights import check_card, check_fit, read_weights
-from monai_segdiff.transforms import IntensityRange, ScaleFromRange, clamp_channels
+from monai_segdiff.transforms import (
+    CovariateValue,
+    IntensityRange,
+    ScaleFromRange,
+    check_covariates,
+    clamp_channels,
+)
 
 __all__ = ["TrainedGenerator", "default_weights", "load_generator"]
 
@@ -61,6 +67,8 @@ class TrainedGenerator:
         findings: names of the findings that it can be asked for; none for a generator of anatomy alone.
         configuration_sha256: hash of what the bundle's configuration says of a sample.
         channels: names of the images' channels; none for one without a name.
+        covariates: name to definition of what it can be told of a patient or image, see
+            :class:`~monai_segdiff.transforms.EncodeCovariates`.
     """
 
     name: str
@@ -79,23 +87,32 @@ class TrainedGenerator:
     findings: tuple[str, ...] = ()
     configuration_sha256: str = ""
     channels: tuple[str, ...] = ()
+    covariates: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def condition(self, label_file: str | os.PathLike[str], known: Sequence[bool] | None = None) -> torch.Tensor:
+    def condition(
+        self,
+        label_file: str | os.PathLike[str],
+        known: Sequence[bool] | None = None,
+        covariates: Mapping[str, CovariateValue] | None = None,
+    ) -> torch.Tensor:
         """Read and encode a label map.
 
         Args:
             label_file: NIfTI or PNG.
             known: which classes are known, in their order; all by default. An encoding that cannot tell ignores it.
+            covariates: name to value, of those that are known; none by default.
 
         Returns:
             The condition, (channels, *spatial).
 
         Raises:
-            ValueError: for labels that the generator was not trained on, or another size, naming the file.
+            ValueError: for labels or covariates that the generator was not trained on, or another size, naming the
+                file.
         """
         with unwrapped_errors():
             flags = {} if known is None else {"image_known": torch.tensor(known)}
-            return self.preprocessing({"image": str(label_file), **flags})["image"]
+            told = {"covariates": dict(covariates)} if covariates else {}
+            return self.preprocessing({"image": str(label_file), **flags, **told})["image"]
 
     def image(self, image_file: str | os.PathLike[str] | Sequence[Path]) -> torch.Tensor:
         """Read an image as the network sees it.
@@ -179,8 +196,8 @@ def load_generator(
     ``configs/inference.yaml`` says what it consists of, and reads what was trained from the card that training writes
     beside the weights (``model.yaml`` for ``model.pt``); nothing in a card is evaluated. Used are ``network``,
     ``inferer``, ``preprocessing``, ``rescale``, ``classes``, ``parents``, ``intensity_range``, ``image_size`` and
-    ``record``: what shapes a sample; and ``full_prob``, ``findings``, ``image_channels`` and ``channel_names`` where
-    they are there.
+    ``record``: what shapes a sample; and ``full_prob``, ``findings``, ``image_channels``, ``channel_names`` and
+    ``covariates`` where they are there.
 
     Args:
         bundle: a bundle's name or folder.
@@ -266,6 +283,7 @@ def _from_configuration(
         findings=tuple(get("findings")) if "findings" in parser else (),
         configuration_sha256=digest,
         channels=_channels(parser),
+        covariates=check_covariates(get("covariates")) if "covariates" in parser else {},
     )
 
 

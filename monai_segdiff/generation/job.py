@@ -127,7 +127,8 @@ class GenerationJob:
         for sample in samples:
             number = sample.index // self.per_mask
             if number not in encoded:
-                encoded[number] = self.generator.condition(sample.condition_file, known)
+                told = {name: v for part in self.parts for name, v in part.told(sample.mask, self.generator).items()}
+                encoded[number] = self.generator.condition(sample.condition_file, known, told)
         return {sample.index: encoded[sample.index // self.per_mask] for sample in samples}
 
     def _draw(self, samples: Sequence[Sample], conditions: dict[int, torch.Tensor]) -> list[Sample]:

@@ -131,9 +131,9 @@ class Covariates(Shaping):
                 f"{value:g}: what {generator.name} makes of it is a guess",
                 stacklevel=3,
             )
-        for (name, value), count in strange.items():
+        for (name, unseen), count in strange.items():
             warnings.warn(
-                f"{name} of {count} masks is {value!r}, which {generator.name} does not know; it is unknown there",
+                f"{name} of {count} masks is {unseen!r}, which {generator.name} does not know; it is unknown there",
                 stacklevel=3,
             )
 
@@ -145,4 +145,4 @@ def _is_known(generator: TrainedGenerator, name: str, value: CovariateValue) -> 
     if name not in generator.covariates:
         return False
     known = generator.covariates[name].get("values")
-    return isinstance(value, float) if known is None else value in known
+    return isinstance(value, int | float) if known is None else value in known

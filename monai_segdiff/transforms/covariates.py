@@ -13,6 +13,7 @@ from monai.utils import TransformBackends
 __all__ = ["MOST_VALUES", "CovariateValue", "EncodeCovariates", "check_covariates", "covariate_values", "outside_range"]
 
 CovariateValue: TypeAlias = float | str
+"""What a covariate is for an image: a number, or the name of a category."""
 MOST_VALUES = 64
 """Values of a category, at most: more of them are names or free text, which no network learns."""
 _NUMBER = ("min", "max", "mean", "std")

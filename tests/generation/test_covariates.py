@@ -25,13 +25,13 @@ SIZE = 16
 
 @pytest.fixture(scope="module")
 def aging(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Blocks as bright as their patients are old, all under one mask, prepared; every fourth age is unknown."""
+    """Stripes about as bright as their patients are old, under one mask, prepared; every fourth age is unknown."""
     root = tmp_path_factory.mktemp("aging")
     label = np.zeros((SIZE, SIZE), dtype=np.uint8)
     label[4:12, 4:12] = 1
     lines = ["id,age,sex"]
     for number, age in enumerate(AGES):
-        image = np.where(label, np.float32(age), np.float32(10))
+        image = np.full((SIZE, SIZE), age, dtype=np.float32) + np.where(np.arange(SIZE) % 2, 3, -3).astype(np.float32)
         for part, array in (("images", image), ("labels", label)):
             (root / "raw" / part).mkdir(parents=True, exist_ok=True)
             nib.save(nib.Nifti1Image(array, np.eye(4)), root / "raw" / part / f"p{number}.nii.gz")
@@ -81,9 +81,9 @@ def exact(barely: TrainedGenerator) -> TrainedGenerator:
 
 
 def brightness(folder: Path) -> list[float]:
-    """Of each block."""
+    """Mean of each image."""
     files = [folder / record["image"] for record in read_manifest(folder)["samples"]]
-    return [float(nib.load(file).get_fdata()[5:11, 5:11].mean()) for file in files]
+    return [float(nib.load(file).get_fdata().mean()) for file in files]
 
 
 def of(age: float, generator: TrainedGenerator) -> float:
@@ -220,18 +220,19 @@ def test_the_command_generates(barely: TrainedGenerator, aging: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_trained_network_makes_blocks_as_bright_as_the_age_that_is_asked_for(
+def test_a_trained_network_makes_images_as_bright_as_the_age_that_is_asked_for(
     make_trained: Callable[..., TrainedGenerator], aging: Path, tmp_path: Path
 ) -> None:
     trained = make_trained(
         batch_size=16,
-        images_per_epoch=8000,
-        max_images=8000,
+        images_per_epoch=4800,
+        max_images=4800,
         num_steps=12,
         learning_rate=0.004,
         cooldown=0.5,
         ema_momentum=0.03,
         covariate_drop_prob=0.1,
+        **{"parameterization#p_mean": 0.0, "parameterization#p_std": 1.6},  # more of the levels that decide a mean
     )
     masks = collect_masks(aging)
     for age in (30, 50, 70):

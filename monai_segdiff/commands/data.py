@@ -87,7 +87,8 @@ def prepare(args: argparse.Namespace) -> int:
         attribution=args.attribution,
     )
     counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
-    print(f"{args.output}: {counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}")
+    told = f"; covariates {', '.join(dataset.covariates)}" if dataset.covariates else ""
+    print(f"{args.output}: {counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}{told}")
     return 0
 
 

@@ -232,11 +232,11 @@ def test_a_trained_network_makes_images_as_bright_as_the_age_that_is_asked_for(
         cooldown=0.5,
         ema_momentum=0.03,
         covariate_drop_prob=0.1,
+        norm_num_groups=1,  # one that normalizes few channels takes much of a constant one away
         **{"parameterization#p_mean": 0.0, "parameterization#p_std": 1.6},  # more of the levels that decide a mean
     )
     masks = collect_masks(aging)
     for age in (30, 50, 70):
         generate_dataset(trained, masks, tmp_path / str(age), covariates={"age": age}, progress=False)
         mean = np.mean(brightness(tmp_path / str(age)))
-        print(age, mean)
-        assert mean == pytest.approx(age, abs=8)
+        assert mean == pytest.approx(age, abs=6)

@@ -138,6 +138,8 @@ def prepare(args: argparse.Namespace) -> int:
         findings=args.findings,
         findings_table=args.findings_table,
         channels=args.channels,
+        covariates=args.covariates,
+        covariates_table=args.covariates_table,
         segments=args.segments,
         precedence=args.precedence or (),
         crop=args.crop,
@@ -149,7 +151,8 @@ def prepare(args: argparse.Namespace) -> int:
         keep_split=args.keep_split,
     )
     counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
-    print(f"{args.output}: {counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}")
+    told = f"; covariates {', '.join(dataset.covariates)}" if dataset.covariates else ""
+    print(f"{args.output}: {counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}{told}")
     return 0
 
 
@@ -295,6 +298,20 @@ def add_prepare(verbs: Any) -> None:
         action="extend",
         metavar="NAME",
         help="the vocabulary of findings, e.g. 'Pleural Effusion' Edema; columns of --findings-table",
+    )
+    p.add_argument(
+        "--covariates",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="what else to tell the network of each patient or image, e.g. age sex: columns of --covariates-table, "
+        "keywords of DICOM attributes (PatientAge), or spacing, which is measured (default: those of SOURCE)",
+    )
+    p.add_argument(
+        "--covariates-table",
+        metavar="CSV",
+        help="numbers and categories of each case, one column a covariate, blank where unknown; by a column id, path, "
+        "dicom_id, study_id or patient",
     )
     p.add_argument(
         "--attribution", default="", help="whom to credit for the source; goes into dataset.json and reports"

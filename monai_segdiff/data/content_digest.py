@@ -36,8 +36,8 @@ def content_digest(
         progress: whether to show a bar where it takes longer than some seconds.
 
     Returns:
-        For each split SHA-256 of its cases' names in their order, of its images, label maps, region maps and findings,
-        called "set of training label maps" and so on; what a split does not have is left out.
+        For each split SHA-256 of its cases' names in their order, of its images, label maps, region maps, findings and
+        covariates, called "set of training label maps" and so on; what a split does not have is left out.
 
     Raises:
         OSError: if a file cannot be read.
@@ -74,3 +74,4 @@ def _contents(cases: Sequence[Case], known: dict[Path, str]) -> Iterable[tuple[s
     for what, key in _FILES.items():
         yield what, [None if (file := getattr(case, key)) is None else known[file] for case in cases]
     yield "findings", [None if case.findings is None else sorted(case.findings) for case in cases]
+    yield "covariates", [sorted(case.covariates) or None for case in cases]

@@ -201,6 +201,7 @@ def write_description(
             findings=tuple(record["findings"]) if "findings" in record else None,
             region=root / record["region_map"] if "region_map" in record else None,
             patient_known=record.get("patient_known", True),
+            covariates=tuple(record.get("covariates", {}).items()),
         )
         for record in records
     ]
@@ -215,6 +216,7 @@ def write_description(
         settings={"synthetic": True},
         findings=generator.findings,
         channels=generator.channels,
+        covariates=generator.covariates,
     )
     write_dataset(root, dataset)
 

@@ -25,7 +25,13 @@ from monai_segdiff.inferers import LatentSamplingInferer, RegressionInferer, Sam
 from monai_segdiff.networks import weights_hash
 from monai_segdiff.networks.cards import card_of
 from monai_segdiff.networks.weights import check_card, check_fit, read_weights
-from monai_segdiff.transforms import IntensityRange, ScaleFromRange, clamp_channels
+from monai_segdiff.transforms import (
+    CovariateValue,
+    IntensityRange,
+    ScaleFromRange,
+    check_covariates,
+    clamp_channels,
+)
 
 __all__ = ["TrainedGenerator", "default_weights", "load_generator"]
 
@@ -65,6 +71,8 @@ class TrainedGenerator:
         configuration_sha256: hash of what the bundle's configuration says of a sample.
         grid: how the training images lay, as far as the card says.
         channels: names of the images' channels; none for one without a name.
+        covariates: name to definition of what it can be told of a patient or image, see
+            :class:`~monai_segdiff.transforms.EncodeCovariates`.
     """
 
     name: str
@@ -84,35 +92,50 @@ class TrainedGenerator:
     configuration_sha256: str = ""
     grid: TrainedGrid = field(default_factory=TrainedGrid)
     channels: tuple[str, ...] = ()
+    covariates: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def draws_windows(self) -> bool:
         """Whether images larger than the network's can be drawn in windows."""
         return isinstance(self.inferer, SamplingInferer) and not isinstance(self.inferer, LatentSamplingInferer)
 
-    def condition(self, label_file: str | os.PathLike[str], known: Sequence[bool] | None = None) -> torch.Tensor:
+    def condition(
+        self,
+        label_file: str | os.PathLike[str],
+        known: Sequence[bool] | None = None,
+        covariates: Mapping[str, CovariateValue] | None = None,
+    ) -> torch.Tensor:
         """Read and encode a label map.
 
         Args:
             label_file: NIfTI or PNG.
             known: which classes are known, in their order; all by default. An encoding that cannot tell ignores it.
+            covariates: name to value, of those that are known; none by default.
 
         Returns:
             The condition, (channels, *spatial).
 
         Raises:
-            ValueError: for labels that the generator was not trained on, or another size, naming the file.
+            ValueError: for labels or covariates that the generator was not trained on, or another size, naming the
+                file.
         """
         with unwrapped_errors():
             flags = {} if known is None else {"image_known": torch.tensor(known)}
-            return self.preprocessing({"image": str(label_file), **flags})["image"]
+            told = {"covariates": dict(covariates)} if covariates else {}
+            return self.preprocessing({"image": str(label_file), **flags, **told})["image"]
 
-    def encode(self, labels: MetaTensor, known: Sequence[bool] | None = None) -> torch.Tensor:
+    def encode(
+        self,
+        labels: MetaTensor,
+        known: Sequence[bool] | None = None,
+        covariates: Mapping[str, CovariateValue] | None = None,
+    ) -> torch.Tensor:
         """Encode a label map that was brought onto the network's grid, or a larger one for windows.
 
         Args:
             labels: (1, *spatial), label ids.
             known: as for :meth:`condition`.
+            covariates: as for :meth:`condition`.
 
         Returns:
             The condition, (channels, *spatial).
@@ -128,8 +151,9 @@ class TrainedGenerator:
             )
         with unwrapped_errors():
             flags = {} if known is None else {"image_known": torch.tensor(known)}
+            told = {"covariates": dict(covariates)} if covariates else {}
             rest = Compose([step for step in steps if not isinstance(step, CheckSpatialSized)])
-            return rest({"image": labels, **flags})["image"]
+            return rest({"image": labels, **flags, **told})["image"]
 
     def image(self, image_file: str | os.PathLike[str] | Sequence[Path]) -> torch.Tensor:
         """Read an image as the network sees it.
@@ -214,8 +238,8 @@ def load_generator(
     ``configs/inference.yaml`` says what it consists of, and reads what was trained from the card that training writes
     beside the weights (``model.yaml`` for ``model.pt``); nothing in a card is evaluated. Used are ``network``,
     ``inferer``, ``preprocessing``, ``rescale``, ``classes``, ``parents``, ``intensity_range``, ``image_size`` and
-    ``record``: what shapes a sample; and ``full_prob``, ``findings``, ``image_channels`` and ``channel_names`` where
-    they are there.
+    ``record``: what shapes a sample; and ``full_prob``, ``findings``, ``image_channels``, ``channel_names`` and
+    ``covariates`` where they are there.
 
     Args:
         bundle: a bundle's name or folder.
@@ -302,6 +326,7 @@ def _from_configuration(
         configuration_sha256=digest,
         grid=TrainedGrid.of_card(get("card")),
         channels=_channels(parser),
+        covariates=check_covariates(get("covariates")) if "covariates" in parser else {},
     )
 
 

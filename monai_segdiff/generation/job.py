@@ -124,7 +124,8 @@ class GenerationJob:
             write_label_map(source, target)
         read = target if written else source
         if number not in grids:
-            grids[number] = OwnGrid.of_file(read, self.generator, self._known)
+            told = {name: v for part in self.parts for name, v in part.told(mask, self.generator).items()}
+            grids[number] = OwnGrid.of_file(read, self.generator, self._known, told)
             self._warn(source, grids[number].remark)
         about = {"mask": mask.id, "patient": mask.patient, "seed": self.generator.settings["seed"]}
         if placement := grids[number].facts():

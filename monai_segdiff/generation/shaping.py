@@ -11,6 +11,7 @@ import torch
 
 from monai_segdiff.data import Case
 from monai_segdiff.generation.generator import TrainedGenerator
+from monai_segdiff.transforms import CovariateValue
 
 if TYPE_CHECKING:
     from monai_segdiff.generation.job import GenerationJob
@@ -68,8 +69,8 @@ class Shaping:
         """
         raise NotImplementedError
 
-    def inputs(self, mask: Case) -> Mapping[str, Path]:
-        """Files whose names and contents decide a sample, by kind, beside its label map.
+    def inputs(self, mask: Case) -> Mapping[str, Any]:
+        """What decides a sample beside its label map: files, by kind, of which names and contents do, and facts.
 
         Args:
             mask: the case that it is made for.
@@ -105,6 +106,15 @@ class Shaping:
             is copied.
         """
         return False
+
+    def told(self, mask: Case, generator: TrainedGenerator) -> Mapping[str, CovariateValue]:
+        """Covariates that the condition of a mask's samples holds.
+
+        Args:
+            mask: the case that they are made for.
+            generator: what generates.
+        """
+        return {}
 
     def arguments(self, masks: Sequence[Case], generator: TrainedGenerator) -> Mapping[str, Any]:
         """What the inferer is told of some samples beside their conditions.

@@ -161,6 +161,16 @@ def _is_conditions(value: Any) -> bool:
     )(value)
 
 
+def _is_covariate(value: Any) -> bool:
+    if isinstance(value, Mapping) and set(value) == {"values"}:
+        texts = value["values"]
+        return _is_names(texts) and len(set(texts)) == len(texts) > 1
+    if not isinstance(value, Mapping) or set(value) != {"min", "max", "mean", "std"}:
+        return False
+    numbers = all(map(_is_number, value.values()))
+    return numbers and value["min"] <= value["mean"] <= value["max"] and value["std"] > 0
+
+
 def _is_option(value: Any) -> bool:
     return value is None or _is_flag(value) or _is_number(value) or _is_list(_is_option)(value)
 
@@ -221,6 +231,10 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "field_of_view": (_is_list(_is_lengths), "two lists of numbers above 0, the smallest ones first"),
     "patches": _FLAG,
     "slice_axis": (lambda value: value == 0 or _is_count(value, 2), "0, 1 or 2"),
+    "covariates": (
+        _is_mapping(_is_covariate),
+        "a mapping of names to min, max, mean and std of a number, or to the values of a category",
+    ),
     # how it enters the network
     "encoding": _TEXT,
     "known_flags": _FLAG,
@@ -258,6 +272,7 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
 OPTIONAL: dict[str, Any] = {
     "channels_of_image": 1,
     "channel_names": [],
+    "covariates": {},
     "spacing": None,
     "field_of_view": None,
     "patches": False,

@@ -12,6 +12,13 @@ from monai_segdiff.transforms.ablation import (
 from monai_segdiff.transforms.bone import ProjectBone, ProjectBoneD, ProjectBoned, ProjectBoneDict
 from monai_segdiff.transforms.concat import ConcatMask, ConcatMaskD, ConcatMaskd, ConcatMaskDict
 from monai_segdiff.transforms.contour import SegmentContour, SegmentContourD, SegmentContourd, SegmentContourDict
+from monai_segdiff.transforms.covariate_ablation import (
+    RandCovariateAblation,
+    RandCovariateAblationD,
+    RandCovariateAblationd,
+    RandCovariateAblationDict,
+)
+from monai_segdiff.transforms.covariates import CovariateValue, EncodeCovariates, check_covariates
 from monai_segdiff.transforms.drr import ProjectDRR, ProjectDRRD, ProjectDRRd, ProjectDRRDict
 from monai_segdiff.transforms.encoding import EncodeMask, EncodeMaskD, EncodeMaskd, EncodeMaskDict
 from monai_segdiff.transforms.findings import (
@@ -53,6 +60,8 @@ __all__ = [
     "ConcatMaskD",
     "ConcatMaskDict",
     "ConcatMaskd",
+    "CovariateValue",
+    "EncodeCovariates",
     "EncodeFindings",
     "EncodeFindingsD",
     "EncodeFindingsDict",
@@ -75,6 +84,10 @@ __all__ = [
     "RandClassAblationD",
     "RandClassAblationDict",
     "RandClassAblationd",
+    "RandCovariateAblation",
+    "RandCovariateAblationD",
+    "RandCovariateAblationDict",
+    "RandCovariateAblationd",
     "RandDropPrompt",
     "RandDropPromptD",
     "RandDropPromptDict",
@@ -97,6 +110,7 @@ __all__ = [
     "SegmentContourd",
     "ablate_classes",
     "channel_ranges",
+    "check_covariates",
     "clamp_channels",
     "clamp_to_range",
     "mask_levels",

@@ -102,6 +102,16 @@ def test_without_weights_and_card_it_is_what_is_untrained(tmp_path: Path) -> Non
     assert open_card(tmp_path / "model.pt", untrained) == untrained
 
 
+def test_a_card_from_before_there_were_covariates_means_none(tmp_path: Path) -> None:
+    file = saved(tmp_path)
+    assert open_card(file, {**CARD, "covariates": {}})["covariates"] == {}
+    age = {"min": 20.0, "max": 80.0, "mean": 50.0, "std": 10.0}
+    told = {"$age": age, "@sex": {"values": ["F", "%M"]}}
+    file = saved(tmp_path / "told", covariates=told)
+    opened = open_card(file, {**CARD, "covariates": {}})["covariates"]
+    assert (opened, list(opened)) == (told, list(told))
+
+
 def test_weights_without_their_card_are_refused(tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"model\.pt lies there without a card .*: put back model\.yaml"):
@@ -201,6 +211,12 @@ def test_a_spoiled_card_is_refused_in_one_line_with_its_name(tmp_path: Path, con
         ("autoencoder_sha256", "abc"),
         ("weights_sha256", "abc"),
         ("findings", "opacity"),
+        ("covariates", ["age"]),
+        ("covariates", {"age": {"min": 20.0, "max": 80.0, "mean": 50.0, "std": 0.0}}),
+        ("covariates", {"age": {"min": 20.0, "max": 80.0, "mean": "$50", "std": 1.0}}),
+        ("covariates", {"sex": {"values": ["F"]}}),
+        ("covariates", {"sex": {"values": ["F", "F"]}}),
+        ("covariates", {"sex": {"values": ["F", "M"], "_target_": "os.abort"}}),
         ("conditions", {"contour": {"classes": {"a": 1}}}),
         ("parameterization", "$1"),
         ("parameterization", {"sigma_data": 0.5}),

@@ -15,9 +15,11 @@ from monai_segdiff.data.issues import case_issues
 from monai_segdiff.data.layout import Case
 from monai_segdiff.data.load import is_raster, load_label_map, spacing_of
 from monai_segdiff.data.preparation.bias_field import correct_bias_field
+from monai_segdiff.data.preparation.covariates import SPACING
 from monai_segdiff.data.preparation.crop import Box, body_box, box_of, grid_center, with_margin
 from monai_segdiff.data.preparation.resample import body_mask, fit_spacing, remap_labels, resample_pair
 from monai_segdiff.data.readers.palettes import Seen
+from monai_segdiff.transforms.covariates import CovariateValue
 
 __all__ = ["PreparedSample", "Plan", "prepare_case"]
 
@@ -43,6 +45,7 @@ class Plan:
     outside: int = 0  # id of what lies outside the field of view
     channels: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class PreparedSample:
         thickness: distance to the next slice in mm.
         findings: what is found in it; None where that is unknown.
         region: where it is, uint8, of the plan's size; None where that is unknown or nothing is there.
+        covariates: those of the case, and what was measured.
     """
 
     name: str
@@ -66,6 +70,7 @@ class PreparedSample:
     thickness: float
     findings: tuple[str, ...] | None = None
     region: NDArray[np.uint8] | None = None
+    covariates: tuple[tuple[str, CovariateValue], ...] = ()
 
 
 def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[PreparedSample]:
@@ -111,6 +116,7 @@ def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[P
     shape: Sequence[int] = image.shape[1:]
     if box is not None:
         box = with_margin(box, plan.margin, shape, voxel.tolist())
+    covariates = _covariates(case, plan, voxel[plane] if sliced else voxel)
     if spacing is None:
         spacing = fit_spacing(shape if box is None else np.diff(box)[:, 0], voxel.tolist(), size, plane)
     center = None
@@ -124,7 +130,7 @@ def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[P
     region = np.asarray(regions[0])[0] if regions else None
     if not sliced:
         shown = region if region is not None and region.any() else None
-        yield PreparedSample(case.id, pixels, labels, affine, float(spacing[-1]), case.findings, shown)
+        yield PreparedSample(case.id, pixels, labels, affine, float(spacing[-1]), case.findings, shown, covariates)
         return
     background = 0 if plan.body_threshold is None else 1
     for index in range(labels.shape[plan.axis]):
@@ -136,8 +142,23 @@ def prepare_case(case: Case, plan: Plan, seen: Seen | None = None) -> Iterator[P
             findings = _slice_findings(case.findings, region, shown, plan.findings)
             shown = shown if shown is not None and shown.any() else None
             yield PreparedSample(
-                name, pixels.take(index, plan.axis + 1), part, place, float(spacing[plan.axis]), findings, shown
+                name,
+                pixels.take(index, plan.axis + 1),
+                part,
+                place,
+                float(spacing[plan.axis]),
+                findings,
+                shown,
+                covariates,
             )
+
+
+def _covariates(case: Case, plan: Plan, voxel: NDArray[np.float64]) -> tuple[tuple[str, CovariateValue], ...]:
+    """What is known of the case, and its voxel size where that is wanted and known; in the order of the plan."""
+    told = dict(case.covariates)
+    if SPACING in plan.covariates and case.image is not None and not is_raster(case.image):
+        told.setdefault(SPACING, round(float(np.prod(voxel) ** (1 / len(voxel))), 4))
+    return tuple((name, told[name]) for name in plan.covariates if name in told)
 
 
 def _kept(image: MetaTensor, plan: Plan) -> MetaTensor:

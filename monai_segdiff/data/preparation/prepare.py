@@ -19,6 +19,7 @@ from monai_segdiff.data.layout import SPLITS, Case, Choices, SegmentationDataset
 from monai_segdiff.data.patients import unknown_patients
 from monai_segdiff.data.preparation.case import Plan
 from monai_segdiff.data.preparation.class_counts import ClassCounts
+from monai_segdiff.data.preparation.covariates import define_covariates
 from monai_segdiff.data.preparation.options import (
     check_slicing,
     checked_body_threshold,
@@ -36,7 +37,9 @@ __all__ = ["prepare_dataset"]
 
 _MIN_FOREGROUND = 0.01
 _AXIAL = 2
-_LATER = ("percentiles", "n4", "findings", "crop", "margin", "outside", "channels", "kept")  # options that came later
+_LATER = (  # options that came later
+    *("percentiles", "n4", "findings", "crop", "margin", "outside", "channels", "kept", "covariates"),
+)
 _GAP_MM = 10.0  # between held-out and training slices of one patient
 
 
@@ -63,6 +66,8 @@ def prepare_dataset(
     findings: Sequence[str] | None = None,
     findings_table: str | Path | None = None,
     channels: Sequence[str] | None = None,
+    covariates: Sequence[str] | None = None,
+    covariates_table: str | Path | None = None,
     segments: Mapping[str, str | Sequence[str]] | None = None,
     precedence: Sequence[str] = (),
     crop: str = "none",
@@ -123,6 +128,12 @@ def prepare_dataset(
             `findings`, whose names are its columns.
         channels: names of the images' channels in their order, such as `("red", "green", "blue")`, without which
             pictures in colors become gray; or, of those that the source names, the ones to keep.
+        covariates: names of what else a network is to be told of each patient or image: columns of `covariates_table`,
+            keywords of DICOM attributes (`PatientAge`), or `spacing`, the source's voxel size in mm (the geometric mean
+            over the axes of what is made), which is measured; by default those of the source. Where all values are
+            numbers it is a number, and a category otherwise; what is not said of a case is unknown.
+        covariates_table: CSV file with a column for each, and a line for each case or patient, see `read_findings` for
+            the columns that tell whose it is; `patient` is another.
         segments: class name to the names of the DICOM segments or regions that it consists of; by default each is a
             class of its own name.
         precedence: classes in their order; where DICOM segments overlap, the class named first is kept. Overlaps that
@@ -180,6 +191,8 @@ def prepare_dataset(
         channels=channels,
         choices=choices or Choices(),
         keep_split=keep_split or (choices is not None and choices.fold is not None),
+        covariates=covariates,
+        covariates_table=covariates_table,
     )
     given = Source.open(source, asked)
     if progress and given.found:
@@ -216,6 +229,7 @@ def prepare_dataset(
         outside=outside_id,
         channels=given.channels,
         kept=given.kept,
+        covariates=given.covariates,
     )
     unknown = unknown_patients(given.cases)
     settings = {
@@ -245,6 +259,8 @@ def prepare_dataset(
             splits, kind = split_cases(written, fractions, seed, within_patient=within_patient, gap=gap)
         else:
             splits, kind = split_as_given(written, given.split_of)
+        definitions, splits, left_out = define_covariates(given.covariates, splits)
+        remarks.extend(left_out)
         measured = limits or _measured_range(samples, given.kept)
         remarks.extend(counts.remarks(splits))
         remarks.extend(
@@ -267,6 +283,7 @@ def prepare_dataset(
             parents=settled,
             findings=given.findings,
             channels=given.kept,
+            covariates=definitions,
         )
 
     dataset = build_once(output, settings, build)

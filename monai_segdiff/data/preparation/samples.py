@@ -175,7 +175,7 @@ def _written(case: Case, piece: PreparedSample, folder: Path) -> _Piece:
     if piece.region is not None:
         save_nifti(region, piece.region, piece.affine)
     shown = None if piece.region is None else region
-    own = replace(case, id=piece.name, channel_files=())
+    own = replace(case, id=piece.name, channel_files=(), covariates=piece.covariates)
     flat = piece.image.reshape(len(piece.image), -1)
     return _Piece(
         replace(own, image=image, label=label, findings=piece.findings, region=shown),

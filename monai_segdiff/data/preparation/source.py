@@ -15,10 +15,12 @@ from monai_segdiff.data.channels import check_channel_files
 from monai_segdiff.data.description.channel_names import check_channels
 from monai_segdiff.data.description.classes import BODY, MOST_CLASSES, check_classes, check_name
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
+from monai_segdiff.data.dicom.studies import DicomStudies
 from monai_segdiff.data.forms.folders import channel_numbers
 from monai_segdiff.data.forms.in_words import in_words
 from monai_segdiff.data.layout import Choices, case_name, default_patient, read_labeled
 from monai_segdiff.data.patients import contradictions, guess_patients, with_patients
+from monai_segdiff.data.preparation.covariates import with_covariates
 from monai_segdiff.data.preparation.findings_table import read_findings
 from monai_segdiff.data.splits import splits_of_patients
 
@@ -43,6 +45,8 @@ class Asked:
             those named here.
         keep_split: whether the source's own split is wanted.
         channels: names of the images' channels, or of those that are wanted; None for all that the source names.
+        covariates: names of those that are wanted; None for those that the source names.
+        covariates_table: table of covariates.
     """
 
     classes: Mapping[str, int | Sequence[int]] | None = None
@@ -57,6 +61,8 @@ class Asked:
     choices: Choices = field(default_factory=Choices)
     keep_split: bool = False
     channels: Sequence[str] | None = None
+    covariates: Sequence[str] | None = None
+    covariates_table: str | Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Source:
         channels: names of the channels that its images have; none for one without a name.
         kept: those of them that are wanted.
         split_of: patient to split, where the source's own is wanted.
+        covariates: names of those that are wanted, whose values the cases have, but for what is measured.
     """
 
     name: str
@@ -92,6 +99,7 @@ class Source:
     channels: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     split_of: Mapping[str, str] | None = None
+    covariates: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, source: str | Path | Sequence[Case | Mapping[str, Any]], asked: Asked) -> Source:
@@ -122,6 +130,7 @@ class Source:
             raise ValueError(wrong[0])
         findings, cases = _findings(given, cases, asked)
         channels, kept = _channels(given, cases, asked)
+        covariates, cases = _covariates(given, cases, asked)
         split_of = _split_of(given, cases) if asked.keep_split else None
         return cls(
             name="prepared data set" if given.folder is None else Path(given.folder).name,
@@ -137,6 +146,7 @@ class Source:
             channels=channels,
             kept=kept,
             split_of=split_of,
+            covariates=covariates,
         )
 
 
@@ -155,6 +165,7 @@ class _Given:
     modality: str = ""
     channels: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
+    covariates: tuple[str, ...] = ()
 
 
 def fingerprint(cases: Sequence[Case]) -> str:
@@ -165,6 +176,8 @@ def fingerprint(cases: Sequence[Case]) -> str:
         # What is unknown stays unnamed, so that data sets made before it could be known are found again.
         if case.findings is not None:
             digest.update(f"findings {sorted(case.findings)}\n".encode())
+        if case.covariates:
+            digest.update(f"covariates {case.covariates}\n".encode())
         images = case.channel_files or (case.image,)
         for file in (*images, case.label, *([] if case.region is None else [case.region])):
             status = file.stat() if file is not None and file.is_file() else None
@@ -203,6 +216,7 @@ def _from_folder(source: str | Path, asked: Asked) -> _Given:
         dataset.modality,
         dataset.channels,
         {split: len(cases) for split, cases in dataset.splits.items()},
+        tuple(dataset.covariates),
     )
 
 
@@ -220,7 +234,8 @@ def _from_list(source: Sequence[Case | Mapping[str, Any]], asked: Asked) -> _Giv
     cases = [case if case is entry else next(guessed) for case, entry in zip(named, source, strict=True)]
     if not cases:
         raise ValueError("the source holds no case with a label map; check the path")
-    return _Given(cases, check_classes(asked.classes or {}))
+    told = dict.fromkeys(name for case in cases for name, _ in case.covariates)
+    return _Given(cases, check_classes(asked.classes or {}), covariates=tuple(told))
 
 
 def _as_case(entry: Mapping[str, Any]) -> Case:
@@ -241,6 +256,7 @@ def _as_case(entry: Mapping[str, Any]) -> Case:
         Path(entry["region"]).expanduser().resolve() if entry.get("region") else None,
         patient_known=told,
         channel_files=(image, *others) if others else (),
+        covariates=tuple(dict(entry.get("covariates") or {}).items()),
     )
 
 
@@ -311,3 +327,12 @@ def _channels(given: _Given, cases: Sequence[Case], asked: Asked) -> tuple[tuple
             "first, and nothing names them; name them in their order (channels, --channels)"
         )
     return channels, kept
+
+
+def _covariates(given: _Given, cases: list[Case], asked: Asked) -> tuple[tuple[str, ...], list[Case]]:
+    """Names of the covariates, asked for or the source's own, and the cases with theirs."""
+    if asked.covariates_table is not None and not asked.covariates:
+        raise ValueError(f"covariates (--covariates) must name the columns of {asked.covariates_table} that are wanted")
+    names = given.covariates if asked.covariates is None else tuple(asked.covariates)
+    tags = given.maker.tags if isinstance(given.maker, DicomStudies) else None
+    return names, with_covariates(cases, names, asked.covariates_table, given.covariates, tags)

@@ -97,6 +97,14 @@ def test_the_parameterization_is_made_from_its_numbers(tmp_path: Path, made: Any
     assert again.config() == made.config()
 
 
+def test_a_card_that_leaves_out_the_channels_is_of_one_and_any_bundle_takes_where_images_lay(tmp_path: Path) -> None:
+    file = saved(tmp_path, spacing=[1.5, 1.5], patches=True)
+    card = open_card(file, {**CARD, "channels_of_image": 3, "channel_names": ["a", "b", "c"]})
+    assert (card["channels_of_image"], card["channel_names"]) == (1, [])
+    assert (card["spacing"], card["patches"]) == ([1.5, 1.5], True)
+    assert "slice_axis" not in card
+
+
 def test_without_weights_and_card_it_is_what_is_untrained(tmp_path: Path) -> None:
     untrained = {"image_size": [32, 32], "parameterization": EDM()}
     assert open_card(tmp_path / "model.pt", untrained) == untrained

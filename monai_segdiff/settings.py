@@ -138,7 +138,7 @@ RULES: dict[str, _Rule] = {
     **dict.fromkeys(["norm_num_groups", "phantom_patients", "phantom_slices", "phantom_views"], _whole(1)),
     **dict.fromkeys(["seed", "warmup_steps", "num_workers", "adversarial_start"], _whole(0)),
     **dict.fromkeys(["learning_rate", "discriminator_learning_rate"], _number(0, ends=False)),
-    **dict.fromkeys(["full_prob", "null_prob", "cooldown"], _number(0, 1)),
+    **dict.fromkeys(["full_prob", "null_prob", "cooldown", "covariate_drop_prob"], _number(0, 1)),
     "max_grad_norm": _number(0, ends=False),
     "ema_momentum": _number(0, 1, ends=False),
     "spatial_dims": (lambda value: type(value) is int and value in (2, 3), "2 or 3"),

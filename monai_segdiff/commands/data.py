@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from monai_segdiff.commands.common import (
@@ -124,7 +125,7 @@ def prepare(args: argparse.Namespace) -> int:
         size=one_or_all(args.size),
         spacing=one_or_all(args.spacing),
         axis=args.axis,
-        intensity_range=args.intensity_range and tuple(args.intensity_range),
+        intensity_range=args.intensity_range and _range(args.intensity_range),
         percentiles=args.percentiles and tuple(args.percentiles),
         n4=args.n4,
         fractions=args.fractions,
@@ -136,6 +137,9 @@ def prepare(args: argparse.Namespace) -> int:
         parents=args.parents,
         findings=args.findings,
         findings_table=args.findings_table,
+        channels=args.channels,
+        covariates=args.covariates,
+        covariates_table=args.covariates_table,
         segments=args.segments,
         precedence=args.precedence or (),
         crop=args.crop,
@@ -147,8 +151,18 @@ def prepare(args: argparse.Namespace) -> int:
         keep_split=args.keep_split,
     )
     counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
-    print(f"{args.output}: {counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}")
+    told = f"; covariates {', '.join(dataset.covariates)}" if dataset.covariates else ""
+    print(f"{args.output}: {counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}{told}")
     return 0
+
+
+def _range(numbers: Sequence[float]) -> tuple[Any, ...]:
+    """One pair as it is, several as a pair for each channel."""
+    if len(numbers) == 2:
+        return tuple(numbers)
+    if len(numbers) % 2:
+        raise ValueError(f"intensity_range (--intensity-range) takes LOW HIGH, or pairs of them, got {len(numbers)}")
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def add_prepare(verbs: Any) -> None:
@@ -210,9 +224,17 @@ def add_prepare(verbs: Any) -> None:
     p.add_argument(
         "--intensity-range",
         type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="intensities that matter, e.g. -200 300 for abdominal CT (default: 0.5 and 99.5 percentile)",
+        nargs="+",
+        metavar="NUMBER",
+        help="intensities that matter, LOW HIGH, e.g. -200 300 for abdominal CT, or LOW HIGH of each channel one after "
+        "the other (default: 0.5 and 99.5 percentile)",
+    )
+    p.add_argument(
+        "--channels",
+        nargs="+",
+        metavar="NAME",
+        help="names of the images' channels in their order, e.g. red green blue, without which pictures in colors "
+        "become gray; or, of those that SOURCE names, the ones to keep",
     )
     p.add_argument(
         "--percentiles",
@@ -276,6 +298,20 @@ def add_prepare(verbs: Any) -> None:
         action="extend",
         metavar="NAME",
         help="the vocabulary of findings, e.g. 'Pleural Effusion' Edema; columns of --findings-table",
+    )
+    p.add_argument(
+        "--covariates",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="what else to tell the network of each patient or image, e.g. age sex: columns of --covariates-table, "
+        "keywords of DICOM attributes (PatientAge), or spacing, which is measured (default: those of SOURCE)",
+    )
+    p.add_argument(
+        "--covariates-table",
+        metavar="CSV",
+        help="numbers and categories of each case, one column a covariate, blank where unknown; by a column id, path, "
+        "dicom_id, study_id or patient",
     )
     p.add_argument(
         "--attribution", default="", help="whom to credit for the source; goes into dataset.json and reports"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def generate(args: argparse.Namespace) -> int:
             if names.count(name) > 1:
                 raise ValueError(f"{option} names {name!r} twice: name it once")
     pathology = _pathology(args)
+    covariates = _covariates(args.covariate or ())
     similarity = None if args.similarity is None else Similarity(args.similarity, args.similarity_level)
     overrides = sampling_overrides(args)
     if args.modality is not None and args.format != "dicom":
@@ -84,6 +86,7 @@ def generate(args: argparse.Namespace) -> int:
             per_mask=args.per_mask,
             batch_size=args.batch_size,
             drop_classes=dropped,
+            covariates=covariates,
             similarity=similarity,
             pathology=pathology,
             accept=accept,
@@ -125,6 +128,19 @@ def _pathology(args: argparse.Namespace) -> Any:
     from monai_segdiff.data import read_dataset
 
     return Pathology(None, region, read_dataset(args.masks).findings or None)
+
+
+def _covariates(pairs: Sequence[str]) -> dict[str, str | None]:
+    """Name to value; nothing after the sign makes a covariate unknown."""
+    values: dict[str, str | None] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name.strip():
+            raise ValueError(f"--covariate takes NAME=VALUE, such as age=60, got {pair!r}")
+        if name.strip() in values:
+            raise ValueError(f"--covariate names {name.strip()!r} twice: name it once")
+        values[name.strip()] = value.strip() or None
+    return values
 
 
 def _print_acceptance(output: str) -> None:
@@ -243,7 +259,9 @@ def add_generate(verbs: Any) -> None:
         "the data set, write each pair as a DICOM series and segmentation, marked as synthetic, to dicom/SAMPLE",
     )
     p.add_argument(
-        "--modality", choices=("CT", "MR", "CR", "DX"), help="of the DICOM images (default: as the bundle says)"
+        "--modality",
+        choices=("CT", "MR", "CR", "DX", "ES", "XC", "GM", "OT"),
+        help="of the DICOM images; the last four of pictures in colors (default: as the bundle says)",
     )
     group = p.add_argument_group("masks in DICOM")
     add_segments(group, "make segments of no class background")
@@ -254,6 +272,14 @@ def add_generate(verbs: Any) -> None:
         action="extend",
         metavar="NAME",
         help="take these classes out of every mask: their shape varies, the others stay in place",
+    )
+    group = p.add_argument_group("covariates", "for a bundle that was trained on a data set that has some")
+    group.add_argument(
+        "--covariate",
+        action="append",
+        metavar="NAME=VALUE",
+        help="what the network is told of the patient or image, e.g. age=60; NAME= makes it unknown; repeat it for "
+        "others (default: as the masks' data set says of each, and unknown where it does not)",
     )
     group = p.add_argument_group("similarity to real images")
     group.add_argument("--like", metavar="PATH", help="image, folder of images, or data set")

@@ -114,7 +114,7 @@ def channels_of_cases(
 
 
 def with_channels(files: Mapping[int, Path], number: int) -> tuple[Path, ...]:
-    """Files of the channels of a case; empty where there is one.
+    """Files of the channels of a case; empty where there is one, or one file without an ending that holds all.
 
     Args:
         files: by the number of their channel, at least one.
@@ -123,10 +123,10 @@ def with_channels(files: Mapping[int, Path], number: int) -> tuple[Path, ...]:
     Returns:
         A file for each; where one is not there, the path at which it is missing.
     """
-    if number < 2:
-        return ()
     known, file = next(iter(files.items()))
     stem = case_name(file).removesuffix(f"_{known:04d}")
+    if number < 2 or (len(files) == 1 and stem == case_name(file)):
+        return ()
     return tuple(files.get(i, file.with_name(f"{stem}_{i:04d}{file_extension(file)}")) for i in range(number))
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from monai_segdiff.transforms.covariates import CovariateValue
+from monai_segdiff.transforms.intensities import IntensityRange
+
 __all__ = ["Case", "CaseFiles", "SegmentationDataset"]
 
 
@@ -26,6 +29,8 @@ class Case:
         patient_known: whether something says whose image it is; False where `patient` is nothing but the file's name.
         channel_files: absolute paths of the channels, in the order of the data set's `channels`, where each is a file
             of its own; `image` is then the first of them. Empty where one file holds the whole image.
+        covariates: what is known of the patient or image beside that, such as (("age", 60.0), ("sex", "F")), in the
+            order of the data set's `covariates`.
     """
 
     id: str
@@ -36,6 +41,7 @@ class Case:
     region: Path | None = None
     patient_known: bool = field(default=True, compare=False)
     channel_files: tuple[Path, ...] = ()
+    covariates: tuple[tuple[str, CovariateValue], ...] = ()
 
 
 class CaseFiles(Protocol):
@@ -57,7 +63,7 @@ class SegmentationDataset:
         name: title.
         classes: class name to label id or ids, background (0) left out; empty if the folder does not say.
         splits: split name ("training", "validation", "test") to cases.
-        intensity_range: lowest and highest intensity that matters (e.g. HU), or None.
+        intensity_range: lowest and highest intensity that matters (e.g. HU), or those of each channel; or None.
         spatial_dims: 2 or 3, or None if unknown.
         split_kind: "by patient", "by file" (whose each is, is unknown), "within one patient", "by image", or None if
             unknown.
@@ -72,13 +78,15 @@ class SegmentationDataset:
         form: how it lies on the disk, in words, such as "nnU-Net v2 raw folder"; empty where it was not read from one.
         maker: makes the files of a case, see `opened`; None where they lie there as they are.
         remarks: what is left out, and what was decided on reading, in words.
+        covariates: name to what it is, see :class:`~monai_segdiff.transforms.EncodeCovariates`; their order is that of
+            the network's channels.
     """
 
     root: Path
     name: str
     classes: dict[str, int | list[int]]
     splits: dict[str, list[Case]]
-    intensity_range: tuple[float, float] | None = None
+    intensity_range: IntensityRange | None = None
     spatial_dims: int | None = None
     split_kind: str | None = None
     modality: str = ""
@@ -91,6 +99,7 @@ class SegmentationDataset:
     form: str = field(default="", compare=False)
     maker: CaseFiles | None = field(default=None, compare=False, repr=False)
     remarks: tuple[str, ...] = field(default=(), compare=False)
+    covariates: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def opened(self, case: Case) -> AbstractContextManager[Case]:
         """One of the cases with files that can be read, for as long as the block lasts.
@@ -100,17 +109,19 @@ class SegmentationDataset:
         """
         return nullcontext(case) if self.maker is None else self.maker.files_of(case)
 
-    def items(self, split: str, *, findings: bool = False) -> list[dict[str, Any]]:
+    def items(self, split: str, *, findings: bool = False, covariates: bool = False) -> list[dict[str, Any]]:
         """Dictionaries for MONAI data sets.
 
         Args:
             split: name of the split.
             findings: whether to tell findings and regions, too. As not every case has them, and lists differ in
                 length, they have to be encoded or dropped before items are put into a batch.
+            covariates: whether to tell covariates, too, where the data set has any; they have to be encoded likewise.
 
         Returns:
-            One dictionary a case: `image` and `label` (paths, where the case has them), `case`, `index`; and if asked
-            for, `findings` (list of names, where they are known) and `region` (path, where there is one).
+            One dictionary a case: `image` and `label` (paths, where the case has them; a list of paths where channels
+            are files of their own), `case`, `index`; and if asked for, `findings` (list of names, where they are known)
+            and `region` (path, where there is one), and `covariates` (name to value).
 
         Raises:
             ValueError: if the split is missing or empty.
@@ -123,7 +134,11 @@ class SegmentationDataset:
         for index, case in enumerate(cases):
             paths = {"image": case.image, "label": case.label, "region": case.region if findings else None}
             present: dict[str, Any] = {key: str(path) for key, path in paths.items() if path is not None}
+            if case.channel_files:
+                present["image"] = [str(path) for path in case.channel_files]
             if findings and case.findings is not None:
                 present["findings"] = list(case.findings)
+            if covariates and self.covariates:
+                present["covariates"] = dict(case.covariates)
             items.append({**present, "case": case.id, "index": index})
         return items

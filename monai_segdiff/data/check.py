@@ -10,12 +10,13 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from monai_segdiff.data.case_names import distinct_cases
+from monai_segdiff.data.channels import image_files_of
 from monai_segdiff.data.description.classes import named_ids
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
 from monai_segdiff.data.forms.in_words import in_words
 from monai_segdiff.data.issues import Issue, case_issues
 from monai_segdiff.data.label_volumes import LabelVolumes
-from monai_segdiff.data.layout import Case, Choices, SegmentationDataset, check_channels, read_source
+from monai_segdiff.data.layout import Case, Choices, SegmentationDataset, read_source
 from monai_segdiff.data.load import READABLE
 from monai_segdiff.data.patients import alike, contradictions, unknown_patients
 from monai_segdiff.data.preparation.class_counts import absent_classes
@@ -73,9 +74,8 @@ def check_dataset(
     def look(case: Case) -> tuple[list[Issue], Seen]:
         seen = Seen(count=volumes is not None)
         try:
-            check_channels(case, dataset.channels)
             with dataset.opened(case) as files:
-                found = list(case_issues(files, known, dims, dataset.findings, seen))
+                found = list(case_issues(files, known, dims, dataset.findings, seen, dataset.channels))
                 return [_of_case(issue, files, case) for issue in found], seen
         except (ValueError, OSError, ImportError) as error:  # of what files are made from
             message, _, remedy = str(error).partition("; ")
@@ -113,7 +113,7 @@ def _of_case(issue: Issue, files: Case, case: Case) -> Issue:
 
 
 def _known(case: Case, recorded: Collection[Path]) -> bool:
-    files = [file for file in (case.image, case.label, case.region) if file is not None]
+    files = [file for file in (*image_files_of(case), case.label, case.region) if file is not None]
     return bool(files) and all(file in recorded for file in files)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 from tqdm import tqdm
 
 from monai_segdiff.data.cases import Case, SegmentationDataset
+from monai_segdiff.data.channels import image_files_of
 from monai_segdiff.data.recorded import recorded_digests
 from monai_segdiff.digests import digest_of
 
 __all__ = ["content_digest"]
 
-_FILES = {"images": "image", "label maps": "label", "region maps": "region"}
+_FILES = {"label maps": "label", "region maps": "region"}
 _THREADS = 4
 _PATIENCE = 5.0  # seconds without a progress bar
 
@@ -35,8 +36,8 @@ def content_digest(
         progress: whether to show a bar where it takes longer than some seconds.
 
     Returns:
-        For each split SHA-256 of its cases' names in their order, of its images, label maps, region maps and findings,
-        called "set of training label maps" and so on; what a split does not have is left out.
+        For each split SHA-256 of its cases' names in their order, of its images, label maps, region maps, findings and
+        covariates, called "set of training label maps" and so on; what a split does not have is left out.
 
     Raises:
         OSError: if a file cannot be read.
@@ -58,12 +59,19 @@ def content_digest(
 
 
 def _files(case: Case) -> list[Path]:
-    return [file for file in (case.image, case.label, case.region) if file is not None]
+    return [file for file in (*image_files_of(case), case.label, case.region) if file is not None]
+
+
+def _of_image(digests: list[str]) -> str | list[str] | None:
+    """That of the one file of an image, or those of its channels."""
+    return digests if len(digests) > 1 else next(iter(digests), None)
 
 
 def _contents(cases: Sequence[Case], known: dict[Path, str]) -> Iterable[tuple[str, list[Any]]]:
     """Of each kind, what the cases hold, in their order."""
     yield "cases", [case.id for case in cases]
+    yield "images", [_of_image([known[file] for file in image_files_of(case)]) for case in cases]
     for what, key in _FILES.items():
         yield what, [None if (file := getattr(case, key)) is None else known[file] for case in cases]
     yield "findings", [None if case.findings is None else sorted(case.findings) for case in cases]
+    yield "covariates", [sorted(case.covariates) or None for case in cases]

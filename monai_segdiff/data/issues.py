@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,13 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from monai_segdiff.data.cases import Case
-from monai_segdiff.data.load import is_raster, label_counts, label_ids, load_image, load_label_map, spacing_of
+from monai_segdiff.data.channels import image_files_of, load_channels
+from monai_segdiff.data.description.channel_names import is_color
+from monai_segdiff.data.grid_offset import AFFINE_TOLERANCE, largest_offset, smallest_spacing
+from monai_segdiff.data.load import is_raster, label_counts, label_ids, load_label_map, spacing_of
 from monai_segdiff.data.readers.palettes import Seen
 
-__all__ = ["AFFINE_TOLERANCE", "Issue", "case_issues", "largest_offset"]
-
-AFFINE_TOLERANCE = 0.02  # of a voxel, at the corner that is furthest off
+__all__ = ["Issue", "case_issues"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def case_issues(
     spatial_dims: int | None = None,
     names: Sequence[str] = (),
     seen: Seen | None = None,
+    channels: Sequence[str] = (),
 ) -> Iterator[Issue]:
     """Look at the files of one case.
 
@@ -55,6 +56,7 @@ def case_issues(
         spatial_dims: 2 or 3 where files must have so many axes, or None.
         names: the data set's vocabulary of what is found in an image.
         seen: is told what the label map holds, where one is given.
+        channels: the data set's channels.
 
     Yields:
         Findings, errors of reading and geometry before those of content.
@@ -65,10 +67,14 @@ def case_issues(
         if file is None:
             continue
         try:
-            loaded[key] = load_image(file) if key == "image" else load_label_map(file)
-        except FileNotFoundError:
+            if key == "image":
+                loaded[key] = load_channels(image_files_of(case), channels, case.id)
+            else:
+                loaded[key] = load_label_map(file)
+        except FileNotFoundError as error:
             remedy = "restore it, or remove the case from dataset.json"
-            yield Issue("error", str(file), f"{key} file is missing", remedy)
+            missing = str(error).partition("; ")[0] if case.channel_files else f"{key} file is missing"
+            yield Issue("error", str(file), missing, remedy)
         except (ValueError, OSError, ImportError) as error:
             message, _, remedy = str(error).removeprefix(str(file)).strip(": ").partition("; ")
             yield Issue("error", str(file), message, remedy or "restore it, or remove the case")
@@ -81,7 +87,7 @@ def case_issues(
             remedy = "convert the data set with the prepare command" if axes > spatial_dims else "configure 2D"
             yield Issue("error", str(files[key]), f"has {axes} dimensions where {spatial_dims}D is configured", remedy)
     if "image" in loaded:
-        yield from _image_issues(str(case.image), np.asarray(loaded["image"]))
+        yield from _image_issues(case, np.asarray(loaded["image"]), channels)
     if "label" in loaded:
         ids = label_ids(np.asarray(loaded["label"]))
         if seen is not None:
@@ -114,8 +120,7 @@ def _geometry_issues(
         message = f"shape {shapes[1]} differs from its image's {shapes[0]} ({image_file})"
         yield Issue("error", str(file), message, remedy)
         return
-    offset = largest_offset(image, label)
-    voxel = float(spacing_of(np.asarray(image.affine), image.ndim - 1).min())
+    offset, voxel = largest_offset(image, label), smallest_spacing(image)
     if not offset <= AFFINE_TOLERANCE * voxel:
         message = (
             f"affine differs from its image's by up to {offset:.3g} mm, {offset / voxel:.3g} voxels ({image_file})"
@@ -123,24 +128,16 @@ def _geometry_issues(
         yield Issue("error", str(file), message, f"{remedy}, or copy the image's header if they do overlap")
 
 
-def largest_offset(image: MetaTensor, label: MetaTensor) -> float:
-    """How far apart the affines of two volumes put one corner of the grid, at most, in mm.
-
-    Args:
-        image: a volume.
-        label: another one of its size.
-    """
-    corners = np.array(list(product(*((0, n - 1) for n in (*image.shape[1:], 1)[:3]), [1]))).T
-    there = [np.asarray(volume.affine, dtype=np.float64) @ corners for volume in (image, label)]
-    return float(np.linalg.norm((there[0] - there[1])[:3], axis=0).max())
-
-
-def _image_issues(file: str, image: NDArray[np.generic]) -> Iterator[Issue]:
-    bad = int(image.size - np.isfinite(image).sum())
-    if bad:
-        yield Issue("error", file, f"image holds {bad} NaN or infinite values", "repair it or remove the case")
-    elif image.min() == image.max():
-        yield Issue("error", file, f"image is constant ({float(image.min()):g})", "export it again or remove the case")
+def _image_issues(case: Case, image: NDArray[np.generic], channels: Sequence[str]) -> Iterator[Issue]:
+    for index, layer in enumerate(image):
+        file = str(case.channel_files[index] if case.channel_files else case.image)
+        what = "image" if len(image) == 1 else f"channel {channels[index]!r} of the image"
+        bad = int(layer.size - np.isfinite(layer).sum())
+        if bad:
+            yield Issue("error", file, f"{what} holds {bad} NaN or infinite values", "repair it or remove the case")
+        elif layer.min() == layer.max() and not (is_color(channels) and image.min() < image.max()):
+            remedy = "export it again or remove the case"
+            yield Issue("error", file, f"{what} is constant ({float(layer.min()):g})", remedy)
 
 
 def _label_issues(file: str, ids: NDArray[np.int64], known_ids: Collection[int] | None) -> Iterator[Issue]:

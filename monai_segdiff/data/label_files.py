@@ -11,7 +11,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
-from monai_segdiff.data.load import as_slice, load_image, load_label_map
+from monai_segdiff.data.channels import load_channels
+from monai_segdiff.data.load import as_slice, load_label_map
 from monai_segdiff.data.writers import write_like
 
 __all__ = [
@@ -34,9 +35,11 @@ class LoadCanonicald(MapTransform):
     laid out otherwise, in its file's own axes.
 
     Args:
-        keys: keys of the files; their tensors are (1, *spatial), see :func:`~monai_segdiff.data.load_image`.
+        keys: keys of the files; their tensors are (C, *spatial), see :func:`~monai_segdiff.data.load_image`. An image
+            whose channels are files of their own is a list of them.
         label_keys: those of them that are label maps, see :func:`~monai_segdiff.data.load_label_map`.
         spatial_dims: number of axes that are wanted; a slice that is stored as a volume of one loses its third.
+        channels: names of the images' channels; none for one without a name.
         allow_missing_keys: do not raise for keys that are not there.
     """
 
@@ -45,6 +48,7 @@ class LoadCanonicald(MapTransform):
         keys: KeysCollection,
         label_keys: KeysCollection = (),
         spatial_dims: int | None = None,
+        channels: Sequence[str] = (),
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -52,12 +56,17 @@ class LoadCanonicald(MapTransform):
         if unknown := self.label_keys - set(self.keys):
             raise ValueError(f"label_keys {sorted(map(str, unknown))} must be among the keys {list(self.keys)}")
         self.spatial_dims = spatial_dims
+        self.channels = tuple(channels)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Read the file under each key."""
         d = dict(data)
         for key in self.key_iterator(d):
-            loaded = load_label_map(d[key]) if key in self.label_keys else load_image(d[key])
+            if key in self.label_keys:
+                loaded = load_label_map(d[key])
+            else:
+                files = d[key] if isinstance(d[key], list | tuple) else [d[key]]
+                loaded = load_channels(files, self.channels, d.get("case"))
             d[key] = as_slice(loaded, self.spatial_dims)
         return d
 
@@ -97,7 +106,7 @@ class SaveLiked(MapTransform):
     """Write an image under the name, in the format and with the geometry of the label map that it belongs to.
 
     Args:
-        keys: keys of the images, (1, *spatial).
+        keys: keys of the images, (C, *spatial).
         like_key: key whose metadata name the label map file.
         output_dir: folder.
         allow_missing_keys: do not raise for keys that are not there.
@@ -115,7 +124,8 @@ class SaveLiked(MapTransform):
         d = dict(data)
         label_file = Path(_file_of(d[self.like_key], self.like_key))
         for key in self.key_iterator(d):
-            write_like(np.asarray(d[key].detach().cpu()), label_file, self.output_dir / label_file.name)
+            image = np.asarray(d[key].detach().cpu())
+            write_like(image, label_file, self.output_dir / label_file.name, channels=len(image))
         return d
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from monai_segdiff.data.case_files import case_name, default_patient, file_extension, list_images
 from monai_segdiff.data.cases import Case, SegmentationDataset
+from monai_segdiff.data.channels import check_channel_files
 from monai_segdiff.data.description.dataset_json import DESCRIPTION, SPLITS, write_dataset
 from monai_segdiff.data.forms.form import Choices, Look
 from monai_segdiff.data.forms.in_words import in_words
@@ -22,7 +23,6 @@ __all__ = [
     "SPLITS",
     "SegmentationDataset",
     "case_name",
-    "check_channels",
     "default_patient",
     "describe",
     "file_extension",
@@ -205,7 +205,7 @@ def _check_files(dataset: SegmentationDataset, where: Path) -> None:
     for split, cases in dataset.splits.items():
         wanted = [key for key in ("image", "label") if any(getattr(case, key) for case in cases)]
         for case in cases:
-            check_channels(case, dataset.channels)
+            check_channel_files(case, dataset.channels)
             for key in (*wanted, "region"):
                 file = getattr(case, key)
                 if file is None and split != "test" and key != "region":
@@ -218,21 +218,3 @@ def _check_files(dataset: SegmentationDataset, where: Path) -> None:
                         f"{key} file {file} of case {case.id!r} is missing: restore it, or remove the case from "
                         f"{where} (check-data lists every such file)"
                     )
-
-
-def check_channels(case: Case, channels: Sequence[str]) -> None:
-    """Refuse a case that lacks a channel.
-
-    Args:
-        case: the case.
-        channels: names of the data set's channels.
-
-    Raises:
-        FileNotFoundError: naming the channel, the case and the file that is missing.
-    """
-    for index, file in enumerate(case.channel_files):
-        if not file.is_file():
-            name = channels[index] if index < len(channels) else f"channel {index}"
-            raise FileNotFoundError(
-                f"case {case.id!r} lacks the channel {name!r} ({file}): add the file, or leave the case out"
-            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,26 +51,29 @@ def is_flat(path: str | Path) -> bool:
     return is_raster(path) and Path(path).suffix.lower() not in _TIFF
 
 
-def load_image(path: str | Path) -> MetaTensor:
-    """Read an image of one channel in the file's own unit.
+def load_image(path: str | Path, channels: int | None = 1) -> MetaTensor:
+    """Read an image in the file's own unit.
 
     Whatever the format and however the file is laid out, the axes are those that images are prepared in for training:
     right, anterior, superior; see :func:`~monai_segdiff.data.write_like` for the way back. A picture's left is the
-    patient's right. Scale factors are applied; colors of a picture become gray values.
+    patient's right. Scale factors are applied; colors of a picture become gray values where one channel is wanted.
 
     Args:
-        path: NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF; of one channel.
+        path: NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF.
+        channels: how many it must have, those of NIfTI behind the axes of space, (X, Y, Z, C); None for as many as
+            there are. A file of several channels and one slice is a picture of two axes.
 
     Returns:
-        Tensor of shape (1, *spatial), with the affine from its voxel index to RAS mm; the metadata name the file.
+        Tensor of shape (channels, *spatial), with the affine from its voxel index to RAS mm; the metadata name the
+        file.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if the format needs an extra that is not installed; says which.
-        ValueError: if it cannot be read, is damaged by its own checksum, claims more than it holds, or has several
-            channels; names the file and the remedy.
+        ValueError: if it cannot be read, is damaged by its own checksum, claims more than it holds, or has others than
+            the channels that are wanted; names the file and the remedy.
     """
-    return _load(Path(path), is_label_map=False)
+    return _load(Path(path), is_label_map=False, channels=channels)
 
 
 def load_label_map(path: str | Path) -> MetaTensor:
@@ -93,7 +97,7 @@ def load_label_map(path: str | Path) -> MetaTensor:
     return _load(Path(path), is_label_map=True)
 
 
-def _load(path: Path, is_label_map: bool) -> MetaTensor:
+def _load(path: Path, is_label_map: bool, channels: int | None = 1) -> MetaTensor:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     kind = "a label map" if is_label_map else "an image"
@@ -102,20 +106,22 @@ def _load(path: Path, is_label_map: bool) -> MetaTensor:
         raise UnreadableFileError(
             f"{path} cannot be read as {kind} (its name ends in none of {', '.join(READABLE)}); convert it to NIfTI"
         )
-    reader: Callable[[Path], Voxels] = {
+    pictures = read_tiff if extension in _TIFF else read_picture
+    reader: Callable[..., Voxels] = {
         ".nrrd": read_nrrd,
         ".nhdr": read_nrrd,
         ".mha": read_metaimage,
         ".mhd": read_metaimage,
         ".nii": read_nifti,
         ".nii.gz": read_nifti,
-        **dict.fromkeys(_TIFF, lambda file: read_tiff(file, is_label_map)),
-    }.get(extension, lambda file: read_picture(file, is_label_map))
+    }.get(extension, partial(pictures, is_label_map=is_label_map))
     with reading(path, kind):
         try:
-            voxels = reader(path)
-            affine = usable_affine(voxels.affine, voxels.array.ndim)
-            values, place = to_canonical(voxels.array, affine)
+            voxels = reader(path, channels=channels)
+            layers = [voxels.array] if voxels.channels == 1 else list(np.moveaxis(voxels.array, -1, 0))
+            affine = usable_affine(voxels.affine, layers[0].ndim)
+            turned = [to_canonical(layer, affine) for layer in layers]
+            values = turned[0][0][None] if len(turned) == 1 else np.stack([layer for layer, _ in turned])
             if is_label_map:
                 values = _as_ids(values)
         except ValueError as error:
@@ -124,19 +130,20 @@ def _load(path: Path, is_label_map: bool) -> MetaTensor:
             if not semicolon:
                 raise
             raise UnreadableFileError(f"{path} cannot be read as {kind} ({reason}); {remedy}") from error
+    place = turned[0][1]
     meta = {**voxels.facts, "filename_or_obj": str(path), "original_affine": affine}
-    return MetaTensor(torch.from_numpy(values[None]), affine=torch.as_tensor(place), meta=meta)
+    return MetaTensor(torch.from_numpy(values), affine=torch.as_tensor(place), meta=meta)
 
 
 def as_slice(image: MetaTensor, spatial_dims: int | None) -> MetaTensor:
     """Drop the axis of length one of a slice that is stored as a volume.
 
     Args:
-        image: (1, *spatial).
+        image: (C, *spatial).
         spatial_dims: number of axes that are wanted; None for those that are there.
 
     Returns:
-        (1, X, Y) of a volume with one slice, where 2 are wanted; else what was given. Its affine has the slice's axes
+        (C, X, Y) of a volume with one slice, where 2 are wanted; else what was given. Its affine has the slice's axes
         first.
     """
     if spatial_dims != 2 or image.ndim != 4 or 1 not in image.shape[1:]:

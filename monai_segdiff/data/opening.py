@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ def open_dataset(
     spatial_dims: int | None = None,
     need_labels: bool = True,
     verify: bool = True,
+    several_channels: bool = True,
+    covariates: bool = True,
     make: Callable[[str | Path], Any] | None = None,
 ) -> SegmentationDataset:
     """Read the data set to train on and refuse it if it would fail later or train on something else.
@@ -33,10 +36,15 @@ def open_dataset(
         need_labels: whether there must be label maps; an autoencoder needs none.
         verify: stop at errors; every file is read for that, but for those that `prepare` has checked and that were not
             changed since. ``False`` saves the time for large data known to be sound.
+        several_channels: whether the network can make images of several channels.
+        covariates: whether the network is told covariates.
         make: called with the path if there is nothing yet, to make the data (phantoms). In a parallel run rank 0 does.
 
     Returns:
         The data set, with its intensity range and classes.
+
+    Warns:
+        UserWarning: where the data set has covariates that the network is not told.
 
     Raises:
         FileNotFoundError: if the folder is missing and nothing makes it.
@@ -46,6 +54,18 @@ def open_dataset(
         make(path)
     idist.barrier()
     dataset = read_dataset(path)
+    if not several_channels and len(dataset.channels) > 1:
+        raise ValueError(
+            f"{dataset.root} has images of {len(dataset.channels)} channels ({', '.join(dataset.channels)}), and what "
+            "is trained here makes images of one: train ct_organ or breast_mri, which make several, or prepare one "
+            "channel (prepare --channels NAME)"
+        )
+    if not covariates and dataset.covariates:
+        warnings.warn(
+            f"the covariates of {dataset.root} ({', '.join(dataset.covariates)}) are not used: this network is not "
+            "told any; ct_organ and breast_mri are",
+            stacklevel=2,
+        )
     if verify:
         errors = [
             issue

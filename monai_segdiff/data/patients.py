@@ -11,9 +11,17 @@ from monai_segdiff.data.case_files import case_name, default_patient
 from monai_segdiff.data.cases import Case
 from monai_segdiff.documents import Table, read_table
 
-__all__ = ["alike", "contradictions", "guess_patients", "read_patients", "unknown_patients", "with_patients"]
+__all__ = [
+    "PATIENT_COLUMNS",
+    "alike",
+    "contradictions",
+    "guess_patients",
+    "read_patients",
+    "unknown_patients",
+    "with_patients",
+]
 
-_PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "patient id", "subject", "subject_id", "participant_id")
+PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "patient id", "subject", "subject_id", "participant_id")
 _SHOWN = 5
 _LONGEST = 255  # of a file's name
 
@@ -178,7 +186,7 @@ def _columns(table: Table, cases: set[str]) -> tuple[str, str]:
         )
     if len(header) < 2:
         raise ValueError(f"{table.file} has one column, {header[0]!r}; it needs two, for cases and their patients")
-    named = [name for name in header if name.casefold() in _PATIENT_COLUMNS]
+    named = [name for name in header if name.casefold() in PATIENT_COLUMNS]
     patient = named[0] if len(named) == 1 else header[1]
     return next(name for name in header if name != patient), patient
 

@@ -16,11 +16,11 @@ _LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 def write_nrrd(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> Path:
-    """Write a 2D or 3D array as NRRD, packed, atomically.
+    """Write an image of two or three axes as NRRD, packed, atomically.
 
     Args:
         path: file ending in .nrrd.
-        array: voxels; axes as the affine says.
+        array: (C, X, Y) or (C, X, Y, Z); axes of space as the affine says.
         affine: voxel index to RAS position in mm, (4, 4).
 
     Raises:
@@ -28,11 +28,17 @@ def write_nrrd(path: Path, array: NDArray[np.generic], affine: NDArray[np.float6
     """
     import nrrd
 
+    directions = (_LPS @ affine[:3, : array.ndim - 1]).T
+    kinds = ["domain"] * len(directions)
+    if len(array) == 1:
+        array = array[0]
+    else:  # the axis of channels has no direction
+        directions, kinds = np.vstack([np.full((1, 3), np.nan), directions]), ["vector", *kinds]
     header = {
         "space": "left-posterior-superior",
-        "space directions": (_LPS @ affine[:3, : array.ndim]).T,
+        "space directions": directions,
         "space origin": _LPS @ affine[:3, 3],
-        "kinds": ["domain"] * array.ndim,
+        "kinds": kinds,
         "encoding": "gzip",
     }
     with atomic_file(path) as temporary:
@@ -41,11 +47,11 @@ def write_nrrd(path: Path, array: NDArray[np.generic], affine: NDArray[np.float6
 
 
 def write_metaimage(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> Path:
-    """Write a 3D array, or a slice as a volume of one, as MetaImage, packed, atomically.
+    """Write an image of three axes, or a slice as a volume of one, as MetaImage, packed, atomically.
 
     Args:
         path: file ending in .mha.
-        array: voxels; axes as the affine says.
+        array: (C, X, Y) or (C, X, Y, Z); axes of space as the affine says.
         affine: voxel index to RAS position in mm, (4, 4).
 
     Raises:
@@ -53,8 +59,11 @@ def write_metaimage(path: Path, array: NDArray[np.generic], affine: NDArray[np.f
     """
     import itk
 
-    volume = np.ascontiguousarray(array.reshape((*array.shape, 1)[:3]))
-    image = ITKWriter.create_backend_obj(volume, channel_dim=None, affine=affine, dtype=volume.dtype)
+    volume = array.reshape((*array.shape, 1)[:4])
+    volume, channels = (volume[0], None) if len(volume) == 1 else (np.moveaxis(volume, 0, -1), -1)
+    image = ITKWriter.create_backend_obj(
+        np.ascontiguousarray(volume), channel_dim=channels, affine=affine, dtype=volume.dtype
+    )
     with atomic_file(path) as temporary:
         itk.imwrite(image, str(temporary), compression=True)
     return path

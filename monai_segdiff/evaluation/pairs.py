@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_segdiff.data import Case, load_image, load_label_map
+from monai_segdiff.data import Case, load_label_map
+from monai_segdiff.data.channels import image_files_of, load_channels
 from monai_segdiff.data.load import as_slice
-from monai_segdiff.transforms import ablate_classes
+from monai_segdiff.transforms import IntensityRange, ablate_classes, channel_ranges
 
 __all__ = ["Ablation", "Pair", "PairReader", "batches", "small_indices"]
 
@@ -31,7 +32,7 @@ class Pair:
 
     Args:
         case: where they come from.
-        image: (1, *spatial) float32, in [-1, 1], NaN where the file's pixel is not finite.
+        image: (C, *spatial) float32, in [-1, 1], NaN where the file's pixel is not finite.
         mask: (1, *spatial) int64, 0 for background, then the classes in order.
         affine: (4, 4) voxel index to RAS position; of a picture, in pixels.
     """
@@ -74,47 +75,53 @@ class PairReader:
 
     Args:
         classes: class name to label id or ids; the order gives the class indices 1, 2, ...
-        intensity_range: intensities that become -1 and 1; what lies outside is clipped.
+        intensity_range: intensities that become -1 and 1, or those of each channel; what lies outside is clipped.
         spatial_dims: 2 or 3, where it is known.
         ablation: what is taken out of the label maps first; default: nothing.
         outside: ids of what lies outside the field of view, which is no anatomy: background, and -1 in the image,
             whatever is drawn there.
+        channels: names of the images' channels; none for one without a name.
     """
 
     def __init__(
         self,
         classes: Mapping[str, int | Sequence[int]],
-        intensity_range: tuple[float, float],
+        intensity_range: IntensityRange,
         spatial_dims: int | None = None,
         ablation: Ablation | None = None,
         outside: Sequence[int] = (),
+        channels: Sequence[str] = (),
     ) -> None:
         self.ablation = ablation
         self.outside = tuple(outside)
         self.classes = {name: (ids,) if isinstance(ids, int) else tuple(ids) for name, ids in classes.items()}
         self.intensity_range = intensity_range
         self.spatial_dims = spatial_dims
+        self.channels = tuple(channels)
         self._shape: tuple[int, ...] | None = None
-        self._kept: OrderedDict[tuple[Path, bool, int, int], _Content] = OrderedDict()
+        self._kept: OrderedDict[tuple[Any, ...], _Content] = OrderedDict()
         self._kept_bytes = 0
 
     @property
     def key(self) -> list[Any]:
         """What the reader makes of a file depends on, beside the classes."""
         taken = [] if self.ablation is None else [dict(vars(self.ablation))]
-        return [*self.intensity_range, *taken, *([{"outside": self.outside}] if self.outside else [])]
+        beyond = [{"outside": self.outside}] if self.outside else []
+        named = [list(self.channels)] if self.channels else []
+        return [*self.intensity_range, *taken, *beyond, *named]
 
     def __call__(self, case: Case) -> Pair:
         """Read one case.
 
         Raises:
             FileNotFoundError: if it lacks its image or its label map.
-            ValueError: if a file cannot be read or has several channels, image and label map differ in size, this case
-                differs in size from the first one, or labels are unknown or not whole numbers; names the file.
+            ValueError: if a file cannot be read or has others than the data set's channels, image and label map differ
+                in size, this case differs in size from the first one, or labels are unknown or not whole numbers; names
+                the file.
         """
         image_file, label_file = _need(case.image, "image", case), _need(case.label, "label map", case)
-        image, affine = self._array(image_file)
-        label, _ = self._array(label_file, is_label_map=True)
+        image, affine = self._array(image_files_of(case), case.id)
+        label, _ = self._array((label_file,))
         if image.shape[1:] != label.shape[1:]:
             raise ValueError(
                 f"{image_file} has size {_size(image)} and its label map {label_file} {_size(label)}: "
@@ -128,17 +135,17 @@ class PairReader:
         return Pair(case, scaled, mask, affine)
 
     def image(self, case: Case) -> torch.Tensor:
-        """Read one case's image alone, (1, *spatial), as in `Pair`.
+        """Read one case's image alone, (C, *spatial), as in `Pair`.
 
         Raises:
             FileNotFoundError: if it lacks its image.
             ValueError: as when the pair is read.
         """
         file = _need(case.image, "image", case)
-        scaled = self._scaled(self._array(file)[0], file)
+        scaled = self._scaled(self._array(image_files_of(case), case.id)[0], file)
         if not self.outside or case.label is None:
             return scaled
-        return self._in_view(scaled, self._array(case.label, is_label_map=True)[0])
+        return self._in_view(scaled, self._array((case.label,))[0])
 
     def batch_size(self, case: Case) -> int:
         """How many images as large as this one lie in memory at once.
@@ -156,15 +163,16 @@ class PairReader:
             ValueError: if it cannot be read, differs from the images in size, or holds values that are no ids.
         """
         if case.region is None:
-            return torch.zeros(self._shape or self.image(case).shape, dtype=torch.int64)
-        labels = self._array(case.region, is_label_map=True)[0]
+            return torch.zeros((1, *(self._shape or self.image(case).shape[1:])), dtype=torch.int64)
+        labels = self._array((case.region,))[0]
         self._same_as_before(labels, case.region)
         return torch.from_numpy(labels.astype(np.int64))
 
     def _scaled(self, image: np.ndarray, file: Path) -> torch.Tensor:
         self._same_as_before(image, file)
-        low, high = self.intensity_range
-        scaled = (image.astype(np.float32) - low) * (2.0 / (high - low)) - 1.0
+        pairs = channel_ranges(self.intensity_range, len(image))
+        layers = zip(image.astype(np.float32), pairs, strict=True)
+        scaled = np.stack([(layer - low) * (2.0 / (high - low)) - 1.0 for layer, (low, high) in layers])
         # Clipping would make an infinite pixel look sound.
         return torch.from_numpy(np.where(np.isfinite(scaled), scaled.clip(-1.0, 1.0), np.nan).astype(np.float32))
 
@@ -173,24 +181,26 @@ class PairReader:
             return image
         return torch.where(torch.from_numpy(np.isin(label, self.outside)), -1.0, image)
 
-    def _array(self, file: Path, is_label_map: bool = False) -> _Content:
-        """Not to be changed in place."""
-        if not file.is_file():
-            return self._read(file, is_label_map)  # which says so
-        stat = file.stat()
-        key = (file, is_label_map, stat.st_mtime_ns, stat.st_size)
+    def _array(self, files: tuple[Path, ...], case: str | None = None) -> _Content:
+        """Not to be changed in place. The image of a case, or a label map where there is none."""
+        if not all(file.is_file() for file in files):
+            return self._read(files, case)  # which says so
+        stats = [file.stat() for file in files]
+        key = (files, case, *((stat.st_mtime_ns, stat.st_size) for stat in stats))
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        content = self._kept[key] = self._read(file, is_label_map)
+        content = self._kept[key] = self._read(files, case)
         self._kept_bytes += content[0].nbytes
         while self._kept_bytes > _KEPT_BYTES:
             _, (array, _) = self._kept.popitem(last=False)
             self._kept_bytes -= array.nbytes
         return content
 
-    def _read(self, file: Path, is_label_map: bool) -> _Content:
-        loaded = as_slice(load_label_map(file) if is_label_map else load_image(file), self.spatial_dims)
+    def _read(self, files: tuple[Path, ...], case: str | None) -> _Content:
+        file = files[0]
+        loaded = load_label_map(file) if case is None else load_channels(files, self.channels, case)
+        loaded = as_slice(loaded, self.spatial_dims)
         array = loaded.as_tensor().numpy()
         dims = array.ndim - 1
         if self.spatial_dims is not None and dims != self.spatial_dims:
@@ -204,10 +214,10 @@ class PairReader:
 
     def _same_as_before(self, image: np.ndarray, file: Path) -> None:
         if self._shape is None:
-            self._shape = image.shape
-        if image.shape != self._shape:
+            self._shape = image.shape[1:]
+        if image.shape[1:] != self._shape:
             raise ValueError(
-                f"{file} has size {_size(image)}, the images before it {'x'.join(map(str, self._shape[1:]))}: "
+                f"{file} has size {_size(image)}, the images before it {'x'.join(map(str, self._shape))}: "
                 "bring all images to one size, for example with the prepare command"
             )
 

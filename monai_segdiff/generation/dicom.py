@@ -16,6 +16,8 @@ import torch
 
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import Case, SyntheticInfo, case_name, load_label_map, write_dicom_pair
+from monai_segdiff.data.description.channel_names import is_color
+from monai_segdiff.data.dicom.iods import COLOR_MODALITIES
 from monai_segdiff.data.dicom.series import MODALITIES
 from monai_segdiff.data.dicom.write_seg import check_class_names
 from monai_segdiff.documents import read_json
@@ -24,6 +26,7 @@ from monai_segdiff.generation.folder import DICOM
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.job import GenerationJob
 from monai_segdiff.generation.shaping import Sample, Shaping
+from monai_segdiff.transforms import channel_ranges
 
 __all__ = ["DicomOutput", "default_modality"]
 
@@ -33,7 +36,8 @@ class DicomOutput(Shaping):
     """How pairs are written as DICOM.
 
     Args:
-        modality: "CT", "MR", "CR" or "DX"; the last two for images of two axes.
+        modality: "CT", "MR", "CR" or "DX"; the last two for images of two axes. Of pictures in colors also "ES", "XC",
+            "GM" or "OT", see :func:`~monai_segdiff.data.write_dicom_pair`.
         sources: DICOM segmentation that a mask was read from, by the mask's name; the objects refer to it.
 
     Raises:
@@ -45,8 +49,9 @@ class DicomOutput(Shaping):
     sources: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.modality not in MODALITIES:
-            raise ValueError(f"images can be written as {', '.join(MODALITIES)}, not as {self.modality!r}")
+        known = (*MODALITIES, *COLOR_MODALITIES)
+        if self.modality not in known:
+            raise ValueError(f"images can be written as {', '.join(known)}, not as {self.modality!r}")
 
     def header(self, generator: TrainedGenerator, masks: Sequence[Case] = ()) -> dict[str, Any]:
         """What the manifest says of it.
@@ -59,7 +64,16 @@ class DicomOutput(Shaping):
             ValueError: if its images cannot be of the modality, or DICOM cannot hold the names of its classes.
         """
         check_class_names(generator.classes)
-        low, high = generator.intensity_range
+        pairs = channel_ranges(generator.intensity_range, len(generator.channels) or 1)
+        if is_color(generator.channels):
+            _check_color(generator, pairs)
+            return {"modality": self.modality}
+        if self.modality in COLOR_MODALITIES:
+            raise ValueError(
+                f"{generator.name} makes no pictures in colors, which {self.modality} is for: choose "
+                f"{', '.join(MODALITIES)} (--modality)"
+            )
+        low, high = min(pairs, key=lambda pair: pair[1] - pair[0])
         if self.modality in ("CR", "DX") and len(generator.image_size) != 2:
             raise ValueError(f"{generator.name} makes volumes, which are no {self.modality} images: choose CT or MR")
         if self.modality == "CT" and high - low <= 2:
@@ -86,7 +100,7 @@ class DicomOutput(Shaping):
         Args:
             job: what is made.
             sample: the sample, whose label map gives its place in space.
-            image: (1, *spatial), in the training images' intensities.
+            image: (C, *spatial), in the training images' intensities.
 
         Returns:
             Where the series and its segmentation are, for the sample's record.
@@ -98,11 +112,27 @@ class DicomOutput(Shaping):
         labels = load_label_map(sample.label)
         folder = job.root / DICOM / name
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it could record it
-        pixels, affine, classes = image.reshape(labels.shape), np.asarray(labels.affine), job.as_written.classes
+        shape = labels.shape if len(image) == 1 else (len(image), *labels.shape[1:])
+        pixels, affine, classes = image.reshape(shape), np.asarray(labels.affine), job.as_written.classes
+        channels = job.generator.channels
         info = _about(job, sample, pixels)
         source = self.sources.get(sample.mask.id)
-        write_dicom_pair(pixels, labels, affine, classes, folder, self.modality, source=source, info=info)
+        write_dicom_pair(
+            pixels, labels, affine, classes, folder, self.modality, source=source, info=info, channels=channels
+        )
         return {"dicom_series": f"{DICOM}/{name}/image", "dicom_seg": f"{DICOM}/{name}/seg/seg.dcm"}
+
+
+def _check_color(generator: TrainedGenerator, pairs: Sequence[tuple[float, float]]) -> None:
+    """Refuse colors that DICOM cannot hold."""
+    if len(generator.image_size) != 2:
+        raise ValueError(f"{generator.name} makes volumes in colors, which are not written as DICOM: choose NIfTI")
+    if not all(low >= 0 and high <= 255 for low, high in pairs):
+        low, high = min(low for low, _ in pairs), max(high for _, high in pairs)
+        raise ValueError(
+            f"{generator.name} makes colors from {low:g} to {high:g}, and those of DICOM go from 0 to 255: prepare the "
+            "data with such an intensity range, or choose NIfTI"
+        )
 
 
 def _about(job: GenerationJob, sample: Sample, pixels: torch.Tensor) -> SyntheticInfo:

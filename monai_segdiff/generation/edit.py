@@ -15,7 +15,7 @@ from PIL import Image
 
 from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
 from monai_segdiff.data.issues import case_issues
-from monai_segdiff.data.writers import check_range
+from monai_segdiff.data.writers import check_writable
 from monai_segdiff.files import atomic_file, inside
 from monai_segdiff.generation.edit_picture import edit_picture
 from monai_segdiff.generation.edits import Edit
@@ -96,14 +96,14 @@ def edit_images(
 
     Args:
         generator: from :func:`monai_segdiff.generation.load_generator`.
-        images: (B, 1, *spatial), in the network's range, see ``TrainedGenerator.image``.
+        images: (B, C, *spatial), in the network's range, see ``TrainedGenerator.image``.
         conditions: their masks, encoded, (B, channels, *spatial), see ``TrainedGenerator.condition``.
         edited: the edited masks, encoded, same shape.
         indices: index of each sample; with the seed it decides the noise, of which ``"invert"`` has none.
         settings: how; the defaults if left out.
 
     Returns:
-        The images, (B, 1, *spatial), in the network's range, and the region that was free, (B, 1, *spatial). Outside
+        The images, (B, C, *spatial), in the network's range, and the region that was free, (B, 1, *spatial). Outside
         the region they are the given ones, to the bit.
 
     Raises:
@@ -190,7 +190,7 @@ class _Work:
 
     def header(self) -> dict[str, Any]:
         for edit in self.edits:
-            check_range(edit.edited, *self.generator.intensity_range)
+            check_writable(edit.edited, None, self.generator.intensity_range, len(self.generator.channels) or 1)
         sha256 = digest_of_inputs(vars(edit) for edit in self.edits)
         about = {"number": len(self.edits), "sha256": sha256, **asdict(self.settings)}
         return {**base_header(self.generator), "edits": {**about, **self.settings.level(self.generator.network_range)}}
@@ -198,7 +198,7 @@ class _Work:
     def make(self, indices: list[int]) -> Iterator[dict[str, Any]]:
         edits = [self.edits[index] for index in indices]
         for edit in edits:
-            _check_geometry(edit)
+            _check_geometry(edit, self.generator.channels)
         images = torch.stack([self.generator.image(edit.image) for edit in edits])
         before = torch.stack([self.generator.condition(edit.label) for edit in edits])
         after = torch.stack([self._edited_condition(edit, own) for edit, own in zip(edits, before, strict=True)])
@@ -207,9 +207,9 @@ class _Work:
         seconds = round((time.perf_counter() - started) / len(indices), 6)
         shown = self.generator.intensities(results)
         for row, (index, edit) in enumerate(zip(indices, edits, strict=True)):
-            picture = edit_picture(
-                edit, images[row], results[row], (before[row] != after[row]).any(dim=0), self.generator.network_range
-            )
+            changed = (before[row] != after[row]).any(dim=0)
+            values = self.generator.network_range
+            picture = edit_picture(edit, images[row], results[row], changed, values, self.generator.channels)
             record = self._write(index, edit, shown[row], picture)
             share = float((before[row] != after[row]).any(dim=0).float().mean())
             free = float((regions[row] > 0).float().mean())
@@ -225,7 +225,7 @@ class _Work:
 
     def _write(self, index: int, edit: Edit, image: torch.Tensor, picture: Image.Image) -> dict[str, Any]:
         name = edit.edited.name
-        write_like(image[0].numpy(), edit.edited, self.root / IMAGES / name)
+        write_like(image.numpy(), edit.edited, self.root / IMAGES / name, channels=len(image))
         copy_file(edit.edited, self.root / LABELS / name)
         copy_file(edit.label, self.root / SOURCES / edit.label.name)
         with atomic_file(inside(self.root / PICTURES, f"{edit.id}.png")) as temporary:
@@ -247,9 +247,9 @@ class _Work:
         }
 
 
-def _check_geometry(edit: Edit) -> None:
+def _check_geometry(edit: Edit, channels: Sequence[str]) -> None:
     """Refuse masks that do not lie on the image, as those that an editor has saved in another orientation."""
     for label in (edit.label, edit.edited):
-        for issue in case_issues(Case(edit.id, edit.image, label, edit.patient)):
+        for issue in case_issues(Case(edit.id, edit.image, label, edit.patient), channels=channels):
             if issue.severity == "error":
                 raise ValueError(f"{issue.file}: {issue.message}; {issue.remedy}")

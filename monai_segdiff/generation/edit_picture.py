@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from PIL import Image
 
 from monai_segdiff.data import load_label_map
 from monai_segdiff.generation.edits import Edit
 from monai_segdiff.pictures.lettering import burn_in, lettered
-from monai_segdiff.pictures.tiles import color_labels, enlarged, gray_levels, picture_grid, upright
+from monai_segdiff.pictures.tiles import color_labels, drawn_channels, enlarged, gray_levels, picture_grid, upright
 
 __all__ = ["edit_picture"]
 
@@ -16,7 +18,12 @@ _COLUMNS = ("image", "mask", "edited mask", "edited image", "change")
 
 
 def edit_picture(
-    edit: Edit, image: torch.Tensor, result: torch.Tensor, changed: torch.Tensor, image_range: tuple[float, float]
+    edit: Edit,
+    image: torch.Tensor,
+    result: torch.Tensor,
+    changed: torch.Tensor,
+    image_range: tuple[float, float],
+    channels: Sequence[str] = (),
 ) -> Image.Image:
     """Draw image, mask, edited mask, result and what changed, side by side.
 
@@ -24,10 +31,11 @@ def edit_picture(
 
     Args:
         edit: what was edited.
-        image: the image, (1, *spatial).
+        image: the image, (C, *spatial).
         result: the edited image, same.
         changed: which pixels have another label, bool (*spatial); of a volume the slice with most of them is drawn.
         image_range: values of the images that are drawn black and white.
+        channels: names of the images' channels, each of which has a row; red, green and blue have one.
 
     Returns:
         The picture.
@@ -35,14 +43,18 @@ def edit_picture(
     loaded = load_label_map(edit.label)
     labels = [loaded.as_tensor(), load_label_map(edit.edited).as_tensor()]
     at = int(changed.flatten(0, 1).sum(0).argmax()) if changed.ndim == 3 else None
-    image, before, after, result = (
-        upright(t.reshape(image.shape), loaded.affine, at) for t in (image, *labels, result)
-    )
-    tiles = [
-        gray_levels(image, image_range),
-        color_labels(before[0]),
-        color_labels(after[0]),
-        burn_in(enlarged(gray_levels(result, image_range))),
-        gray_levels((result - image) / (image_range[1] - image_range[0])),
+    before, after = (upright(t.reshape(1, *image.shape[1:]), loaded.affine, at) for t in labels)
+    image, result = (upright(t, loaded.affine, at) for t in (image, result))
+    drawn = drawn_channels(channels)
+    rows = [
+        [
+            gray_levels(image[part], image_range),
+            color_labels(before[0]),
+            color_labels(after[0]),
+            burn_in(enlarged(gray_levels(result[part], image_range))),
+            gray_levels((result[part] - image[part]) / (image_range[1] - image_range[0])),
+        ]
+        for part in drawn.values()
     ]
-    return Image.fromarray(lettered(picture_grid([tiles]), columns=_COLUMNS))
+    names = [name.strip() for name in drawn] if len(drawn) > 1 else []
+    return Image.fromarray(lettered(picture_grid(rows), names, _COLUMNS))

@@ -125,6 +125,7 @@ def base_header(generator: TrainedGenerator) -> dict[str, Any]:
         "parents": generator.parents,
         "findings": list(generator.findings),
         "intensity_range": list(generator.intensity_range),
+        **({"channels": list(generator.channels)} if generator.channels else {}),
         "image_size": list(generator.image_size),
         "configuration_sha256": generator.configuration_sha256,
     }
@@ -200,6 +201,7 @@ def write_description(
             findings=tuple(record["findings"]) if "findings" in record else None,
             region=root / record["region_map"] if "region_map" in record else None,
             patient_known=record.get("patient_known", True),
+            covariates=tuple(record.get("covariates", {}).items()),
         )
         for record in records
     ]
@@ -213,6 +215,8 @@ def write_description(
         spatial_dims=len(generator.image_size),
         settings={"synthetic": True},
         findings=generator.findings,
+        channels=generator.channels,
+        covariates=generator.covariates,
     )
     write_dataset(root, dataset)
 

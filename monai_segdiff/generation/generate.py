@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from monai_segdiff.data import Case, SegmentationDataset, read_dataset
 from monai_segdiff.data.writers import FORMATS
 from monai_segdiff.generation.acceptance import Acceptance
+from monai_segdiff.generation.covariates import Covariates
 from monai_segdiff.generation.dicom import DicomOutput
 from monai_segdiff.generation.dropping import DroppedClasses
 from monai_segdiff.generation.folder import fill_folder
@@ -17,6 +18,7 @@ from monai_segdiff.generation.job import GenerationJob
 from monai_segdiff.generation.pathology import Pathology
 from monai_segdiff.generation.shaping import Shaping
 from monai_segdiff.generation.similarity import Similarity
+from monai_segdiff.transforms import CovariateValue
 
 __all__ = ["generate_dataset"]
 
@@ -30,6 +32,7 @@ def generate_dataset(
     batch_size: int = 16,
     drop_classes: Sequence[str] = (),
     drop_fill: str = "parent",
+    covariates: Mapping[str, CovariateValue | None] | None = None,
     similarity: Similarity | None = None,
     pathology: Pathology | None = None,
     accept: Acceptance | None = None,
@@ -51,6 +54,8 @@ def generate_dataset(
     Where classes are dropped, the label maps that are written hold the others only, and so does the data set: that is
     what the images obey. The whole masks are copied to ``sourceTr``; the manifest links each sample to its own.
 
+    Covariates that the network was told stand in ``dataset.json`` and in the manifest.
+
     Where findings are asked for, ``dataset.json`` names those of each image, their regions are written to
     ``regionsTr``, and the image of the anatomy alone, from which it was made, to ``anatomyTr``.
 
@@ -64,6 +69,9 @@ def generate_dataset(
         batch_size: images, or windows of one that is larger than the network's, that are sampled at once.
         drop_classes: names of classes to take out of every mask, as class ablation does in training.
         drop_fill: what their pixels become: ``"parent"``, the class around them, or ``"background"``.
+        covariates: what the network is told of the patient or image, by name, such as ``{"age": 60, "sex": "F"}``;
+            None as a value makes one unknown. Those not named are as the data set of the masks says of each case, and
+            unknown where it says nothing.
         similarity: how far each image is drawn to the real image of its case.
         pathology: which findings the images are to show, and where; for a generator that knows findings.
         accept: which images are kept; others are drawn again.
@@ -79,6 +87,7 @@ def generate_dataset(
     Warns:
         UserWarning: of what cannot be right: a field of view that the training never saw, classes that are too small
             for the network's grid.
+        UserWarning: of covariates outside what the generator was trained on.
 
     Raises:
         ValueError: if a mask does not fit the generator or the format, the folder holds something that was made
@@ -91,6 +100,7 @@ def generate_dataset(
         )
     parts: list[Shaping | None] = [  # their order is that of checks, manifest and records
         DroppedClasses(tuple(drop_classes), drop_fill) if drop_classes else None,
+        Covariates(dict(covariates or {})) if covariates or generator.covariates else None,
         similarity,
         pathology,
         accept,

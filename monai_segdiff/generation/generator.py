@@ -16,7 +16,8 @@ from monai.utils import convert_to_tensor
 
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.configuration import configuration_digest, made_without_memory, naming_configuration, open_inference
-from monai_segdiff.data import CheckSpatialSized, LoadCanonicald, load_image
+from monai_segdiff.data import CheckSpatialSized, LoadCanonicald
+from monai_segdiff.data.channels import load_channels
 from monai_segdiff.data.load import as_slice
 from monai_segdiff.errors import UnreadableFileError, unwrapped_errors
 from monai_segdiff.generation.trained_grid import TrainedGrid
@@ -24,7 +25,13 @@ from monai_segdiff.inferers import LatentSamplingInferer, RegressionInferer, Sam
 from monai_segdiff.networks import weights_hash
 from monai_segdiff.networks.cards import card_of
 from monai_segdiff.networks.weights import check_card, check_fit, read_weights
-from monai_segdiff.transforms import clamp_to_range
+from monai_segdiff.transforms import (
+    CovariateValue,
+    IntensityRange,
+    ScaleFromRange,
+    check_covariates,
+    clamp_channels,
+)
 
 __all__ = ["TrainedGenerator", "default_weights", "load_generator"]
 
@@ -54,7 +61,7 @@ class TrainedGenerator:
         rescale: dictionary transform; network's range under ``pred`` to intensities.
         classes: class name to label id or ids, as the label maps hold them.
         parents: class name to the name of the class that encloses it.
-        intensity_range: lowest and highest intensity of a generated image.
+        intensity_range: lowest and highest intensity of a generated image, or those of each channel.
         image_size: spatial size of the images.
         weights: file of the weights.
         weights_sha256: their hash.
@@ -63,6 +70,9 @@ class TrainedGenerator:
         findings: names of the findings that it can be asked for; none for a generator of anatomy alone.
         configuration_sha256: hash of what the bundle's configuration says of a sample.
         grid: how the training images lay, as far as the card says.
+        channels: names of the images' channels; none for one without a name.
+        covariates: name to definition of what it can be told of a patient or image, see
+            :class:`~monai_segdiff.transforms.EncodeCovariates`.
     """
 
     name: str
@@ -72,7 +82,7 @@ class TrainedGenerator:
     rescale: Any
     classes: dict[str, Any]
     parents: dict[str, str]
-    intensity_range: tuple[float, float]
+    intensity_range: IntensityRange
     image_size: tuple[int, ...]
     weights: Path
     weights_sha256: str
@@ -81,35 +91,51 @@ class TrainedGenerator:
     findings: tuple[str, ...] = ()
     configuration_sha256: str = ""
     grid: TrainedGrid = field(default_factory=TrainedGrid)
+    channels: tuple[str, ...] = ()
+    covariates: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def draws_windows(self) -> bool:
         """Whether images larger than the network's can be drawn in windows."""
         return isinstance(self.inferer, SamplingInferer) and not isinstance(self.inferer, LatentSamplingInferer)
 
-    def condition(self, label_file: str | os.PathLike[str], known: Sequence[bool] | None = None) -> torch.Tensor:
+    def condition(
+        self,
+        label_file: str | os.PathLike[str],
+        known: Sequence[bool] | None = None,
+        covariates: Mapping[str, CovariateValue] | None = None,
+    ) -> torch.Tensor:
         """Read and encode a label map.
 
         Args:
             label_file: NIfTI or PNG.
             known: which classes are known, in their order; all by default. An encoding that cannot tell ignores it.
+            covariates: name to value, of those that are known; none by default.
 
         Returns:
             The condition, (channels, *spatial).
 
         Raises:
-            ValueError: for labels that the generator was not trained on, or another size, naming the file.
+            ValueError: for labels or covariates that the generator was not trained on, or another size, naming the
+                file.
         """
         with unwrapped_errors():
             flags = {} if known is None else {"image_known": torch.tensor(known)}
-            return self.preprocessing({"image": str(label_file), **flags})["image"]
+            told = {"covariates": dict(covariates)} if covariates else {}
+            return self.preprocessing({"image": str(label_file), **flags, **told})["image"]
 
-    def encode(self, labels: MetaTensor, known: Sequence[bool] | None = None) -> torch.Tensor:
+    def encode(
+        self,
+        labels: MetaTensor,
+        known: Sequence[bool] | None = None,
+        covariates: Mapping[str, CovariateValue] | None = None,
+    ) -> torch.Tensor:
         """Encode a label map that was brought onto the network's grid, or a larger one for windows.
 
         Args:
             labels: (1, *spatial), label ids.
             known: as for :meth:`condition`.
+            covariates: as for :meth:`condition`.
 
         Returns:
             The condition, (channels, *spatial).
@@ -125,32 +151,34 @@ class TrainedGenerator:
             )
         with unwrapped_errors():
             flags = {} if known is None else {"image_known": torch.tensor(known)}
+            told = {"covariates": dict(covariates)} if covariates else {}
             rest = Compose([step for step in steps if not isinstance(step, CheckSpatialSized)])
-            return rest({"image": labels, **flags})["image"]
+            return rest({"image": labels, **flags, **told})["image"]
 
-    def image(self, image_file: str | os.PathLike[str]) -> torch.Tensor:
+    def image(self, image_file: str | os.PathLike[str] | Sequence[Path]) -> torch.Tensor:
         """Read an image as the network sees it.
 
         Args:
-            image_file: NIfTI or PNG, in the training images' intensities.
+            image_file: NIfTI or PNG, in the training images' intensities; or a file for each channel.
 
         Returns:
-            The image, (1, *spatial), float32: ``intensity_range`` mapped to the network's range, and clipped.
+            The image, (C, *spatial), float32: ``intensity_range`` mapped to the network's range, and clipped.
 
         Raises:
-            ValueError: for another size, or values that are not finite, naming the file; or for a bundle that does not
-                rescale linearly.
+            ValueError: for another size, other channels, or values that are not finite, naming the file; or for a
+                bundle that does not rescale linearly.
         """
-        image = as_slice(load_image(Path(image_file)), len(self.image_size)).as_tensor().float()
+        files = [Path(image_file)] if isinstance(image_file, str | os.PathLike) else list(image_file)
+        image = as_slice(load_channels(files, self.channels), len(self.image_size)).as_tensor().float()
         if tuple(image.shape[1:]) != self.image_size:
             raise ValueError(
-                f"{image_file} has size {tuple(image.shape[1:])}, the images of {self.name} {self.image_size}: "
+                f"{files[0]} has size {tuple(image.shape[1:])}, the images of {self.name} {self.image_size}: "
                 "bring it to that size with the prepare command"
             )
         if not bool(torch.isfinite(image).all()):
-            raise ValueError(f"{image_file} holds NaN or infinite values: repair the file")
+            raise ValueError(f"{files[0]} holds NaN or infinite values: repair the file")
         scaler = self._scaler()
-        back = ScaleIntensityRange(scaler.b_min, scaler.b_max, scaler.a_min, scaler.a_max, clip=True)
+        back = ScaleFromRange(scaler.b_min, scaler.b_max, scaler.a_min, scaler.a_max)
         return convert_to_tensor(back(image), track_meta=False)
 
     @property
@@ -176,10 +204,10 @@ class TrainedGenerator:
         """Map images from the network's range to the training images' intensities, which they do not leave.
 
         Args:
-            images: (B, 1, *spatial).
+            images: (B, C, *spatial).
         """
         rescaled = torch.stack([self.rescale({"pred": image.cpu()})["pred"] for image in images])
-        return clamp_to_range(rescaled, *self.intensity_range)
+        return clamp_channels(rescaled, self.intensity_range)
 
     def sample(self, conditions: torch.Tensor, indices: list[int], **shaping: Any) -> torch.Tensor:
         """Generate one image for each condition.
@@ -192,7 +220,7 @@ class TrainedGenerator:
                 it knows findings.
 
         Returns:
-            The images, (B, 1, *spatial), in the training images' intensities.
+            The images, (B, C, *spatial), in the training images' intensities.
         """
         images = self.inferer(inputs=conditions, network=self.network, indices=indices, **shaping)
         return self.intensities(images)
@@ -210,7 +238,8 @@ def load_generator(
     ``configs/inference.yaml`` says what it consists of, and reads what was trained from the card that training writes
     beside the weights (``model.yaml`` for ``model.pt``); nothing in a card is evaluated. Used are ``network``,
     ``inferer``, ``preprocessing``, ``rescale``, ``classes``, ``parents``, ``intensity_range``, ``image_size`` and
-    ``record``: what shapes a sample; and ``full_prob`` and ``findings`` where they are there.
+    ``record``: what shapes a sample; and ``full_prob``, ``findings``, ``image_channels``, ``channel_names`` and
+    ``covariates`` where they are there.
 
     Args:
         bundle: a bundle's name or folder.
@@ -287,7 +316,7 @@ def _from_configuration(
         rescale=get("rescale"),
         classes=dict(get("classes")),
         parents=dict(get("parents")),
-        intensity_range=tuple(get("intensity_range")),
+        intensity_range=_limits(get("intensity_range")),
         image_size=tuple(get("image_size")),
         weights=file,
         weights_sha256=sha256,
@@ -296,4 +325,19 @@ def _from_configuration(
         findings=tuple(get("findings")) if "findings" in parser else (),
         configuration_sha256=digest,
         grid=TrainedGrid.of_card(get("card")),
+        channels=_channels(parser),
+        covariates=check_covariates(get("covariates")) if "covariates" in parser else {},
     )
+
+
+def _limits(intensity_range: Sequence[Any]) -> IntensityRange:
+    """One pair, or a pair for each channel, as tuples."""
+    return tuple(tuple(end) if isinstance(end, Sequence) else end for end in intensity_range)
+
+
+def _channels(parser: ConfigParser) -> tuple[str, ...]:
+    """Names of the images' channels; of several without names their numbers."""
+    get = parser.get_parsed_content
+    names = tuple(get("channel_names")) if "channel_names" in parser else ()
+    number = int(get("image_channels")) if "image_channels" in parser else 1
+    return names or (tuple(f"channel {k}" for k in range(1, number + 1)) if number > 1 else ())

@@ -64,7 +64,9 @@ class GenerationJob:
         header = {**base_header(self.generator), "masks": masks, "patients": {"sha256": patients}}
         header |= {"grid": self.generator.grid.facts(), "extension": self.extension}
         for mask in self.masks:
-            check_writable(need(mask.label, "label map", mask), self.extension, *self.generator.intensity_range)
+            label = need(mask.label, "label map", mask)
+            limits, channels = self.generator.intensity_range, len(self.generator.channels) or 1
+            check_writable(label, self.extension, limits, channels)
         return header | {part.key: part.header(self.generator, self.masks) for part in self.parts}
 
     def _digest(self) -> str:
@@ -81,7 +83,7 @@ class GenerationJob:
     @property
     def files(self) -> list[Path | None]:
         """What the samples are made from."""
-        own = [file for mask in self.masks for file in (mask.image, mask.label)]
+        own = [file for mask in self.masks for file in (mask.image, mask.label, *mask.channel_files)]
         return [*own, *(file for part in self.parts for file in part.files(self.masks))]
 
     @cached_property
@@ -122,7 +124,8 @@ class GenerationJob:
             write_label_map(source, target)
         read = target if written else source
         if number not in grids:
-            grids[number] = OwnGrid.of_file(read, self.generator, self._known)
+            told = {name: v for part in self.parts for name, v in part.told(mask, self.generator).items()}
+            grids[number] = OwnGrid.of_file(read, self.generator, self._known, told)
             self._warn(source, grids[number].remark)
         about = {"mask": mask.id, "patient": mask.patient, "seed": self.generator.settings["seed"]}
         if placement := grids[number].facts():
@@ -190,7 +193,8 @@ class GenerationJob:
             for part in self.parts:
                 part.discard(self, sample)
             return {"index": sample.index, **sample.about}
-        write_like(sample.image[0].cpu().numpy(), sample.label, self.root / IMAGES / name)
+        pixels = sample.image.cpu().numpy()
+        write_like(pixels, sample.label, self.root / IMAGES / name, channels=len(pixels))
         source = {kind: file for part in self.parts for kind, file in part.source(self, mask).items()}
         record = {
             "index": sample.index,

@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from monai_segdiff.data.description.classes import OUTSIDE_VIEW
 from monai_segdiff.data.load import as_slice, is_raster, load_label_map
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.placement import PlacedLabels
 from monai_segdiff.generation.trained_grid import place_labels
 from monai_segdiff.inferers import Windows, seam_gradient
-from monai_segdiff.transforms import clamp_to_range
+from monai_segdiff.transforms import channel_ranges, clamp_channels
+from monai_segdiff.transforms.covariates import CovariateValue
 
-__all__ = ["OUTSIDE", "Drawn", "OwnGrid", "draw"]
+__all__ = ["Drawn", "OwnGrid", "draw"]
 
-OUTSIDE = "outside_view"  # class of what lies outside of an image's field of view, where a data set has it
 _SLICE_STEP = 1_000_003  # from one slice's index of noise to the next one's: more samples than a run has
 
 
@@ -47,6 +48,7 @@ class OwnGrid:
         labels: the label map, (1, *spatial).
         placed: the same on the network's grid, None where it is on that already.
         known: which classes are known, see :meth:`TrainedGenerator.condition`.
+        covariates: those that are known, see there, too.
         remark: what cannot be right about it, in words.
     """
 
@@ -55,21 +57,30 @@ class OwnGrid:
     placed: PlacedLabels | None
     known: Sequence[bool] | None = None
     remark: str = ""
+    covariates: Mapping[str, CovariateValue] = field(default_factory=dict)
 
     @classmethod
-    def of_file(cls, file: Path, generator: TrainedGenerator, known: Sequence[bool] | None = None) -> OwnGrid:
+    def of_file(
+        cls,
+        file: Path,
+        generator: TrainedGenerator,
+        known: Sequence[bool] | None = None,
+        covariates: Mapping[str, CovariateValue] | None = None,
+    ) -> OwnGrid:
         """Place the label map of a file.
 
         Args:
             file: the file.
             generator: for which.
             known: which classes are known.
+            covariates: those that are known.
 
         Raises:
             ValueError: if it cannot be read, or cannot be brought onto the network's grid; names it.
         """
         try:
-            return cls.of_labels(load_label_map(file), generator, known, measured=not is_raster(file))
+            own = cls.of_labels(load_label_map(file), generator, known, measured=not is_raster(file))
+            return replace(own, covariates=dict(covariates or {}))
         except ValueError as error:
             if str(file) in str(error):
                 raise
@@ -90,7 +101,7 @@ class OwnGrid:
         Raises:
             ValueError: if it cannot be brought onto the network's grid.
         """
-        outside = int(np.atleast_1d(generator.classes.get(OUTSIDE, 0))[0])
+        outside = int(np.atleast_1d(generator.classes.get(OUTSIDE_VIEW, 0))[0])
         size, windows = generator.image_size, generator.draws_windows
         placed, remark = place_labels(labels, size, generator.grid, measured=measured, windows=windows, outside=outside)
         own = cls(generator, labels, placed, known, remark)
@@ -129,13 +140,13 @@ class OwnGrid:
             return self._whole
         labels, affine = torch.from_numpy(self.placed.labels[index])[None], torch.as_tensor(self.placed.affines[index])
         about = {key: value for key, value in self.labels.meta.items() if key == "filename_or_obj"}
-        return self.generator.encode(MetaTensor(labels, affine=affine, meta=about), self.known)
+        return self.generator.encode(MetaTensor(labels, affine=affine, meta=about), self.known, self.covariates)
 
     @cached_property
     def _whole(self) -> torch.Tensor:
         if (file := self.labels.meta.get("filename_or_obj")) is not None:
-            return self.generator.condition(file, self.known)
-        return self.generator.encode(as_slice(self.labels, len(self.generator.image_size)), self.known)
+            return self.generator.condition(file, self.known, self.covariates)
+        return self.generator.encode(as_slice(self.labels, len(self.generator.image_size)), self.known, self.covariates)
 
     def facts(self) -> dict[str, Any]:
         """How it was placed, for the record of a sample; nothing where it was on the network's grid."""
@@ -160,10 +171,11 @@ class OwnGrid:
         """
         if self.placed is None:
             return Drawn(images[0])
-        low, high = self.generator.intensity_range
-        channels = [self.placed.onto_source(images[:, c].cpu().numpy(), fill=low) for c in range(images.shape[1])]
+        limits = self.generator.intensity_range
+        lowest = [low for low, _ in channel_ranges(limits, images.shape[1])]
+        channels = [self.placed.onto_source(images[:, c].cpu().numpy(), fill=low) for c, low in enumerate(lowest)]
         # Interpolation is a weighted mean, whose rounded weights may sum to a little more than one.
-        image = clamp_to_range(torch.from_numpy(np.stack(channels)), low, high)
+        image = clamp_channels(torch.from_numpy(np.stack(channels))[None], limits)[0]
         if not self.windowed:
             return Drawn(image)
         windows = Windows(self.generator.image_size)

@@ -11,6 +11,7 @@ import torch
 
 from monai_segdiff.data import Case
 from monai_segdiff.generation.generator import TrainedGenerator
+from monai_segdiff.transforms import CovariateValue
 
 if TYPE_CHECKING:
     from monai_segdiff.generation.job import GenerationJob
@@ -28,7 +29,7 @@ class Sample:
         label: the label map that is written beside its image.
         condition_file: what its condition is read from: the mask's own, which messages then name, or the one written.
         about: how it came about, for its record: mask, patient, seed, and what was found out when it was drawn.
-        image: (1, *spatial), in the training images' intensities; None until it is drawn, or if no image was kept.
+        image: (C, *spatial), in the training images' intensities; None until it is drawn, or if no image was kept.
         measured: what was measured on the image, for its record.
     """
 
@@ -68,8 +69,8 @@ class Shaping:
         """
         raise NotImplementedError
 
-    def inputs(self, mask: Case) -> Mapping[str, Path]:
-        """Files whose names and contents decide a sample, by kind, beside its label map.
+    def inputs(self, mask: Case) -> Mapping[str, Any]:
+        """What decides a sample beside its label map: files, by kind, of which names and contents do, and facts.
 
         Args:
             mask: the case that it is made for.
@@ -106,6 +107,15 @@ class Shaping:
         """
         return False
 
+    def told(self, mask: Case, generator: TrainedGenerator) -> Mapping[str, CovariateValue]:
+        """Covariates that the condition of a mask's samples holds.
+
+        Args:
+            mask: the case that they are made for.
+            generator: what generates.
+        """
+        return {}
+
     def arguments(self, masks: Sequence[Case], generator: TrainedGenerator) -> Mapping[str, Any]:
         """What the inferer is told of some samples beside their conditions.
 
@@ -139,7 +149,7 @@ class Shaping:
         Args:
             job: what is made.
             sample: the sample.
-            image: its image, (1, *spatial).
+            image: its image, (C, *spatial).
 
         Returns:
             Entries of the record; one of a name that the record has already takes its place.

@@ -62,7 +62,7 @@ class Similarity(Shaping):
         """Give the start of a run.
 
         Args:
-            images: the real image of each sample, (B, 1, *spatial), in the network's range.
+            images: the real image of each sample, (B, C, *spatial), in the network's range.
             network_range: that range.
         """
         sigma = DEFAULT_LEVEL * (network_range[1] - network_range[0]) if self.t0 is None else None
@@ -98,7 +98,8 @@ class Similarity(Shaping):
         Raises:
             ValueError: when it has none.
         """
-        return {"image": need(mask.image, "image", mask)}
+        first = {"image": need(mask.image, "image", mask)}
+        return first | {f"image of channel {k}": file for k, file in enumerate(mask.channel_files[1:], start=2)}
 
     def arguments(self, masks: Sequence[Case], generator: TrainedGenerator) -> dict[str, Any]:
         """Where the runs of some samples start.
@@ -107,7 +108,7 @@ class Similarity(Shaping):
             masks: the case of each.
             generator: what samples.
         """
-        like = torch.stack([generator.image(need(mask.image, "image", mask)) for mask in masks])
+        like = torch.stack([generator.image(mask.channel_files or need(mask.image, "image", mask)) for mask in masks])
         return {"start": self.start(like, generator.network_range)}
 
     def source(self, job: GenerationJob, mask: Case) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_segdiff.errors import UnreadableFileError
+from monai_segdiff.networks.card_entries import OPTIONAL
 from monai_segdiff.networks.weights import read_tensors, spoiled_tensors
 
 __all__ = ["COUNTERS", "SETTINGS", "check_content", "read_checkpoint"]
@@ -84,7 +85,8 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     for name, value in now.items():
         old = before.get(name)
         if isinstance(value, dict) and isinstance(old, dict):
-            changed += [f"{name}.{entry}" for entry, new in value.items() if entry not in old or old[entry] != new]
+            meant = {**OPTIONAL, **old}  # by what was written before an entry existed
+            changed += [f"{name}.{entry}" for entry, new in value.items() if entry not in meant or meant[entry] != new]
         elif old != value:
             changed.append(name)
     return changed

@@ -113,7 +113,7 @@ class CheckCard:
             elif isinstance(encoder, EncodeFindings):
                 yield "prompt_encoder", encoder
             if isinstance(scaler := getattr(one, "scaler", one), ScaleIntensityRange):
-                yield "intensity_range", [scaler.a_min, scaler.a_max]
+                yield "intensity_range", _limits(scaler)
                 yield "network_range", [scaler.b_min, scaler.b_max]
             if isinstance(ablator := getattr(one, "ablator", one), RandClassAblation):
                 yield "classes", ablator.vocabulary.classes
@@ -130,3 +130,11 @@ class CheckCard:
         if name == "classes":
             return {key: ids if isinstance(ids, (list, tuple)) else [ids] for key, ids in made.items()}
         return made
+
+
+def _limits(scaler: ScaleIntensityRange) -> list[Any]:
+    """The intensities that are scaled, as a card has them: one pair, or one for each channel."""
+    of_channel = getattr(scaler, "of_channel", None)
+    if of_channel:
+        return [[one.a_min, one.a_max] for one in of_channel]
+    return [scaler.a_min, scaler.a_max]

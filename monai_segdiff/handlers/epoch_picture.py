@@ -40,8 +40,8 @@ class EpochPicture(ABC):
         summary_writer: a TensorBoard ``SummaryWriter``.
     """
 
-    names: ClassVar[tuple[str, ...]]
-    """Names of the rows; the second one is synthetic."""
+    synthetic: ClassVar[tuple[str, ...]]
+    """How the names of the rows begin that are synthetic."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class EpochPicture(ABC):
         self._batch: dict[str, torch.Tensor] | None = None
 
     @abstractmethod
-    def rows(self, batch: dict[str, torch.Tensor], device: torch.device) -> list[list[np.ndarray]]:
+    def rows(self, batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, list[np.ndarray]]:
         """Draw the items.
 
         Args:
@@ -71,7 +71,7 @@ class EpochPicture(ABC):
             device: where the network is.
 
         Returns:
-            Rows of uint8 pixels, each (height, width, 3), all of one size.
+            Rows of uint8 pixels by their names, each (height, width, 3), all of one size.
         """
 
     def attach(self, engine: Engine) -> None:
@@ -94,7 +94,8 @@ class EpochPicture(ABC):
         if self._batch is None:
             self._batch = self._fixed_batch()
         rows = self.rows(self._batch, engine.state.device)
-        pixels = lettered(picture_grid(rows, self.tile_size, synthetic={1}), self.names[: len(rows)])
+        made = {number for number, name in enumerate(rows) if name.startswith(self.synthetic)}
+        pixels = lettered(picture_grid(list(rows.values()), self.tile_size, synthetic=made), list(rows))
         with atomic_file(self.output_dir / f"preview_epoch={engine.state.epoch}.png") as temporary:
             Image.fromarray(pixels).save(temporary)
         if self.summary_writer is not None:

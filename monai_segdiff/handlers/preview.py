@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from monai_segdiff.handlers.epoch_picture import EpochPicture
-from monai_segdiff.pictures.tiles import color_labels, gray_levels, middle_slice, upright
+from monai_segdiff.pictures.tiles import color_labels, drawn_channels, gray_levels, middle_slice, upright
 
 __all__ = ["SamplePreview"]
 
@@ -19,6 +19,7 @@ class SamplePreview(EpochPicture):
     """Every few epochs, generate images for a few fixed masks and write them as a picture.
 
     The picture has a column for each mask and three rows: the label map in color, the generated image, the real image.
+    Of images with several channels each has a row of its own; red, green and blue are one picture.
     Masks and starting noise are the same each time, so that pictures can be compared. It goes to
     ``<output_dir>/preview_epoch=<n>.png`` and, if there is a writer, to TensorBoard as ``preview``. Volumes show the
     slice with the largest foreground. All are turned the way
@@ -38,6 +39,7 @@ class SamplePreview(EpochPicture):
         condition_key: key of the encoded masks, ``(K, *spatial)``.
         label_map_key: key of the label maps that were encoded, ``(1, *spatial)``; keep them in the data set's transform
             by ``CopyItemsd`` before the encoding.
+        channels: names of the images' channels; none for one without a name.
         summary_writer: a TensorBoard ``SummaryWriter``.
 
     Raises:
@@ -45,7 +47,7 @@ class SamplePreview(EpochPicture):
         ValueError: on the first picture, if the data set is empty.
     """
 
-    names = ("label map", "generated", "real")
+    synthetic = ("generated",)
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class SamplePreview(EpochPicture):
         image_key: str = "image",
         condition_key: str = "label",
         label_map_key: str = "label_map",
+        channels: Sequence[str] = (),
         summary_writer: Any = None,
     ) -> None:
         keys = (image_key, condition_key, label_map_key)
@@ -72,8 +75,9 @@ class SamplePreview(EpochPicture):
         self.image_key = image_key
         self.condition_key = condition_key
         self.label_map_key = label_map_key
+        self.channels = tuple(channels)
 
-    def rows(self, batch: dict[str, torch.Tensor], device: torch.device) -> list[list[np.ndarray]]:
+    def rows(self, batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, list[np.ndarray]]:
         """Generate the images and draw them.
 
         Args:
@@ -81,15 +85,20 @@ class SamplePreview(EpochPicture):
             device: where the network is.
 
         Returns:
-            Label maps, generated images and, where they are wanted, real ones as pixels.
+            Label maps, generated images and, where they are wanted, real ones as pixels, by the names of the rows.
         """
         condition = batch[self.condition_key].to(device)
         generated = self.inferer(inputs=condition, network=self.network, indices=list(range(len(condition))))
-        rows: list[list[np.ndarray]] = [[], [], []]
         ras = torch.eye(4)  # as `prepare` and the phantoms lay every image
-        for labels, image, real in zip(batch[self.label_map_key], generated.cpu(), batch[self.image_key], strict=True):
-            at = middle_slice(labels[0]) if labels.ndim == 4 else None
-            rows[0].append(color_labels(upright(labels, ras, at)[0]))
-            rows[1].append(gray_levels(upright(image, ras, at), self.image_range))
-            rows[2].append(gray_levels(upright(real, ras, at), self.image_range))
-        return rows if self.show_real else rows[:2]
+        label_maps = list(batch[self.label_map_key])
+        at = [middle_slice(labels[0]) if labels.ndim == 4 else None for labels in label_maps]
+        shown = [color_labels(upright(labels, ras, k)[0]) for labels, k in zip(label_maps, at, strict=True)]
+        rows = {"label map": shown}
+        kinds = {"generated": generated.cpu(), **({"real": batch[self.image_key]} if self.show_real else {})}
+        for kind, images in kinds.items():
+            for name, part in drawn_channels(self.channels).items():
+                rows[kind + name] = [
+                    gray_levels(upright(image[part], ras, k), self.image_range)
+                    for image, k in zip(images, at, strict=True)
+                ]
+        return rows

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from monai_segdiff.handlers.epoch_picture import EpochPicture
-from monai_segdiff.pictures.tiles import gray_levels, upright
+from monai_segdiff.pictures.tiles import drawn_channels, gray_levels, upright
 
 __all__ = ["ReconstructionPreview"]
 
@@ -34,6 +34,7 @@ class ReconstructionPreview(EpochPicture):
         image_range: the network's range, drawn from black to white.
         input_key: key of what the network gets, ``(C, *spatial)``.
         target_key: key of what it shall give.
+        channels: names of the images' channels; none for one without a name.
         summary_writer: a TensorBoard ``SummaryWriter``.
 
     Raises:
@@ -41,7 +42,7 @@ class ReconstructionPreview(EpochPicture):
         ValueError: on the first picture, if the data set is empty.
     """
 
-    names = ("image", "reconstruction", "target")
+    synthetic = ("reconstruction",)
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class ReconstructionPreview(EpochPicture):
         image_range: tuple[float, float] = (-1.0, 1.0),
         input_key: str = "image",
         target_key: str = "image",
+        channels: Sequence[str] = (),
         summary_writer: Any = None,
     ) -> None:
         super().__init__(dataset, (input_key, target_key), output_dir, interval, num_samples, tile_size, summary_writer)
@@ -63,8 +65,9 @@ class ReconstructionPreview(EpochPicture):
         self.image_range = image_range
         self.input_key = input_key
         self.target_key = target_key
+        self.channels = tuple(channels)
 
-    def rows(self, batch: dict[str, torch.Tensor], device: torch.device) -> list[list[np.ndarray]]:
+    def rows(self, batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, list[np.ndarray]]:
         """Reconstruct the items and draw them.
 
         Args:
@@ -72,12 +75,16 @@ class ReconstructionPreview(EpochPicture):
             device: where the network is.
 
         Returns:
-            Input, reconstruction and target as pixels.
+            Input, reconstruction and target as pixels, by the names of the rows.
         """
         with torch.no_grad():
             reconstructed = self.inferer(inputs=batch[self.input_key].to(device), network=self.network).cpu()
-        shown = [batch[self.input_key], reconstructed]
+        shown = {"image": batch[self.input_key], "reconstruction": reconstructed}
         if self.target_key != self.input_key:
-            shown.append(batch[self.target_key])
+            shown["target"] = batch[self.target_key]
         ras = torch.eye(4)  # as `prepare` and the phantoms lay every image
-        return [[gray_levels(upright(image, ras), self.image_range) for image in images] for images in shown]
+        return {
+            kind + name: [gray_levels(upright(image[part], ras), self.image_range) for image in images]
+            for kind, images in shown.items()
+            for name, part in drawn_channels(self.channels).items()
+        }

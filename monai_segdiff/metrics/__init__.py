@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from monai_segdiff.metrics.bootstrap import Estimate, bootstrap_mean, bootstrap_ratio, bootstrap_repeats
 from monai_segdiff.metrics.diversity import SimilarityScales, bootstrap_pairs, draw_pairs, ms_ssim
-from monai_segdiff.metrics.failed import REASONS, FailedSampleDetector, detail_share, noise_level
+from monai_segdiff.metrics.failed import (
+    REASONS,
+    FailedSampleDetector,
+    channel_detail,
+    channel_noise,
+    detail_share,
+    noise_level,
+)
 from monai_segdiff.metrics.faithfulness import dice_per_class, foreground_dice, pixel_share
 from monai_segdiff.metrics.hausdorff import hausdorff_per_class
 from monai_segdiff.metrics.memorization import (
@@ -36,6 +43,8 @@ __all__ = [
     "bootstrap_pairs",
     "bootstrap_ratio",
     "bootstrap_repeats",
+    "channel_detail",
+    "channel_noise",
     "detail_share",
     "dice_per_class",
     "draw_pairs",

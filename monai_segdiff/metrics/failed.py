@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from skimage.restoration import estimate_sigma
 
-__all__ = ["REASONS", "FailedSampleDetector", "detail_share", "noise_level"]
+__all__ = ["REASONS", "FailedSampleDetector", "channel_detail", "channel_noise", "detail_share", "noise_level"]
 
 REASONS = ("not finite", "noise", "blurred", "off mask")
 
@@ -68,20 +69,53 @@ def detail_share(images: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.isfinite(images).flatten(1).all(1), share, torch.full_like(share, torch.nan))
 
 
+def channel_noise(images: torch.Tensor) -> torch.Tensor:
+    """`noise_level` of each channel, so that one that is noise is not hidden by others that are sound.
+
+    Args:
+        images: (N, C, *spatial), any range.
+
+    Returns:
+        (N,) of images with one channel, (N, C) of those with several.
+    """
+    return _of_channels(noise_level, images)
+
+
+def channel_detail(images: torch.Tensor) -> torch.Tensor:
+    """`detail_share` of each channel, so that one that is blurred is not hidden by others that are sharp.
+
+    Args:
+        images: (N, C, *spatial), any range.
+
+    Returns:
+        (N,) of images with one channel, (N, C) of those with several.
+    """
+    return _of_channels(detail_share, images)
+
+
+def _of_channels(measure: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    if images.shape[1] == 1:
+        return measure(images)
+    return torch.stack([measure(images[:, k : k + 1]) for k in range(images.shape[1])], dim=1)
+
+
 @dataclass(frozen=True)
 class FailedSampleDetector:
     """Finds failed samples by limits taken from held-out real images.
 
+    Each of several channels is held to limits of its own, and a sample fails where one of its channels does.
+
     Args:
-        noise_limit: a sample with a higher noise level is noise; in the images' unit.
-        detail_limit: a sample with a smaller share of fine detail is blurred.
+        noise_limit: a sample with a higher noise level is noise; in the images' unit; one number, or one for each
+            channel.
+        detail_limit: a sample with a smaller share of fine detail is blurred; the same.
         dice_limit: a sample with a lower foreground Dice is off its mask; None leaves that out.
         advantage_limit: a sample that another patient's mask fits better by more Dice is off its mask, too; None leaves
             that out.
     """
 
-    noise_limit: float
-    detail_limit: float
+    noise_limit: float | tuple[float, ...]
+    detail_limit: float | tuple[float, ...]
     dice_limit: float | None = None
     advantage_limit: float | None = None
 
@@ -101,14 +135,19 @@ class FailedSampleDetector:
         are left out: with them a limit of 0 would let every blurred sample pass.
 
         Args:
-            noise: (N,) `noise_level` of the real images.
-            detail: (N,) `detail_share` of the real images.
+            noise: (N,) or (N, C) `channel_noise` of the real images.
+            detail: the same of their `channel_detail`.
             ceiling: mean foreground Dice of the segmenter on them, in [0, 1].
             advantage: (N,) their `other_mask_advantage`; NaN where it is not known.
 
         Raises:
             ValueError: if there is no finite real image, or all are constant.
         """
+        if noise.ndim == 2:
+            each = [cls.fit(*pair, ceiling, advantage) for pair in zip(noise.T, detail.T, strict=True)]
+            noise_limits = tuple(float(one.noise_limit) for one in each)  # type: ignore[arg-type]
+            detail_limits = tuple(float(one.detail_limit) for one in each)  # type: ignore[arg-type]
+            return replace(each[0], noise_limit=noise_limits, detail_limit=detail_limits)
         finite = torch.isfinite(noise) & torch.isfinite(detail)
         if not finite.any():
             raise ValueError("the limits of failed samples need at least one real image with finite values")
@@ -131,7 +170,7 @@ class FailedSampleDetector:
         cls, real: torch.Tensor, ceiling: float | None = None, advantage: torch.Tensor | None = None
     ) -> FailedSampleDetector:
         """`fit` on the real images themselves, (N, C, *spatial)."""
-        return cls.fit(noise_level(real), detail_share(real), ceiling, advantage)
+        return cls.fit(channel_noise(real), channel_detail(real), ceiling, advantage)
 
     def reasons(
         self,
@@ -143,21 +182,23 @@ class FailedSampleDetector:
         """Which samples failed for which reason.
 
         Args:
-            noise: (N,) `noise_level` of the samples; NaN marks one that is not finite.
-            detail: (N,) `detail_share` of the samples.
+            noise: (N,) or (N, C) `channel_noise` of the samples; NaN marks one that is not finite.
+            detail: the same of their `channel_detail`.
             dice: (N,) their foreground Dice; NaN (an empty mask) is not held against a sample.
             advantage: (N,) their `other_mask_advantage`; NaN is not held against a sample either.
 
         Returns:
             Reason ("not finite", "noise", "blurred", "off mask") to (N,) bool; a sample may have several.
         """
-        not_finite = ~(torch.isfinite(noise) & torch.isfinite(detail))
+        not_finite = _in_any_channel(~(torch.isfinite(noise) & torch.isfinite(detail)))
         off_mask = torch.zeros_like(not_finite)
         if dice is not None and self.dice_limit is not None:
             off_mask = dice.cpu() < self.dice_limit
         if advantage is not None and self.advantage_limit is not None:
             off_mask = off_mask | (advantage.cpu() > self.advantage_limit)
-        found = (not_finite, noise > self.noise_limit, detail < self.detail_limit, off_mask)
+        noisy = _in_any_channel(noise > torch.tensor(self.noise_limit, dtype=noise.dtype))
+        blurred = _in_any_channel(detail < torch.tensor(self.detail_limit, dtype=detail.dtype))
+        found = (not_finite, noisy, blurred, off_mask)
         return dict(zip(REASONS, found, strict=True))
 
     def __call__(
@@ -173,8 +214,12 @@ class FailedSampleDetector:
         Returns:
             (N,) bool.
         """
-        found = self.reasons(noise_level(images), detail_share(images), dice, advantage)
+        found = self.reasons(channel_noise(images), channel_detail(images), dice, advantage)
         return torch.stack(list(found.values())).any(0)
+
+
+def _in_any_channel(flags: torch.Tensor) -> torch.Tensor:
+    return flags.any(1) if flags.ndim == 2 else flags
 
 
 def _advantage_limit(advantage: torch.Tensor) -> float:

@@ -63,6 +63,12 @@ def _check_together(content: Mapping[str, Any]) -> None:
                 raise ValueError(f"{name} has {len(one)} numbers where image_size {size} has {len(size)} sides")
     if size is not None and dims is not None and len(size) != dims:
         raise ValueError(f"image_size {size} does not have the {dims} sides that spatial_dims says")
+    channels, names = content.get("channels_of_image", 1), content.get("channel_names", [])
+    if names and len(names) != channels:
+        raise ValueError(f"channel_names are {len(names)}, where channels_of_image is {channels}")
+    limits = content.get("intensity_range")
+    if limits is not None and isinstance(limits[0], list) and len(limits) != channels:
+        raise ValueError(f"intensity_range has {len(limits)} pairs, where channels_of_image is {channels}")
     if "parameterization" in content:
         parameterization_of(content["parameterization"])
 
@@ -155,6 +161,16 @@ def _is_conditions(value: Any) -> bool:
     )(value)
 
 
+def _is_covariate(value: Any) -> bool:
+    if isinstance(value, Mapping) and set(value) == {"values"}:
+        texts = value["values"]
+        return _is_names(texts) and len(set(texts)) == len(texts) > 1
+    if not isinstance(value, Mapping) or set(value) != {"min", "max", "mean", "std"}:
+        return False
+    numbers = all(map(_is_number, value.values()))
+    return numbers and value["min"] <= value["mean"] <= value["max"] and value["std"] > 0
+
+
 def _is_option(value: Any) -> bool:
     return value is None or _is_flag(value) or _is_number(value) or _is_list(_is_option)(value)
 
@@ -203,13 +219,22 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a mapping of class names to label ids, each a whole number of at least 1 or a list of them",
     ),
     "parents": (_is_mapping(_is_text), "a mapping of class names to class names"),
-    "intensity_range": (_is_range, "two numbers, the lower one first"),
+    "intensity_range": (
+        lambda value: _is_range(value) or _is_list(_is_range)(value),
+        "two numbers, the lower one first, or such a pair for each channel",
+    ),
+    "channels_of_image": _COUNT,
+    "channel_names": (_is_names, "a list of names"),
     "findings": (_is_names, "a list of names"),
     # how its images lay, see data.training_grid; left out where it is unknown
     "spacing": (_is_lengths, "a list of two or three numbers above 0"),
     "field_of_view": (_is_list(_is_lengths), "two lists of numbers above 0, the smallest ones first"),
     "patches": _FLAG,
     "slice_axis": (lambda value: value == 0 or _is_count(value, 2), "0, 1 or 2"),
+    "covariates": (
+        _is_mapping(_is_covariate),
+        "a mapping of names to min, max, mean and std of a number, or to the values of a category",
+    ),
     # how it enters the network
     "encoding": _TEXT,
     "known_flags": _FLAG,
@@ -244,8 +269,16 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 """Known entries: a check of the value, and what it has to be, in words."""
 
-OPTIONAL = ("spacing", "field_of_view", "patches", "slice_axis")
-"""Entries that a card may leave out, and that every bundle takes."""
+OPTIONAL: dict[str, Any] = {
+    "channels_of_image": 1,
+    "channel_names": [],
+    "covariates": {},
+    "spacing": None,
+    "field_of_view": None,
+    "patches": False,
+    "slice_axis": None,
+}
+"""Entries that a card may leave out, and that every bundle takes: what it means that does not say one of them."""
 
 
 def _shown(value: Any) -> str:

@@ -47,7 +47,8 @@ def open_card(weights: str | os.PathLike[str], untrained: Mapping[str, Any], **w
             )
         content = dict(untrained)
     else:
-        content = _read(file, known={*ENTRIES, *untrained})
+        content = {name: OPTIONAL[name] for name in untrained if name in OPTIONAL}
+        content |= _read(file, known={*ENTRIES, *untrained})
         if missing := [name for name in untrained if name not in content]:
             raise UnreadableFileError(f"{file} does not say {', '.join(missing)}; {_REMEDY}")
         if surplus := [name for name in content if name not in {HASHES, *OPTIONAL, *untrained}]:

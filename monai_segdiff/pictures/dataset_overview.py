@@ -9,10 +9,13 @@ import torch
 from monai.data import MetaTensor
 from scipy import ndimage
 
-from monai_segdiff.data import Case, SegmentationDataset, load_image, load_label_map
+from monai_segdiff.data import Case, SegmentationDataset, load_label_map
+from monai_segdiff.data.channels import load_case_image
+from monai_segdiff.data.description.channel_names import is_color
 from monai_segdiff.evenly import evenly
 from monai_segdiff.pictures.lettering import lettered
-from monai_segdiff.pictures.tiles import class_color, gray_levels, middle_slice, picture_grid, upright
+from monai_segdiff.pictures.tiles import class_color, drawn_channels, gray_levels, middle_slice, picture_grid, upright
+from monai_segdiff.transforms import channel_ranges
 
 __all__ = ["dataset_overview"]
 
@@ -23,7 +26,8 @@ def dataset_overview(
     """Draw a row for each patient and an image for each column, both evenly spaced over the data set.
 
     Patients are named beside their rows, classes below. Outlines have the colors of
-    :func:`~monai_segdiff.handlers.class_color`. Of a volume the slice with the largest foreground is shown.
+    :func:`~monai_segdiff.handlers.class_color`. Of a volume the slice with the largest foreground is shown. Red, green
+    and blue are one picture, other channels stand side by side, named above.
 
     Args:
         dataset: with its intensity range; cases without label map are drawn without outlines.
@@ -53,20 +57,31 @@ def dataset_overview(
     synthetic = range(len(rows)) if dataset.settings.get("synthetic") else ()
     legend = {name: class_color(_ids(own)[0]) for name, own in dataset.classes.items()}
     return lettered(
-        picture_grid(tiles, tile_size, synthetic=synthetic), evenly(sorted(by_patient), patients), legend=legend
+        picture_grid(tiles, tile_size, synthetic=synthetic),
+        evenly(sorted(by_patient), patients),
+        [" | ".join(dataset.channels)] * columns if len(drawn_channels(dataset.channels)) > 1 else (),
+        legend,
     )
 
 
 def _tile(case: Case, dataset: SegmentationDataset) -> np.ndarray:
     assert dataset.intensity_range is not None
-    image = load_image(str(case.image)).float()
+    image = load_case_image(case, dataset.channels).float()
     label = None if case.label is None else load_label_map(case.label)
     at = None
     if image.ndim == 4 and label is not None:
         at = middle_slice(label.as_tensor()[0])
-    pixels = gray_levels(_upright(image, at), dataset.intensity_range)
-    if label is None:
-        return pixels
+    shown = _upright(image, at)
+    pairs = channel_ranges(dataset.intensity_range, len(image))
+    # Each channel by its own range; of several that are no colors, side by side.
+    layers = [gray_levels(shown[k : k + 1], pair) for k, pair in enumerate(pairs)]
+    if is_color(dataset.channels):
+        layers = [np.stack([layer[..., 0] for layer in layers], axis=-1)]
+    drawn = [layer if label is None else _outlined(layer, label, at, dataset) for layer in layers]
+    return np.concatenate(drawn, axis=1)
+
+
+def _outlined(pixels: np.ndarray, label: MetaTensor, at: int | None, dataset: SegmentationDataset) -> np.ndarray:
     ids = _upright(label, at)[0].numpy()
     for name, own in dataset.classes.items():
         inside = np.isin(ids, [i for other in _within(name, dataset.parents) for i in _ids(dataset.classes[other])])

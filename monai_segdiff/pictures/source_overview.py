@@ -11,7 +11,8 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monai_segdiff.data import Case, load_image, load_label_map
+from monai_segdiff.data import Case, load_label_map
+from monai_segdiff.data.channels import load_case_image
 from monai_segdiff.data.load import is_raster, spacing_of
 from monai_segdiff.pictures.lettering import edge_letters, lettered, titled
 from monai_segdiff.pictures.tiles import class_color, gray_levels, middle_slice
@@ -42,6 +43,7 @@ class ShownCase:
 def source_overview(
     shown: Sequence[ShownCase],
     classes: Mapping[str, int | Sequence[int]],
+    channels: Sequence[str] = (),
     *,
     axis: int | None = None,
     lines: Sequence[str] = (),
@@ -56,6 +58,7 @@ def source_overview(
     Args:
         shown: the cases, in their order.
         classes: class name to label id or ids.
+        channels: names of the images' channels; none for one without a name.
         axis: across which slices are planned; None for volumes, and for pictures.
         lines: what is written above.
         legend: class name to what stands beside its color; the name by default.
@@ -67,7 +70,7 @@ def source_overview(
     Raises:
         ValueError: if a file cannot be read; names it and the remedy.
     """
-    rows = [_row(entry, classes, axis, tile_size) for entry in shown]
+    rows = [_row(entry, classes, channels, axis, tile_size) for entry in shown]
     columns = max((list(row) for row in rows), key=len)
     blank = np.full((tile_size, tile_size, 3), 255, dtype=np.uint8)
     picture = np.concatenate(
@@ -78,38 +81,42 @@ def source_overview(
 
 
 def _row(
-    entry: ShownCase, classes: Mapping[str, int | Sequence[int]], axis: int | None, tile_size: int
+    entry: ShownCase,
+    classes: Mapping[str, int | Sequence[int]],
+    channels: Sequence[str],
+    axis: int | None,
+    tile_size: int,
 ) -> dict[str, np.ndarray]:
     """Tile by title."""
-    image, label = load_image(str(entry.case.image)).float(), load_label_map(str(entry.case.label))
+    image, label = load_case_image(entry.case, channels).float(), load_label_map(str(entry.case.label))
     ids = np.zeros(label.shape[1:], np.int64)
     for index, own in enumerate(classes.values(), start=1):
         ids[np.isin(np.asarray(label)[0], own)] = index
-    channels = [np.asarray(channel) for channel in image.as_tensor()]
+    layers = [np.asarray(layer) for layer in image.as_tensor()]
     if ids.ndim == 2:
         letters = "" if is_raster(str(entry.case.image)) else "RLAP"
         return {
-            _title("image", number, len(channels)): _tile(
-                channel,
+            _title("image", number, channels): _tile(
+                layer,
                 ids if number == 0 else None,
                 entry.frame,
                 spacing_of(np.asarray(image.affine), 2),
                 letters,
                 tile_size,
             )
-            for number, channel in enumerate(channels)
+            for number, layer in enumerate(layers)
         }
     first = [2 if axis is None else axis]
     tiles = {}
     for across in [*first, *(other for other in _PLANES if other not in first)]:
-        for number, channel in enumerate(channels if across in first else channels[:1]):
-            name = _title(_PLANES[across][0], number, len(channels))
-            tiles[name] = _slice_tile(channel, ids, across, entry.frame, image, number == 0, tile_size)
+        for number, layer in enumerate(layers if across in first else layers[:1]):
+            name = _title(_PLANES[across][0], number, channels)
+            tiles[name] = _slice_tile(layer, ids, across, entry.frame, image, number == 0, tile_size)
     return tiles
 
 
-def _title(name: str, number: int, channels: int) -> str:
-    return name if channels == 1 or number == 0 else f"channel {number}"
+def _title(name: str, number: int, channels: Sequence[str]) -> str:
+    return name if number == 0 else channels[number]
 
 
 def _slice_tile(

@@ -9,9 +9,19 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from monai_segdiff.data.description.channel_names import is_color
 from monai_segdiff.pictures.lettering import burn_in
 
-__all__ = ["class_color", "color_labels", "enlarged", "gray_levels", "middle_slice", "picture_grid", "upright"]
+__all__ = [
+    "class_color",
+    "color_labels",
+    "drawn_channels",
+    "enlarged",
+    "gray_levels",
+    "middle_slice",
+    "picture_grid",
+    "upright",
+]
 
 _GOLDEN_ANGLE = 0.381966  # of a turn: successive hues stay apart however many there are
 
@@ -45,6 +55,20 @@ def color_labels(labels: torch.Tensor) -> np.ndarray:
     ids, inverse = np.unique(labels.cpu().numpy().astype(np.int64), return_inverse=True)
     colors = np.array([class_color(int(label)) for label in ids], dtype=np.uint8)
     return colors[inverse.reshape(labels.shape)]
+
+
+def drawn_channels(channels: Sequence[str]) -> dict[str, slice]:
+    """What is drawn of an image: red, green and blue as one picture, other channels one by one.
+
+    Args:
+        channels: names of the image's channels; none for one without a name.
+
+    Returns:
+        Channels of each picture by what is written behind the image's own name; nothing where there is one picture.
+    """
+    if len(channels) <= 1 or is_color(channels):
+        return {"": slice(0, max(1, len(channels)))}
+    return {f" {name}": slice(index, index + 1) for index, name in enumerate(channels)}
 
 
 def gray_levels(image: torch.Tensor, image_range: tuple[float, float] = (-1.0, 1.0)) -> np.ndarray:

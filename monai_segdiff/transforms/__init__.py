@@ -12,6 +12,13 @@ from monai_segdiff.transforms.ablation import (
 from monai_segdiff.transforms.bone import ProjectBone, ProjectBoneD, ProjectBoned, ProjectBoneDict
 from monai_segdiff.transforms.concat import ConcatMask, ConcatMaskD, ConcatMaskd, ConcatMaskDict
 from monai_segdiff.transforms.contour import SegmentContour, SegmentContourD, SegmentContourd, SegmentContourDict
+from monai_segdiff.transforms.covariate_ablation import (
+    RandCovariateAblation,
+    RandCovariateAblationD,
+    RandCovariateAblationd,
+    RandCovariateAblationDict,
+)
+from monai_segdiff.transforms.covariates import CovariateValue, EncodeCovariates, check_covariates
 from monai_segdiff.transforms.drr import ProjectDRR, ProjectDRRD, ProjectDRRd, ProjectDRRDict
 from monai_segdiff.transforms.encoding import EncodeMask, EncodeMaskD, EncodeMaskd, EncodeMaskDict
 from monai_segdiff.transforms.findings import (
@@ -22,11 +29,20 @@ from monai_segdiff.transforms.findings import (
     PromptEncoder,
 )
 from monai_segdiff.transforms.intensities import (
+    IntensityRange,
+    ScaleFromRange,
+    ScaleFromRangeD,
+    ScaleFromRanged,
+    ScaleFromRangeDict,
     ScaleToRange,
     ScaleToRangeD,
     ScaleToRanged,
     ScaleToRangeDict,
+    channel_ranges,
+    clamp_channels,
     clamp_to_range,
+    range_ends,
+    scale_channels,
 )
 from monai_segdiff.transforms.levels import mask_levels
 from monai_segdiff.transforms.mask_or_image import (
@@ -44,10 +60,13 @@ __all__ = [
     "ConcatMaskD",
     "ConcatMaskDict",
     "ConcatMaskd",
+    "CovariateValue",
+    "EncodeCovariates",
     "EncodeFindings",
     "EncodeFindingsD",
     "EncodeFindingsDict",
     "EncodeFindingsd",
+    "IntensityRange",
     "PromptEncoder",
     "EncodeMask",
     "EncodeMaskD",
@@ -65,6 +84,10 @@ __all__ = [
     "RandClassAblationD",
     "RandClassAblationDict",
     "RandClassAblationd",
+    "RandCovariateAblation",
+    "RandCovariateAblationD",
+    "RandCovariateAblationDict",
+    "RandCovariateAblationd",
     "RandDropPrompt",
     "RandDropPromptD",
     "RandDropPromptDict",
@@ -73,6 +96,10 @@ __all__ = [
     "RandMaskOrImageD",
     "RandMaskOrImageDict",
     "RandMaskOrImaged",
+    "ScaleFromRange",
+    "ScaleFromRangeD",
+    "ScaleFromRangeDict",
+    "ScaleFromRanged",
     "ScaleToRange",
     "ScaleToRangeD",
     "ScaleToRangeDict",
@@ -82,6 +109,11 @@ __all__ = [
     "SegmentContourDict",
     "SegmentContourd",
     "ablate_classes",
+    "channel_ranges",
+    "check_covariates",
+    "clamp_channels",
     "clamp_to_range",
     "mask_levels",
+    "range_ends",
+    "scale_channels",
 ]

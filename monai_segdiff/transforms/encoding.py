@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from monai.config import KeysCollection
@@ -13,11 +13,13 @@ from monai.data.meta_obj import get_track_meta
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 
+from monai_segdiff.transforms.covariates import CovariateValue, EncodeCovariates
 from monai_segdiff.transforms.vocabulary import BACKGROUND, ClassVocabulary, check_channel_first, source_of
 
 __all__ = ["EncodeMask", "EncodeMaskD", "EncodeMaskDict", "EncodeMaskd"]
 
 MODES = ("one_hot", "bits", "ordinal", "values")
+_COVARIATES = "covariates"
 
 
 class EncodeMask(Transform):
@@ -34,6 +36,9 @@ class EncodeMask(Transform):
     where it was ablated, so that an ablated class is told from an absent one. The other two cannot tell, nor can these
     with ``known_flags=False``.
 
+    Covariates, such as the patient's age, follow as constant channels, see
+    :class:`~monai_segdiff.transforms.EncodeCovariates`; what is not said of an image is unknown.
+
     Args:
         classes: class name to its label id or ids; the order is the channel order; 0, the background, is never listed.
             In ``ordinal`` mode a class with several ids is written as its first.
@@ -41,9 +46,10 @@ class EncodeMask(Transform):
         values: for ``values`` only: the intensity of every class by name, and of ``background`` (0 where left out).
         known_flags: whether ``one_hot`` and ``bits`` have their known channels; without them a network cannot tell an
             ablated class from an absent one, which is there for comparison.
+        covariates: name to definition, see :class:`~monai_segdiff.transforms.EncodeCovariates`; none by default.
 
     Raises:
-        ValueError: for bad classes, an unknown mode, or intensities that do not fit the classes.
+        ValueError: for bad classes, an unknown mode, intensities that do not fit the classes, or bad covariates.
     """
 
     backend: ClassVar[list[TransformBackends]] = [TransformBackends.TORCH]
@@ -54,6 +60,7 @@ class EncodeMask(Transform):
         mode: str = "one_hot",
         values: Mapping[str, float] | None = None,
         known_flags: bool = True,
+        covariates: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"unknown mode '{mode}': choose one of {', '.join(MODES)}.")
@@ -62,23 +69,32 @@ class EncodeMask(Transform):
         vocabulary = ClassVocabulary(classes)
         self.mode = mode
         self.classes = vocabulary.classes
+        self.covariates = EncodeCovariates(covariates or {})
         self._vocabulary = vocabulary
         self._has_known = known_flags and mode in ("one_hot", "bits")
         self._codes = _code_words(vocabulary, mode, values or {})
 
     @property
     def out_channels(self) -> int:
-        """Number of channels of the encoded mask."""
+        """Number of channels of the encoded mask and of the covariates."""
+        return self._of_mask + self.covariates.out_channels
+
+    @property
+    def _of_mask(self) -> int:
         return self._codes.shape[1] + (len(self.classes) if self._has_known else 0)
 
     def __call__(
-        self, label_map: NdarrayOrTensor, known: NdarrayOrTensor | Sequence[bool] | None = None
+        self,
+        label_map: NdarrayOrTensor,
+        known: NdarrayOrTensor | Sequence[bool] | None = None,
+        covariates: Mapping[str, CovariateValue] | None = None,
     ) -> torch.Tensor:
         """Encode one label map.
 
         Args:
             label_map: label ids, (1, *spatial); whole numbers (floating point is accepted).
             known: which classes are known, bool (C,) in the order of the classes; all where left out.
+            covariates: name to value, of those that are known; none where left out.
 
         Returns:
             A float32 tensor (out_channels, *spatial), with the label map's metadata where metadata is tracked.
@@ -100,10 +116,11 @@ class EncodeMask(Transform):
             raise ValueError(
                 f"{', '.join(leaked)}: marked as not known but present in the label map{where}; ablate the class first."
             )
-        return convert_to_dst_type(self._encode(index, flags[None])[0], dst=label, dtype=torch.float32)[0]
+        channels = self._with_covariates(self._encode(index, flags[None])[0], covariates)
+        return convert_to_dst_type(channels, dst=label, dtype=torch.float32)[0]
 
     def null_condition(self, spatial_shape: Sequence[int]) -> torch.Tensor:
-        """The condition that says nothing: an empty label map of which no class is known.
+        """The condition that says nothing: an empty label map of which no class is known, and no covariate.
 
         Args:
             spatial_shape: the spatial shape.
@@ -112,7 +129,7 @@ class EncodeMask(Transform):
             A float32 tensor (out_channels, *spatial_shape).
         """
         index = torch.zeros((1, *spatial_shape), dtype=torch.long)
-        return self._encode(index, torch.zeros((1, len(self.classes)), dtype=torch.bool))[0]
+        return self._with_covariates(self._encode(index, torch.zeros((1, len(self.classes)), dtype=torch.bool))[0])
 
     def drop(
         self, condition: torch.Tensor, names: Sequence[str], parents: Mapping[str, str] | None = None
@@ -121,7 +138,7 @@ class EncodeMask(Transform):
 
         Args:
             condition: a batch of encoded masks, (B, out_channels, *spatial), of mode ``one_hot`` or ``bits`` with known
-                channels.
+                channels. What it says of covariates stays as it is.
             names: the classes to remove.
             parents: class name to the name of the class around it, as for
                 :class:`~monai_segdiff.transforms.RandClassAblation`.
@@ -144,7 +161,17 @@ class EncodeMask(Transform):
         known = known & ~dropped
         destinations = torch.stack([vocabulary.destinations(flags) for flags in known]).to(condition.device)
         moved = destinations.gather(1, index.flatten(1)).reshape(index.shape)
-        return self._encode(moved, known).to(condition.dtype)
+        mask = self._encode(moved, known).to(condition.dtype)
+        if not self.covariates.names:
+            return mask
+        return torch.cat([mask, convert_to_tensor(condition, track_meta=False)[:, self._of_mask :]], dim=1)
+
+    def _with_covariates(self, mask: torch.Tensor, values: Mapping[str, CovariateValue] | None = None) -> torch.Tensor:
+        """Channels of a mask (channels, *spatial), and those of the covariates after them."""
+        if not self.covariates.names and not values:
+            return mask
+        entries = self.covariates(values or {}).to(mask)
+        return torch.cat([mask, entries.reshape(-1, *[1] * (mask.ndim - 1)).expand(-1, *mask.shape[1:])])
 
     def _encode(self, index: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Class indices (B, *spatial) and known flags (B, C) to channels (B, out_channels, *spatial)."""
@@ -167,7 +194,7 @@ class EncodeMask(Transform):
         match, index = torch.einsum("kc,bc...->bk...", self._codes.to(plain.device), plain[:, :width]).max(dim=1)
         if not bool((match == width).all()):
             raise ValueError(f"the condition is no mask encoded as '{self.mode}' with these classes.")
-        return index, plain[:, width:].flatten(2)[:, :, 0].cpu() > 0
+        return index, plain[:, width : self._of_mask].flatten(2)[:, :, 0].cpu() > 0
 
     def _flags(self, known: NdarrayOrTensor | Sequence[bool] | None) -> torch.Tensor:
         size = len(self.classes)
@@ -183,7 +210,8 @@ class EncodeMaskd(MapTransform):
     """Dictionary-based version of :class:`EncodeMask`: replaces the label map by its encoding.
 
     Reads ``d[f"{key}_known"]``, as :class:`~monai_segdiff.transforms.RandClassAblationd` writes it; where it is
-    missing, all classes are known.
+    missing, all classes are known. Where there are covariates it reads their values from ``d["covariates"]``, a
+    mapping, and puts their encoding, (entries,), in its place; where that is missing, all are unknown.
 
     Args:
         keys: keys of the label maps.
@@ -191,6 +219,7 @@ class EncodeMaskd(MapTransform):
         mode: ``"one_hot"``, ``"bits"``, ``"ordinal"`` or ``"values"``.
         values: for ``values`` only: the intensity of every class by name.
         known_flags: whether ``one_hot`` and ``bits`` have their known channels.
+        covariates: name to definition, see :class:`~monai_segdiff.transforms.EncodeCovariates`; none by default.
         allow_missing_keys: do not raise where a key is missing.
     """
 
@@ -203,16 +232,20 @@ class EncodeMaskd(MapTransform):
         mode: str = "one_hot",
         values: Mapping[str, float] | None = None,
         known_flags: bool = True,
+        covariates: Mapping[str, Mapping[str, Any]] | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.encoder = EncodeMask(classes, mode, values, known_flags)
+        self.encoder = EncodeMask(classes, mode, values, known_flags, covariates)
 
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Encode every label map under its own known flags."""
         d = dict(data)
+        told = (d.get(_COVARIATES) or {}) if self.encoder.covariates.names else {}
         for key in self.key_iterator(d):
-            d[key] = self.encoder(d[key], d.get(f"{key}_known"))
+            d[key] = self.encoder(d[key], d.get(f"{key}_known"), told)
+        if self.encoder.covariates.names:
+            d[_COVARIATES] = self.encoder.covariates(told)
         return d
 
 

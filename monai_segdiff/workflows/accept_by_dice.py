@@ -13,6 +13,7 @@ from monai_segdiff.data.description.classes import OUTSIDE_VIEW, named_ids
 from monai_segdiff.evaluation import load_segmenter
 from monai_segdiff.generation import Acceptance, TrainedGenerator
 from monai_segdiff.metrics import dice_per_class, foreground_dice
+from monai_segdiff.transforms import scale_channels
 from monai_segdiff.transforms.vocabulary import ClassVocabulary
 
 __all__ = ["accept_by_dice"]
@@ -57,15 +58,15 @@ def accept_by_dice(
     vocabulary = ClassVocabulary(anatomy, parents if drop_fill == "parent" else None)
     beyond = [i for name, i in named_ids(generator.classes) if name == OUTSIDE_VIEW]
     destinations = vocabulary.destinations(vocabulary.kept([name for name in names if name not in drop_classes]))
-    low, high = generator.intensity_range
 
     def judge(images: torch.Tensor, labels: Sequence[Path]) -> list[float]:
-        maps = [load_label_map(label).as_tensor().reshape(images.shape[1:]) for label in labels]
+        grid = (1, *images.shape[2:])
+        maps = [load_label_map(label).as_tensor().reshape(grid) for label in labels]
         outside = torch.stack([torch.isin(one, torch.tensor(beyond, dtype=one.dtype)) for one in maps])
         seen = [one.masked_fill(out, 0) for one, out in zip(maps, outside, strict=True)]
         masks = torch.stack([vocabulary.indices(one, str(label)) for one, label in zip(seen, labels, strict=True)])
         # As `evaluate` reads them: what lies outside the field of view is no anatomy, whatever is drawn there.
-        scaled = ((images.float() - low) * (2.0 / (high - low)) - 1.0).clamp(-1.0, 1.0).masked_fill(outside, -1.0)
+        scaled = scale_channels(images.float(), generator.intensity_range).clamp(-1.0, 1.0).masked_fill(outside, -1.0)
         finite = torch.isfinite(scaled).flatten(1).all(1)
         found = destinations[reads.predict(scaled.nan_to_num(0.0))]
         dice = foreground_dice(dice_per_class(found, masks, len(names)))

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
+from monai.utils import ensure_tuple
 
-from monai_segdiff.data import load_image, load_label_map, read_dataset
+from monai_segdiff.data import load_label_map, read_dataset
+from monai_segdiff.data.channels import load_channels
 from monai_segdiff.data.load import as_slice
 from monai_segdiff.errors import unwrapped_errors
 from monai_segdiff.handlers import ResumeCheckpoint
@@ -75,7 +77,8 @@ def grid_of(dataset: str | os.PathLike[str]) -> tuple[int, ...]:
     """
     described = read_dataset(Path(dataset))
     item = described.items("training")[0]
-    image = load_image(item["image"]) if "image" in item else load_label_map(item["label"])
+    files = ensure_tuple(item.get("image", ()))  # one, or one for each channel
+    image = load_channels(files, described.channels) if files else load_label_map(item["label"])
     return tuple(as_slice(image, described.spatial_dims).shape[1:])
 
 

@@ -64,3 +64,4 @@ def test_a_channel_that_is_not_there_is_a_path_that_says_so() -> None:
     assert [file.name for file in with_channels(files, 3)] == ["a_0000.nii.gz", "a_0001.nii.gz", "a_0002.nii.gz"]
     assert with_channels({1: Path("a_0001.png")}, 2) == (Path("a_0000.png"), Path("a_0001.png"))
     assert with_channels({0: Path("a_0000.png")}, 1) == ()
+    assert with_channels({0: Path("a.nii.gz")}, 3) == ()

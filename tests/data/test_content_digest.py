@@ -35,6 +35,19 @@ def changed(dataset: SegmentationDataset, change: Callable[[list[Case]], object]
     return sorted(name for name in after if after[name] != before[name])
 
 
+def test_every_channel_counts(dataset: SegmentationDataset, tmp_path: Path) -> None:
+    other = save_nifti(tmp_path / "set/other.nii.gz", np.ones((2, 2), np.uint8), np.eye(4))
+
+    def add(cases: list[Case]) -> None:
+        assert cases[1].image is not None
+        cases[1] = replace(cases[1], channel_files=(cases[1].image, other))
+
+    assert changed(dataset, add) == ["set of training images"]
+    assert changed(dataset, lambda _: save_nifti(other, np.zeros((2, 2), np.uint8), np.eye(4))) == [
+        "set of training images"
+    ]
+
+
 def test_entries_are_called_what_a_user_calls_them(dataset: SegmentationDataset) -> None:
     kinds = ("cases", "findings", "images", "label maps", "region maps")
     expected = [f"set of {split} {kind}" for split in ("training", "validation") for kind in kinds]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -94,3 +95,14 @@ def test_sigma_data_is_the_standard_deviation_of_all_pixels():
 def test_constant_images_have_no_sigma_data():
     with pytest.raises(ValueError, match="constant in the given intensity range: check intensity_range"):
         measure_sigma_data([{"image": torch.ones(1, 4, 4)}] * 3)
+
+
+def test_covariates_that_a_network_is_not_told_are_one_warning(folder):
+    content = json.loads((folder / "dataset.json").read_text())
+    content["covariates"] = {"sex": {"values": ["F", "M"]}}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match=r"the covariates of .*source \(sex\) are not used.*ct_organ and breast_mri"):
+        open_dataset(folder, spatial_dims=3, verify=False, covariates=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_dataset(folder, spatial_dims=3, verify=False).covariates == content["covariates"]

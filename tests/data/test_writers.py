@@ -11,7 +11,7 @@ from PIL import Image
 from monai_segdiff.data import load_image, write_like
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.data.readers.axes import to_canonical
-from monai_segdiff.data.writers import check_range
+from monai_segdiff.data.writers import check_writable
 from monai_segdiff.files import atomic_file, atomic_folder
 
 OBLIQUE = np.array([[-1.9, 0.3, 0.1, 10], [0.2, 0.1, 3.0, -20], [0.3, -1.9, 0.2, 30], [0, 0, 0, 1.0]])
@@ -68,6 +68,25 @@ def test_pictures_come_back_as_they_are_read(tmp_path: Path, scale: int, dtype: 
     assert np.asarray(Image.open(out)).dtype == dtype
 
 
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 4)])
+@pytest.mark.parametrize(("ending", "module"), [("nii.gz", "nibabel"), ("nrrd", "nrrd"), ("mha", "itk")])
+@pytest.mark.parametrize("label", ["nii.gz", "nrrd"])
+def test_channels_go_into_every_format_of_volumes(
+    tmp_path: Path, shape: tuple[int, ...], ending: str, module: str, label: str
+) -> None:
+    pytest.importorskip(module)
+    pytest.importorskip("nrrd")
+    mask = save_nifti(tmp_path / "label.nii.gz", np.zeros(shape, np.uint8), OBLIQUE)
+    if label == "nrrd":
+        mask = write_like(np.asarray(load_image(mask)), mask, tmp_path / "label.nrrd")
+    expected = load_image(mask)
+    array = np.random.default_rng(0).normal(size=(3, *expected.shape[1:])).astype(np.float32)
+    out = load_image(write_like(array, mask, tmp_path / f"out.{ending}", channels=3), 3)
+    assert np.array_equal(out.numpy(), array)
+    columns = [*range(len(shape)), -1]  # NRRD does not say what is beside a slice
+    assert np.allclose(out.affine[:3, columns], expected.affine[:3, columns], atol=1e-4)
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     save_nifti(tmp_path / "label.nii.gz", np.zeros((3, 4, 5), np.uint8), np.eye(4))
     Image.fromarray(np.zeros((4, 7), np.uint8)).save(tmp_path / "label.png")
@@ -108,9 +127,21 @@ def test_values_are_refused_rather_than_wrapped(
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-200.0, 300.0), (0.0, 1e5)])
 def test_intensities_that_are_no_gray_levels_are_refused_for_pictures(low: float, high: float) -> None:
     with pytest.raises(ValueError, match=r"mask\.png is a picture.*give the label maps as NIfTI"):
-        check_range("mask.png", low, high)
-    check_range("mask.nii.gz", low, high)
-    check_range("mask.png", 0.0, 255.0)
+        check_writable("mask.png", None, (low, high))
+    check_writable("mask.nii.gz", None, (low, high))
+    check_writable("mask.png", None, (0.0, 255.0))
+    with pytest.raises(ValueError, match=r"PNG is a picture, .* choose another format .* for mask\.nii\.gz"):
+        check_writable("mask.nii.gz", ".png", (low, high))
+
+
+def test_channels_that_are_no_colors_are_refused_for_pictures() -> None:
+    with pytest.raises(ValueError, match=r"holds 1 channel or 3, and the images have 2: .*NIfTI"):
+        check_writable("mask.png", None, (0.0, 255.0), 2)
+    ranges = ((0.0, 255.0), (0.0, 255.0), (0.0, 256.0))
+    with pytest.raises(ValueError, match=r"whose colors go from 0 to 255; .*from 0 to 256"):
+        check_writable("mask.png", None, ranges, 3)
+    check_writable("mask.png", None, (0.0, 255.0), 3)
+    check_writable("mask.nii.gz", None, ranges, 3)
 
 
 @pytest.mark.parametrize("kind", ["nii.gz", "png"])

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_segdiff.data import Case, load_image
-from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.data import Case
+from monai_segdiff.data.channels import load_channels
+from monai_segdiff.data.nifti import as_stored, save_nifti
 from monai_segdiff.evaluation import PairReader, pairs
 from monai_segdiff.evaluation.measure.other_masks import draw_other_masks
 
@@ -47,6 +48,16 @@ def test_what_lies_outside_the_field_of_view_is_no_anatomy_whatever_is_drawn_the
         PairReader({"liver": 5}, (0.0, 100.0))(case)
 
 
+def test_what_lies_outside_the_field_of_view_is_masked_in_every_channel(write):
+    image = np.array([[[20.0, 90]], [[50.0, 60]]], np.float32)  # (C, X, Y)
+    case = write(as_stored(image), np.array([[5, 7]], np.uint8))
+    limits = ((0.0, 100.0), (0.0, 200.0))
+    mine = PairReader({"liver": 5}, limits, 2, outside=(7,), channels=("T1", "T2"))
+    expected = [[[pytest.approx(-0.6), -1]], [[pytest.approx(-0.5), -1]]]
+    assert mine(case).image.tolist() == mine.image(case).tolist() == expected
+    assert mine(case).mask.tolist() == [[[1, 0]]]
+
+
 def test_pixels_that_are_not_finite_stay_visible(write):
     image = np.array([[np.nan, np.inf], [-np.inf, 50]], dtype=np.float32)
     pair = reader()(write(image, np.zeros((2, 2), np.uint8)))
@@ -56,7 +67,12 @@ def test_pixels_that_are_not_finite_stay_visible(write):
 def test_a_file_is_read_once_unless_it_changes_and_only_the_newest_stay(write, monkeypatch):
     cases = [write(np.full((2, 2), value, np.float32), np.zeros((2, 2), np.uint8), f"c{value}") for value in range(4)]
     read = []
-    monkeypatch.setattr(pairs, "load_image", lambda file: read.append(file.name[:2]) or load_image(file))
+
+    def loaded(files, channels, case):
+        read.append(case)
+        return load_channels(files, channels, case)
+
+    monkeypatch.setattr(pairs, "load_channels", loaded)
     monkeypatch.setattr(pairs, "_KEPT_BYTES", 2 * 16)  # two images
     mine = reader()
     values = [mine.image(cases[i]).mean().item() for i in (0, 1, 0, 2, 0, 1)]

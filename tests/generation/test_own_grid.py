@@ -15,13 +15,14 @@ from monai.transforms import Compose, ScaleIntensityRanged
 from PIL import Image
 
 from monai_segdiff.data import Case, LoadCanonicald, load_image, load_label_map, write_like
+from monai_segdiff.data.channels import load_case_image
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.diffusion import EDM
 from monai_segdiff.generation import TrainedGenerator, generate_dataset
 from monai_segdiff.generation.own_grid import OwnGrid, draw
 from monai_segdiff.generation.trained_grid import TrainedGrid
 from monai_segdiff.inferers import SamplingInferer
-from monai_segdiff.transforms import EncodeMaskd
+from monai_segdiff.transforms import EncodeMaskd, ScaleToRanged, range_ends
 from tests.inferers.oracles import GaussianNetwork
 
 LEVELS = (0.0, 0.5, 1.0)  # of background, outer and inner
@@ -82,7 +83,7 @@ def written(folder: Path, values: np.ndarray, affine: np.ndarray, name: str = "m
 
 def read_classes(image: torch.Tensor) -> np.ndarray:
     """The class whose intensity is nearest: a segmenter without error for these images."""
-    values = image.as_tensor()[0].numpy() / 100.0
+    values = torch.as_tensor(image)[0].numpy() / 100.0
     return np.abs(values[..., None] - np.array(LEVELS)).argmin(-1)
 
 
@@ -163,6 +164,41 @@ def test_smaller_masks_of_a_bundle_of_patches_are_padded(tmp_path: Path) -> None
     assert own.placed.labels.shape == (1, 16, 40)
     (drawn,) = draw([own], [0], 4)
     assert drawn.image.shape == (1, 12, 40)
+
+
+SEVERAL = [  # shape of the mask, size of the network, what the card says, format
+    ((36, 47, 41), (32, 48, 32), {"spacing": (1.25,) * 3}, "nifti"),
+    ((36, 47, 41), (32, 48, 32), {"spacing": (1.25,) * 3}, "nrrd"),
+    ((36, 47, 41), (32, 48, 32), {"spacing": (1.25,) * 3}, "mha"),
+    ((36, 44, 8), (32, 48), {"spacing": (1.25, 1.25), "slice_axis": 2}, "nifti"),
+    ((40, 56), (16, 16), {"patches": True}, "nifti"),
+]
+
+
+@pytest.mark.parametrize(("shape", "size", "grid", "kind"), SEVERAL)
+def test_every_channel_comes_back_on_the_masks_grid_in_its_own_range(
+    tmp_path: Path, shape: tuple[int, ...], size: tuple[int, ...], grid: dict[str, Any], kind: str
+) -> None:
+    """Both channels show the same anatomy, the second one from 1000 to 1300."""
+    if kind != "nifti":
+        pytest.importorskip({"nrrd": "nrrd", "mha": "itk"}[kind])
+    case = written(tmp_path, anatomy(shape, (1, 1, 1)[: len(shape)]), np.diag([-1.0, -1, 1, 1]))
+    limits, names = ((0.0, 100.0), (1000.0, 1300.0)), ("T1", "T2")
+    generator = replace(
+        painter(size, **grid),
+        rescale=ScaleToRanged("pred", 0.0, 1.0, *range_ends(limits)),
+        intensity_range=limits,
+        channels=names,
+    )
+    generator.network.out_channels = 2
+    made = generate_dataset(generator, [case], tmp_path / "out", file_format=kind, progress=False)
+    image = load_case_image(made.splits["training"][0], made.channels)
+    assert (made.channels, tuple(image.shape)) == (names, (2, *shape))
+    torch.testing.assert_close(image.affine, load_label_map(case.label).affine)
+    label = load_label_map(case.label).numpy()[0]
+    for channel, (low, high) in zip(image.as_tensor(), limits, strict=True):
+        assert low <= channel.min() < channel.max() <= high
+        assert dice(read_classes((channel[None] - low) * (100.0 / (high - low))), label) > 0.85
 
 
 def test_a_picture_has_no_voxel_size(tmp_path: Path) -> None:
@@ -270,7 +306,7 @@ def test_png_of_slices_and_not_of_volumes_or_of_other_intensities(tmp_path: Path
     pair = generate_dataset(gray, [flat], tmp_path / "out", file_format="png", progress=False).splits["training"][0]
     assert torch.equal(load_label_map(pair.label).as_tensor(), load_label_map(flat.label).as_tensor())
     assert load_image(pair.image).shape == (1, 20, 24)
-    with pytest.raises(ValueError, match=r"intensities go from -20 to 120: choose another format"):
+    with pytest.raises(ValueError, match=r"intensities here go from -20 to 120: choose another format"):
         generate_dataset(painter((16, 16)), [flat], tmp_path / "no", file_format="png", progress=False)
     volume = written(tmp_path, anatomy((20, 24, 8), (1, 1, 1)), np.eye(4))
     with pytest.raises(ValueError, match=r"mask\.nii\.gz is a volume, and PNG holds one slice"):

@@ -281,11 +281,14 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     training.trainer.run()
     fewer = {"size": [8, 8], "channels": 4}
     ResumeCheckpoint(tmp_path, {}, settings={"seed": 0, "model": fewer}).resume(training.trainer)
+    without = {**model, "covariates": {}, "channels_of_image": 1}  # what a card that does not say them means
+    ResumeCheckpoint(tmp_path, {}, settings={"seed": 0, "model": without}).resume(training.trainer)
     for settings, named in (
         ({"seed": 1, "model": model}, "another seed"),
         ({"seed": 1, "model": {**model, "channels": 8}}, r"another seed and model\.channels"),
         ({"model": {**model, "heads": None}}, r"another model\.heads"),
         ({"model": "other"}, "another model"),
+        ({"model": {**without, "covariates": {"sex": {"values": ["F", "M"]}}}}, r"another model\.covariates"),
     ):
         with pytest.raises(ValueError, match=f"made with {named} than this training has"):
             ResumeCheckpoint(tmp_path, {}, settings=settings).resume(training.trainer)

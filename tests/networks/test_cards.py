@@ -97,9 +97,27 @@ def test_the_parameterization_is_made_from_its_numbers(tmp_path: Path, made: Any
     assert again.config() == made.config()
 
 
+def test_a_card_that_leaves_out_the_channels_is_of_one_and_any_bundle_takes_where_images_lay(tmp_path: Path) -> None:
+    file = saved(tmp_path, spacing=[1.5, 1.5], patches=True)
+    card = open_card(file, {**CARD, "channels_of_image": 3, "channel_names": ["a", "b", "c"]})
+    assert (card["channels_of_image"], card["channel_names"]) == (1, [])
+    assert (card["spacing"], card["patches"]) == ([1.5, 1.5], True)
+    assert "slice_axis" not in card
+
+
 def test_without_weights_and_card_it_is_what_is_untrained(tmp_path: Path) -> None:
     untrained = {"image_size": [32, 32], "parameterization": EDM()}
     assert open_card(tmp_path / "model.pt", untrained) == untrained
+
+
+def test_a_card_from_before_there_were_covariates_means_none(tmp_path: Path) -> None:
+    file = saved(tmp_path)
+    assert open_card(file, {**CARD, "covariates": {}})["covariates"] == {}
+    age = {"min": 20.0, "max": 80.0, "mean": 50.0, "std": 10.0}
+    told = {"$age": age, "@sex": {"values": ["F", "%M"]}}
+    file = saved(tmp_path / "told", covariates=told)
+    opened = open_card(file, {**CARD, "covariates": {}})["covariates"]
+    assert (opened, list(opened)) == (told, list(told))
 
 
 def test_weights_without_their_card_are_refused(tmp_path: Path) -> None:
@@ -201,6 +219,12 @@ def test_a_spoiled_card_is_refused_in_one_line_with_its_name(tmp_path: Path, con
         ("autoencoder_sha256", "abc"),
         ("weights_sha256", "abc"),
         ("findings", "opacity"),
+        ("covariates", ["age"]),
+        ("covariates", {"age": {"min": 20.0, "max": 80.0, "mean": 50.0, "std": 0.0}}),
+        ("covariates", {"age": {"min": 20.0, "max": 80.0, "mean": "$50", "std": 1.0}}),
+        ("covariates", {"sex": {"values": ["F"]}}),
+        ("covariates", {"sex": {"values": ["F", "F"]}}),
+        ("covariates", {"sex": {"values": ["F", "M"], "_target_": "os.abort"}}),
         ("conditions", {"contour": {"classes": {"a": 1}}}),
         ("parameterization", "$1"),
         ("parameterization", {"sigma_data": 0.5}),

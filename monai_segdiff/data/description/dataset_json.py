@@ -13,6 +13,7 @@ from typing import Any
 from monai_segdiff.data.case_files import case_name, default_patient, file_extension, with_channels
 from monai_segdiff.data.cases import Case, SegmentationDataset
 from monai_segdiff.data.description.classes import check_classes, check_parents, named_ids
+from monai_segdiff.data.description.covariates import case_covariates_of, covariates_of
 from monai_segdiff.data.description.entries import (
     channels_of,
     classes_of,
@@ -115,7 +116,13 @@ def read_description(
         raise ValueError(f"cannot understand {root / DESCRIPTION}: {error}") from error
 
 
-def read_cases(entries: Any, root: Path, split: str, patients_known: bool = True) -> list[Case]:
+def read_cases(
+    entries: Any,
+    root: Path,
+    split: str,
+    patients_known: bool = True,
+    covariates: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Case]:
     """Cases from their entries.
 
     Args:
@@ -123,6 +130,7 @@ def read_cases(entries: Any, root: Path, split: str, patients_known: bool = True
         root: folder that paths are relative to.
         split: name of the list, for messages.
         patients_known: whether the patients that are named are more than the files' names.
+        covariates: definitions of the covariates; None for none.
 
     Raises:
         ValueError: if an entry cannot be understood; says which.
@@ -130,7 +138,8 @@ def read_cases(entries: Any, root: Path, split: str, patients_known: bool = True
     if not isinstance(entries, list):
         raise ValueError(f"{split!r} must be a list of cases, got {str(entries)[:80]!r}")
     return [
-        _case(entry, root, f"entry {number} of {split!r}", patients_known) for number, entry in enumerate(entries, 1)
+        _case(entry, root, f"entry {number} of {split!r}", patients_known, covariates or {})
+        for number, entry in enumerate(entries, 1)
     ]
 
 
@@ -152,12 +161,14 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
         "attribution": dataset.attribution or None,
         "tensorImageSize": f"{dataset.spatial_dims}D" if dataset.spatial_dims else None,
         "spatial_dims": dataset.spatial_dims,
+        "channels": list(dataset.channels) or None,
         "intensity_range": list(dataset.intensity_range) if dataset.intensity_range else None,
         "split": dataset.split_kind,
         "patients_known": None if all(case.patient_known for case in cases) else False,
         "labels": {"0": "background", **{str(i): name for name, i in named_ids(dataset.classes)}},
         "parents": dataset.parents or None,
         "findings": list(dataset.findings) or None,
+        "covariates": dataset.covariates or None,
         "settings": dataset.settings or None,
         "numTraining": training,
         "numTest": test,
@@ -171,12 +182,19 @@ def write_dataset(root: str | Path, dataset: SegmentationDataset) -> Path:
 
 def _entry(case: Case, root: Path) -> dict[str, Any]:
     paths = {"image": case.image, "label": case.label, "region": case.region}
-    relative = {key: os.path.relpath(path, root) for key, path in paths.items() if path is not None}
-    entry: dict[str, Any] = {key: "./" + path.replace(os.sep, "/") for key, path in relative.items()}
+    entry: dict[str, Any] = {key: _relative(path, root) for key, path in paths.items() if path is not None}
+    if case.channel_files:
+        entry["image"] = [_relative(path, root) for path in case.channel_files]
     entry["patient"] = case.patient
     if case.findings is not None:
         entry["findings"] = list(case.findings)
+    if case.covariates:
+        entry["covariates"] = dict(case.covariates)
     return entry
+
+
+def _relative(path: Path, root: Path) -> str:
+    return "./" + os.path.relpath(path, root).replace(os.sep, "/")
 
 
 def _description(
@@ -191,12 +209,15 @@ def _description(
     if classes is None:
         parents = parents or region_parents(content.get("labels"))
         check_parents(parents, list(vocabulary), "'parents'")
+    channels, covariates = channels_of(content), covariates_of(content)
     dataset = SegmentationDataset(
         root=root,
         name=text_of(content, "name") or root.name,
         classes=vocabulary,
-        splits={split: cases for split in listed if (cases := read_cases(listed[split], root, split, known))},
-        intensity_range=range_of(content.get("intensity_range")),
+        splits={
+            split: cases for split in listed if (cases := read_cases(listed[split], root, split, known, covariates))
+        },
+        intensity_range=range_of(content.get("intensity_range"), len(channels) or 1),
         spatial_dims=dims_of(content.get("spatial_dims")),
         split_kind=text_of(content, "split") or None,
         modality=modality_of(content),
@@ -205,7 +226,8 @@ def _description(
         settings=settings_of(content.get("settings")),
         parents=parents,
         findings=names_of(content.get("findings")) or (),
-        channels=channels_of(content),
+        channels=channels,
+        covariates=covariates,
     )
     return Description(dataset, bool(listed), "channel_names" in content or "file_ending" in content, known)
 
@@ -220,14 +242,15 @@ def _by_name(content: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {"training": [{"image": entry.get("images"), **entry} for entry in named.values()]}
 
 
-def _case(entry: Any, root: Path, what: str, patients_known: bool) -> Case:
-    """A case from its entry: an object with `image`, `label`, `patient`, `findings`, `region`; or an image's path.
+def _case(entry: Any, root: Path, what: str, patients_known: bool, covariates: Mapping[str, Mapping[str, Any]]) -> Case:
+    """A case from its entry: an object with `image`, `label`, `patient` and more that is known; or an image's path.
 
     Args:
         entry: the entry.
         root: folder that its paths are relative to.
         what: which entry it is, for messages.
         patients_known: whether the patients that are named are more than the files' names.
+        covariates: definitions of the covariates.
 
     Raises:
         ValueError: if it is neither, or a part of it is of another kind; says which entry.
@@ -247,13 +270,14 @@ def _case(entry: Any, root: Path, what: str, patients_known: bool) -> Case:
         if entry.get("patient") is not None and not patient.strip():
             raise ValueError("its patient is blank; leave it out where it is not known")
         findings = names_of(entry.get("findings"))
+        told = case_covariates_of(entry, covariates)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
     name = case_name(first)
     known = bool(patient) and patients_known
     owner = patient or default_patient(name)
     several = tuple(images) if len(images) > 1 else ()
-    return Case(name, image, files["label"], owner, findings, files["region"], known, several)
+    return Case(name, image, files["label"], owner, findings, files["region"], known, several, told)
 
 
 def _images(root: Path, paths: Any) -> list[Path]:
@@ -261,7 +285,7 @@ def _images(root: Path, paths: Any) -> list[Path]:
     several = isinstance(paths, list) and len(paths) > 1
     files = [_file(root, path, "image") for path in (paths if several else [paths])]
     if several and None in files:
-        raise ValueError(f"its image is in {len(files)} files, and one of them has no name: {str(paths)[:80]}")
+        raise ValueError(f"its image has a channel without a file: {str(paths)[:80]}")
     found = [file for file in files if file is not None]
     return found if several or not found or found[0].is_file() else _with_channels(found[0])
 
@@ -273,7 +297,7 @@ def _file(root: Path, path: Any, key: str) -> Path | None:
     if path is None or path == "":
         return None
     if isinstance(path, list):
-        raise ValueError(f"its {key} is in {len(path)} files, and one is read: name one of them")
+        raise ValueError(f"its {key} is in {len(path)} files: name one of them")
     if not isinstance(path, str) or not path.isprintable():
         raise ValueError(f"its {key} must be the path of a file, got {str(path)[:80]!r}")
     try:

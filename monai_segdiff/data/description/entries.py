@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from monai_segdiff.data.description.channel_names import check_channels
 from monai_segdiff.data.description.classes import check_classes
+from monai_segdiff.transforms.intensities import IntensityRange
 
 __all__ = [
     "channels_of",
@@ -134,14 +136,26 @@ def parents_of(parents: Any) -> dict[str, str]:
     return dict(parents)
 
 
-def range_of(limits: Any) -> tuple[float, float] | None:
-    """Lowest and highest intensity that matters; None where nothing is said.
+def range_of(limits: Any, channels: int = 1) -> IntensityRange | None:
+    """Lowest and highest intensity that matters, or those of each channel; None where nothing is said.
+
+    Args:
+        limits: the entry.
+        channels: how many there are.
 
     Raises:
-        ValueError: if it is no pair of finite numbers that go up.
+        ValueError: if it is neither a pair of finite numbers that go up nor a list of such pairs, one for each channel.
     """
-    if limits is None:
-        return None
+    if isinstance(limits, list) and limits and all(isinstance(pair, list) for pair in limits):
+        if len(limits) != channels:
+            raise ValueError(
+                f"'intensity_range' has {len(limits)} pairs for {channels} channels: give one pair, or one for each"
+            )
+        return tuple(_pair_of(pair) for pair in limits)
+    return None if limits is None else _pair_of(limits)
+
+
+def _pair_of(limits: Any) -> tuple[float, float]:
     numbers = isinstance(limits, list) and all(isinstance(i, int | float) and not isinstance(i, bool) for i in limits)
     if not numbers or len(limits) != 2 or not all(map(_is_finite, limits)) or not limits[0] < limits[1]:
         raise ValueError(f"'intensity_range' must be two numbers, the lower one first, got {str(limits)[:80]}")
@@ -168,25 +182,21 @@ def modality_of(content: Mapping[str, Any]) -> str:
 
 
 def channels_of(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the channels, which the Decathlon calls modality; none where images have one channel.
+    """Names of the channels: `channels`, or several that nnU-Net calls `channel_names` and the Decathlon `modality`.
 
     Raises:
-        ValueError: if they are not numbered from 0 on, or a name is no text.
+        ValueError: if they are not numbered from 0 on, or are no names of channels.
     """
     key = next((key for key in ("channels", "channel_names", "modality") if content.get(key) is not None), "")
     found = content.get(key)
-    if isinstance(found, dict) and len(found) > 1:
+    if isinstance(found, dict):
         numbers = [int(number) if len(number) < 5 and number.isascii() and number.isdigit() else -1 for number in found]
-        if sorted(numbers) != list(range(len(numbers))):
+        if len(found) > 1 and sorted(numbers) != list(range(len(numbers))):
             raise ValueError(f"{key!r} must number the channels from 0 on, got {str(found)[:80]}")
         found = [name for _, name in sorted(zip(numbers, found.values(), strict=True), key=lambda pair: pair[0])]
-    if not isinstance(found, list) or len(found) < 2:
+    if key != "channels" and (not isinstance(found, list) or len(found) < 2):  # one says what kind of image it is
         return ()
-    if not all(isinstance(name, str) and name.strip() and name.isprintable() for name in found):
-        raise ValueError(f"{key!r} must name each channel, got {str(found)[:80]}")
-    if len(set(found)) < len(found):
-        raise ValueError(f"{key!r} must name each channel differently, got {', '.join(found)[:80]}")
-    return tuple(found)
+    return check_channels(found, repr(key))
 
 
 def settings_of(settings: Any) -> dict[str, Any]:

@@ -33,6 +33,10 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
+def _are_covariates(value: Any) -> bool:
+    return isinstance(value, dict) and all(v is not None and (_is_text(v) or _is_number(v)) for v in value.values())
+
+
 def _maps_texts(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
@@ -42,6 +46,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("index", "tries", "noise_index"), (_is_count, "a whole number from 0")),
     **dict.fromkeys(("seconds", "score", "evaluations", "seam_gradient"), (_is_number, "a number")),
     "findings": (_are_texts, "a list of names"),
+    "covariates": (_are_covariates, "an object of numbers and texts"),
     "source": (_maps_texts, "an object of names"),
     "sha256": (_maps_texts, "an object of names"),
 }

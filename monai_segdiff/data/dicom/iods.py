@@ -1,4 +1,7 @@
-"""The attributes of the DICOM image objects that are written: CT, MR, CR and DX (PS3.3, A.3, A.4, A.2, A.26)."""
+"""The attributes of the DICOM image objects that are written.
+
+CT, MR, CR and DX (PS3.3, A.3, A.4, A.2, A.26); in colors visible light and secondary capture (A.32, A.8.1).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from monai_segdiff.data.dicom.files import import_pydicom
 from monai_segdiff.data.dicom.scaling import Scaling
 from monai_segdiff.data.dicom.synthetic import NAME, SyntheticInfo, code
 
-__all__ = ["SOP_CLASSES", "new_image"]
+__all__ = ["COLOR_MODALITIES", "SOP_CLASSES", "new_color_image", "new_image"]
 
 SOP_CLASSES = {
     "CT": "1.2.840.10008.5.1.4.1.1.2",
@@ -18,6 +21,14 @@ SOP_CLASSES = {
     "CR": "1.2.840.10008.5.1.4.1.1.1",
     "DX": "1.2.840.10008.5.1.4.1.1.1.1",  # for presentation
 }
+_VISIBLE_LIGHT = {
+    "ES": "1.2.840.10008.5.1.4.1.1.77.1.1",  # endoscopy
+    "GM": "1.2.840.10008.5.1.4.1.1.77.1.2",  # microscopy
+    "XC": "1.2.840.10008.5.1.4.1.1.77.1.4",  # photography
+}
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+COLOR_MODALITIES = (*_VISIBLE_LIGHT, "OT")
+"""Modalities of pictures in colors."""
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 
 
@@ -30,11 +41,37 @@ def new_image(modality: str, info: SyntheticInfo, number: int, scaling: Scaling)
         number: of the image in its series, from 1.
         scaling: what its stored values mean.
     """
+    image = _object(SOP_CLASSES[modality], modality, info, number)
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 0
+    _OF_MODALITY[modality](image, info, scaling)
+    return image
+
+
+def new_color_image(modality: str, info: SyntheticInfo) -> Any:
+    """A picture in colors without its pixels, its UIDs, and what `mark_synthetic` says of its origin.
+
+    Args:
+        modality: "ES", "GM" or "XC" for an object of visible light, any other for a secondary capture.
+        info: what it says of its origin.
+    """
+    image = _object(_VISIBLE_LIGHT.get(modality, _SECONDARY_CAPTURE), modality, info, 1)
+    image.SamplesPerPixel, image.PhotometricInterpretation, image.PlanarConfiguration = 3, "RGB", 0
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 8, 8, 7, 0
+    if modality in _VISIBLE_LIGHT:
+        image.AcquisitionContextSequence = []
+    else:
+        image.ConversionType = "SYN"  # synthetic image (C.8.6.1)
+    return image
+
+
+def _object(sop_class: str, modality: str, info: SyntheticInfo, number: int) -> Any:
+    """What all images have in common."""
     pydicom = import_pydicom()
     image = pydicom.Dataset()
     image.file_meta = pydicom.dataset.FileMetaDataset()
     image.file_meta.TransferSyntaxUID = _EXPLICIT_LITTLE_ENDIAN
-    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = SOP_CLASSES[modality]
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = sop_class
     image.SpecificCharacterSet = "ISO_IR 192"
     image.SeriesNumber, image.InstanceNumber = 1, number
     image.StudyInstanceUID = info.uid("study")
@@ -42,9 +79,6 @@ def new_image(modality: str, info: SyntheticInfo, number: int, scaling: Scaling)
     image.Manufacturer, image.ManufacturerModelName, image.SoftwareVersions = NAME, NAME, __version__
     image.ImageType = ["DERIVED", "SECONDARY"]
     image.LossyImageCompression = "00"
-    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
-    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 0
-    _OF_MODALITY[modality](image, info, scaling)
     return image
 
 

@@ -21,8 +21,10 @@ from monai_segdiff.data.dicom.labels import segment_names, vocabulary
 from monai_segdiff.data.dicom.rtstruct import read_rtstruct, referenced_series, roi_names
 from monai_segdiff.data.dicom.seg import read_dicom_seg, segment_labels
 from monai_segdiff.data.dicom.series import MODALITIES, read_dicom_series
+from monai_segdiff.data.dicom.tags import check_tags, read_tags
 from monai_segdiff.data.nifti import save_nifti
 from monai_segdiff.files import safe_name
+from monai_segdiff.transforms.covariates import CovariateValue
 
 __all__ = ["DicomStudies", "DicomStudy", "find_studies", "holds_dicom", "along_patient_axes"]
 
@@ -140,11 +142,23 @@ class DicomStudies:
             for study in self.studies.values()
         ]
 
-    def fingerprint(self, cases: Sequence[Case] = ()) -> str:
-        """Digest of the files' names, sizes and times, of the vocabulary, and of what is found in the cases.
+    def tags(self, keywords: Sequence[str]) -> list[dict[str, CovariateValue]]:
+        """Attributes of each study's images, in the order of `cases`, see `read_tags`.
 
         Args:
-            cases: those of `cases`, with their findings where these are known.
+            keywords: of the attributes.
+
+        Raises:
+            ValueError: if one cannot be a covariate, or cannot be read; names it.
+        """
+        check_tags(keywords)
+        return [read_tags(study.images[0], keywords) for study in self.studies.values()]
+
+    def fingerprint(self, cases: Sequence[Case] = ()) -> str:
+        """Digest of the files' names, sizes and times, of the vocabulary, and of what is known of the cases.
+
+        Args:
+            cases: those of `cases`, with their findings and covariates where these are known.
         """
         digest = hashlib.sha256(repr((self.classes, sorted(self.names.items()), self.precedence)).encode())
         for study in self.studies.values():
@@ -155,6 +169,8 @@ class DicomStudies:
         for case in cases:
             if case.findings is not None:
                 digest.update(f"\n{case.id} findings {sorted(case.findings)}".encode())
+            if case.covariates:
+                digest.update(f"\n{case.id} covariates {case.covariates}".encode())
         return digest.hexdigest()
 
     @contextmanager

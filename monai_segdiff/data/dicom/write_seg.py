@@ -11,11 +11,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from numpy.typing import ArrayLike, NDArray
 
 from monai_segdiff._version import __version__
+from monai_segdiff.data.description.channel_names import is_color
 from monai_segdiff.data.dicom.codes import property_codes
-from monai_segdiff.data.dicom.files import DicomSource, import_highdicom, import_pydicom, read_dataset_of
+from monai_segdiff.data.dicom.color import color_picture, fill_color
+from monai_segdiff.data.dicom.files import (
+    DicomSource,
+    dicom_files,
+    import_highdicom,
+    import_pydicom,
+    read_dataset_of,
+)
+from monai_segdiff.data.dicom.iods import COLOR_MODALITIES
 from monai_segdiff.data.dicom.series import read_dicom_series
 from monai_segdiff.data.dicom.synthetic import NAME, SyntheticInfo, give_uids, mark_synthetic, source_references
 from monai_segdiff.data.dicom.write_series import as_slices, fill_series, naming
@@ -92,9 +102,9 @@ def _write(
     source: DicomSource | None,
     info: SyntheticInfo | None,
 ) -> Path:
-    image = read_dicom_series(series)
+    image = _images_of(series)
     about = info or SyntheticInfo()
-    flat = image.meta["modality"] in ("CR", "DX")
+    flat = image.meta["modality"] in ("CR", "DX", *COLOR_MODALITIES) or image.meta.get("color", False)
     if affine is None:
         array = np.asarray(labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels)
         array = array.reshape(array.shape[1:] if array.ndim == image.ndim else array.shape)
@@ -138,23 +148,29 @@ def write_dicom_pair(
     *,
     source: DicomSource | None = None,
     info: SyntheticInfo | None = None,
+    channels: Sequence[str] = (),
 ) -> tuple[list[Path], Path]:
     """Write a synthetic image and its label map as one study: a series in ``image`` and ``seg/seg.dcm``.
 
-    The folder appears with both or not at all. Arguments are those of `write_dicom_series` and `write_dicom_seg`.
+    Of several channels each is a series of its own, in ``image/channel_1``, ``image/channel_2`` and so on; the
+    segmentation refers to the first, and lies in the frame of reference of all. Red, green and blue of a picture are
+    one object: a visible light image of modality "ES", "XC" or "GM", else a secondary capture.
+
+    The folder appears with all or not at all. Arguments are those of `write_dicom_series` and `write_dicom_seg`.
 
     Args:
-        image: the image.
-        labels: its label map, of the same shape.
+        image: the image; of several channels, these come first, (C, *spatial).
+        labels: its label map, of the same spatial shape.
         affine: of both.
         classes: class name to label id or ids.
         folder: folder to create; may exist and be empty.
-        modality: "CT", "MR", "CR" or "DX".
+        modality: "CT", "MR", "CR" or "DX"; of a picture in colors also "ES", "XC", "GM" or "OT".
         source: DICOM segmentation that the label map was taken from.
         info: what the objects say of their origin, and their UIDs.
+        channels: names of the image's channels, where there are several; each series is described by its own.
 
     Returns:
-        The files of the series, and that of the segmentation.
+        The files of the series, channel by channel, and that of the segmentation.
 
     Raises:
         ImportError: if pydicom or highdicom is missing.
@@ -165,10 +181,36 @@ def write_dicom_pair(
     about = info or SyntheticInfo()
     with atomic_folder(Path(folder)) as temporary, naming(Path(folder), temporary):
         (temporary / "image").mkdir()
-        files = fill_series(image, affine, temporary / "image", modality, source=source, info=about)
-        seg = write_dicom_seg(labels, affine, classes, files, temporary / "seg" / "seg.dcm", source=source, info=about)
+        series = _fill(image, affine, temporary / "image", modality, channels, source=source, info=about)
+        seg = temporary / "seg" / "seg.dcm"
+        write_dicom_seg(labels, affine, classes, series[0], seg, source=source, info=about)
     root = Path(folder)
-    return [root / "image" / file.name for file in files], root / "seg" / seg.name
+    return [root / file.relative_to(temporary) for files in series for file in files], root / "seg" / seg.name
+
+
+def _fill(
+    image: ArrayLike | torch.Tensor,
+    affine: ArrayLike | torch.Tensor,
+    folder: Path,
+    modality: str,
+    channels: Sequence[str],
+    *,
+    source: DicomSource | None,
+    info: SyntheticInfo,
+) -> list[list[Path]]:
+    """The files of each series: one of all colors, or one for each channel."""
+    if len(channels) <= 1:
+        return [fill_series(image, affine, folder, modality, source=source, info=info)]
+    if is_color(channels):
+        return [fill_color(image, affine, folder, modality, source=source, info=info)]
+    found = []
+    for index, (name, layer) in enumerate(zip(channels, image, strict=True)):
+        own = folder / f"channel_{index + 1}"
+        own.mkdir()
+        about = replace(info, description=f"{info.description} {name}".strip())
+        number = 1 if index == 0 else index + 2  # the segmentation is series 2
+        found.append(fill_series(layer, affine, own, modality, source=source, info=about, number=number))
+    return found
 
 
 def check_class_names(classes: Mapping[str, int | Sequence[int]]) -> None:
@@ -188,6 +230,16 @@ def check_class_names(classes: Mapping[str, int | Sequence[int]]) -> None:
                 f"the class {name!r} cannot be written, as DICOM's names hold no backslash and no control character, "
                 "and neither begin nor end with a space; rename it"
             )
+
+
+def _images_of(series: DicomSource) -> MetaTensor:
+    """The images as `read_dicom_series` gives them; of a picture in colors what is said of it, and no pixels."""
+    picture = color_picture(series)
+    if picture is None:
+        return read_dicom_series(series)
+    (file,) = dicom_files(series)
+    meta = {"modality": str(picture.Modality), "files": [str(file)], "filename_or_obj": str(file), "color": True}
+    return MetaTensor(torch.empty(1, int(picture.Columns), int(picture.Rows)), affine=torch.eye(4), meta=meta)
 
 
 def _synthetic(file: Path) -> Any:

@@ -20,7 +20,7 @@ from monai_segdiff.data.dicom.series import MODALITIES
 from monai_segdiff.data.dicom.synthetic import SyntheticInfo, give_uids, mark_synthetic, source_references
 from monai_segdiff.files import atomic_folder
 
-__all__ = ["as_slices", "fill_series", "naming", "write_dicom_series"]
+__all__ = ["as_slices", "fill_series", "naming", "row_direction", "write_dicom_series"]
 
 
 def write_dicom_series(
@@ -68,8 +68,9 @@ def fill_series(
     *,
     source: DicomSource | None,
     info: SyntheticInfo,
+    number: int = 1,
 ) -> list[Path]:
-    """`write_dicom_series` into a folder that exists."""
+    """`write_dicom_series` into a folder that exists, as the series of a number."""
     if modality not in MODALITIES:
         raise ValueError(f"modality must be one of {', '.join(MODALITIES)}, got {modality!r}")
     import_pydicom()
@@ -80,6 +81,7 @@ def fill_series(
     for index, plane in enumerate(slices):
         dataset = new_image(modality, info, index + 1, scaling)
         mark_synthetic(dataset, info, references)
+        dataset.SeriesNumber = number
         _place(dataset, grid, index, modality)
         dataset.Rows, dataset.Columns = plane.shape
         dataset.PixelData = scaling.store(plane).astype("<u2").tobytes()
@@ -172,6 +174,15 @@ def _place(dataset: Any, grid: NDArray[np.float64], index: int, modality: str) -
     dataset.SliceThickness = _numbers([depth])[0]
     if modality == "MR":
         dataset.SpacingBetweenSlices = _numbers([depth])[0]
+
+
+def row_direction(grid: NDArray[np.float64]) -> str:
+    """Where the rows of a picture run to, as a letter of its patient orientation.
+
+    Args:
+        grid: RAS affine of (column, row, slice), from `as_slices`.
+    """
+    return _letter((LPS_TO_RAS @ grid)[:3, 0])
 
 
 def _letter(direction: NDArray[np.float64]) -> str:

@@ -19,7 +19,16 @@ from monai_segdiff.data.forms.form import Choices, Form, Look, matching
 from monai_segdiff.data.forms.words import IMAGE_WORDS, MASK_WORDS
 from monai_segdiff.data.load import is_raster
 
-__all__ = ["FOLDERS", "case_folders", "chosen_folder", "numbered_channels", "paired", "read_folders", "unread_in"]
+__all__ = [
+    "FOLDERS",
+    "case_folders",
+    "channel_numbers",
+    "chosen_folder",
+    "numbered_channels",
+    "paired",
+    "read_folders",
+    "unread_in",
+]
 
 _SUFFIXES = {"": "training", "Tr": "training", "Val": "validation", "Ts": "test"}
 
@@ -71,7 +80,8 @@ def paired(images: Path | None, labels: Path | None, channels: int = 0, channel_
         images: folder of images, which may end in a channel (`_0000`) that the label maps' names lack; None where there
             is none.
         labels: folder of label maps, or None.
-        channels: how many channels every image must have; 0 for as many as any of them has.
+        channels: how many channels every image must have, in files of their own or in one without such an ending; 0
+            for as many as any of them has.
         channel_endings: whether endings are channels even where there is no label map.
 
     Raises:
@@ -187,7 +197,16 @@ def _read(look: Look, choices: Choices) -> SegmentationDataset:
 def numbered_channels(splits: dict[str, list[Case]]) -> tuple[str, ...]:
     """Names of channels that nothing but their number tells."""
     most = max((len(case.channel_files) for cases in splits.values() for case in cases), default=0)
-    return tuple(f"channel {i}" for i in range(most)) if most > 1 else ()
+    return channel_numbers(most) if most > 1 else ()
+
+
+def channel_numbers(number: int) -> tuple[str, ...]:
+    """What channels are called that have no names.
+
+    Args:
+        number: how many there are.
+    """
+    return tuple(f"channel {i}" for i in range(number))
 
 
 FOLDERS = Form("folders of images and label maps", _holds, _read, frozenset({"image", "label"}))

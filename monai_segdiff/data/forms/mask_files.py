@@ -15,8 +15,8 @@ from monai.data import MetaTensor
 from monai_segdiff.data.case_files import case_name, image_files
 from monai_segdiff.data.cases import Case
 from monai_segdiff.data.dicom.labels import LabelMapBuilder, vocabulary
-from monai_segdiff.data.issues import AFFINE_TOLERANCE, largest_offset
-from monai_segdiff.data.load import load_label_map, spacing_of
+from monai_segdiff.data.grid_offset import AFFINE_TOLERANCE, largest_offset, smallest_spacing
+from monai_segdiff.data.load import load_label_map
 from monai_segdiff.data.nifti import save_nifti
 
 __all__ = ["MaskFiles"]
@@ -99,8 +99,7 @@ def _check_grid(mask: MetaTensor, first: MetaTensor) -> None:
     if mask.shape != first.shape:
         shapes = " and ".join("x".join(map(str, volume.shape[1:])) for volume in (mask, first))
         raise ValueError(f"{file} has another size than {other} ({shapes}): resample it to the image")
-    voxel = float(spacing_of(np.asarray(first.affine), first.ndim - 1).min())
-    if not largest_offset(mask, first) <= AFFINE_TOLERANCE * voxel:
+    if not largest_offset(mask, first) <= AFFINE_TOLERANCE * smallest_spacing(first):
         raise ValueError(f"{file} has another affine than {other}: resample it to the image")
 
 

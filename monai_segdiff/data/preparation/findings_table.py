@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from monai_segdiff.data.case_files import case_name
 from monai_segdiff.data.cases import Case
-from monai_segdiff.documents import Table, read_table
+from monai_segdiff.data.preparation.case_tables import check_columns, lines_of_cases
+from monai_segdiff.documents import read_table
 
 __all__ = ["read_findings"]
 
 _NOTHING = "No Finding"
 _STATES = {"1": True, "1.0": True, "0": False, "0.0": False, "-1": None, "-1.0": None}
-_KEYS = ("id", "path", "dicom_id", "study_id")
-_SHOWN = 3
 
 
 def read_findings(table: str | Path, names: Sequence[str], cases: Sequence[Case]) -> list[Case]:
@@ -50,52 +48,10 @@ def read_findings(table: str | Path, names: Sequence[str], cases: Sequence[Case]
     if _NOTHING in names:
         raise ValueError(f"{_NOTHING!r} is not a finding but says that there is none; leave it out of the findings")
     content = read_table(table, "a table of findings (CSV)", short_lines=True)
-    key, column = _key_column(content, cases)
-    lacking = [name for name in names if name not in content.columns]
-    if lacking:
-        others = ", ".join(name for name in content.columns if name.lower() not in _KEYS) or "no others"
-        raise ValueError(f"{table} has no column {lacking[0]!r}; it has {others}")
-    found: dict[str, tuple[str, ...] | None] = {}
-    for number, row in content:
-        where = f"{table}, line {number}"
-        name = _normal(row[column], key)
-        if not name:
-            raise ValueError(f"{where}: the column {column!r} is blank, so whose line it is is unknown; fill it in")
-        if name in found:
-            raise ValueError(f"{where}: {key} {row[column]!r} is there twice; keep one line")
-        found[name] = _findings(row, names, where)
-    owners = [_owner(case, key, found) for case in cases]
-    missing = [case.id for case, owner in zip(cases, owners, strict=True) if owner is None]
-    if missing:
-        owned = set(owners)
-        unused = [name for name in found if name not in owned]
-        also = f" ({len(unused)} of its lines are of no case, such as {unused[0]!r})" if unused else ""
-        raise ValueError(
-            f"{table} says nothing of case {', '.join(map(repr, missing[:_SHOWN]))} by its column {key} ("
-            f"{len(missing)} such cases){also}; add a line, with blank cells where its findings are unknown"
-        )
-    return [replace(case, findings=found[str(owner)]) for case, owner in zip(cases, owners, strict=True)]
-
-
-def _key_column(table: Table, cases: Sequence[Case]) -> tuple[str, str]:
-    """Which of the keys the table has, and how its column is spelled."""
-    spelled = {name.lower(): name for name in table.columns}  # CheXpert writes Path
-    key = next((name for name in _KEYS if name in spelled), None)
-    if key is None:
-        heading = ""
-        if {case.id for case in cases} & set(table.columns):
-            heading = " (its first line names a case: put a heading above it)"
-        raise ValueError(
-            f"{table.file} has none of the columns {', '.join(_KEYS)}, so whose its lines are is unknown{heading}"
-        )
-    return key, spelled[key]
-
-
-def _normal(value: str, key: str) -> str:
-    value = value.strip()
-    if key == "path":
-        return value.replace("\\", "/").removeprefix("./")
-    return value.removeprefix("s") if key == "study_id" else value
+    lines, owners = lines_of_cases(content, cases, "findings")
+    check_columns(content, names)
+    found = {name: _findings(row, names, f"{table}, line {number}") for name, (number, row) in lines.items()}
+    return [replace(case, findings=found[owner]) for case, owner in zip(cases, owners, strict=True)]
 
 
 def _findings(row: Mapping[str, str], names: Sequence[str], where: str) -> tuple[str, ...] | None:
@@ -113,17 +69,3 @@ def _findings(row: Mapping[str, str], names: Sequence[str], where: str) -> tuple
         return there
     stated = bool(states) or nothing is True
     return () if stated and None not in states.values() else None
-
-
-def _owner(case: Case, key: str, found: Mapping[str, object]) -> str | None:
-    """The line's key that is the case's, if there is one."""
-    image = case.image
-    if key == "id" or image is None:
-        candidates = [case.id]
-    elif key == "path":
-        candidates = ["/".join(image.parts[-n:]).replace("//", "/") for n in range(1, len(image.parts) + 1)]
-    elif key == "dicom_id":
-        candidates = [case_name(image)]
-    else:
-        candidates = [image.parent.name.removeprefix("s")]
-    return next((name for name in candidates if name in found), None)

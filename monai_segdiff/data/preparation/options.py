@@ -10,6 +10,7 @@ from typing import Any
 from monai_segdiff.data.cases import Case
 from monai_segdiff.data.load import is_flat
 from monai_segdiff.data.preparation.crop import CROPS, OUTSIDES
+from monai_segdiff.transforms.intensities import IntensityRange
 
 __all__ = ["check_slicing", "checked_body_threshold", "checked_crop", "checked_range", "checked_share", "per_axis"]
 
@@ -53,12 +54,12 @@ def per_axis(
 
 
 def checked_range(
-    intensity_range: tuple[float, float] | None, percentiles: tuple[float, float] | None
-) -> tuple[float, float] | None:
+    intensity_range: IntensityRange | None, percentiles: tuple[float, float] | None
+) -> IntensityRange | None:
     """The intensity range, as it is given or as scaling by percentiles makes it.
 
     Args:
-        intensity_range: lowest and highest intensity, or None.
+        intensity_range: lowest and highest intensity, or those of each channel; or None.
         percentiles: of each image, or None.
 
     Raises:
@@ -76,8 +77,11 @@ def checked_range(
                 "(--intensity-range); leave one of them out"
             )
         return 0.0, 1.0
-    if intensity_range is not None:
-        low, high = _pair(intensity_range, "intensity_range (--intensity-range)")
+    if intensity_range is None:
+        return None
+    several = isinstance(intensity_range, Sequence) and intensity_range and isinstance(intensity_range[0], Sequence)
+    for pair in intensity_range if several else [intensity_range]:
+        low, high = _pair(pair, "intensity_range (--intensity-range)")
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(
                 f"intensity_range (--intensity-range) must be LOW < HIGH, got {low:g} and {high:g}: give the lower "

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from monai_segdiff.data.case_files import image_files, unread
 from monai_segdiff.data.cases import Case
+from monai_segdiff.data.channels import check_channel_files
 from monai_segdiff.data.forms.folders import paired
-from monai_segdiff.data.layout import check_channels
 from monai_segdiff.data.patients import guess_patients, with_patients
 
 __all__ = ["pair_folders"]
@@ -49,5 +49,5 @@ def pair_folders(images: str | Path, labels: str | Path, patients: str | Path | 
             "or move the file away"
         )
     for case in cases:
-        check_channels(case, ())
+        check_channel_files(case, ())
     return guess_patients(cases) if patients is None else with_patients(cases, patients)

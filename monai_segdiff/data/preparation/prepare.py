@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monai_segdiff.data.build import build_once
 from monai_segdiff.data.description.classes import BODY, OUTSIDE_VIEW, check_classes, check_parents
@@ -18,6 +19,7 @@ from monai_segdiff.data.layout import SPLITS, Case, Choices, SegmentationDataset
 from monai_segdiff.data.patients import unknown_patients
 from monai_segdiff.data.preparation.case import Plan
 from monai_segdiff.data.preparation.class_counts import ClassCounts
+from monai_segdiff.data.preparation.covariates import define_covariates
 from monai_segdiff.data.preparation.options import (
     check_slicing,
     checked_body_threshold,
@@ -29,12 +31,15 @@ from monai_segdiff.data.preparation.options import (
 from monai_segdiff.data.preparation.samples import write_pieces
 from monai_segdiff.data.preparation.source import Asked, Source
 from monai_segdiff.data.splits import check_split, split_as_given, split_cases
+from monai_segdiff.transforms.intensities import IntensityRange, channel_ranges, range_ends
 
 __all__ = ["prepare_dataset"]
 
 _MIN_FOREGROUND = 0.01
 _AXIAL = 2
-_LATER = ("percentiles", "n4", "findings", "crop", "margin", "outside")  # options that came later
+_LATER = (  # options that came later
+    *("percentiles", "n4", "findings", "crop", "margin", "outside", "channels", "kept", "covariates"),
+)
 _GAP_MM = 10.0  # between held-out and training slices of one patient
 
 
@@ -48,7 +53,7 @@ def prepare_dataset(
     size: int | Sequence[int] = 128,
     spacing: float | Sequence[float] | None = None,
     axis: int | None = None,
-    intensity_range: tuple[float, float] | None = None,
+    intensity_range: IntensityRange | None = None,
     percentiles: tuple[float, float] | None = None,
     n4: bool = False,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
@@ -60,6 +65,9 @@ def prepare_dataset(
     parents: Mapping[str, str] | None = None,
     findings: Sequence[str] | None = None,
     findings_table: str | Path | None = None,
+    channels: Sequence[str] | None = None,
+    covariates: Sequence[str] | None = None,
+    covariates_table: str | Path | None = None,
     segments: Mapping[str, str | Sequence[str]] | None = None,
     precedence: Sequence[str] = (),
     crop: str = "none",
@@ -96,8 +104,8 @@ def prepare_dataset(
         spacing: voxel size in mm of the result, one number or one per axis; the grid then pads or crops around the
             center. By default the field of view is fitted into `size`, with square voxels in the slice plane.
         axis: axis along which volumes are sliced in 2D: 0 sagittal, 1 coronal, 2 axial (the default).
-        intensity_range: intensities that matter, written into the data set; by default the 0.5th and 99.5th
-            percentile of the prepared images.
+        intensity_range: intensities that matter, one pair or one for each channel, written into the data set; by
+            default the 0.5th and 99.5th percentile of the prepared images, of each channel.
         percentiles: scale every source image so that these two percentiles of its own intensities, each 0..100, become
             0 and 1, and clip: for MR, whose intensities have no unit. The intensity range is then (0, 1).
         n4: whether to correct the bias field of every source image first, see `correct_bias_field`; needs ITK.
@@ -108,7 +116,8 @@ def prepare_dataset(
             out; by default 0.01.
         drop_other_labels: whether source ids that no class names become background rather than an error.
         body_threshold: if given, a first class "body" is added: everything inside the skin that no other class claims,
-            found as the largest region above this intensity (e.g. -300 HU), in the unit of the source.
+            found as the largest region above this intensity (e.g. -300 HU), in the unit of the source, in the first
+            channel.
         parents: class name to the name of the class that encloses it; by default as the source says,
             and an added body encloses all others.
         findings: the vocabulary of what may be found in an image, whose order gives the ids of region maps; by default
@@ -117,6 +126,14 @@ def prepare_dataset(
             labeler, a finding with 1 is named; where there is none, a case with one that is uncertain (-1) is unknown
             as a whole; `No Finding` or a 0 means that nothing is found; a line of blanks means unknown. It needs
             `findings`, whose names are its columns.
+        channels: names of the images' channels in their order, such as `("red", "green", "blue")`, without which
+            pictures in colors become gray; or, of those that the source names, the ones to keep.
+        covariates: names of what else a network is to be told of each patient or image: columns of `covariates_table`,
+            keywords of DICOM attributes (`PatientAge`), or `spacing`, the source's voxel size in mm (the geometric mean
+            over the axes of what is made), which is measured; by default those of the source. Where all values are
+            numbers it is a number, and a category otherwise; what is not said of a case is unknown.
+        covariates_table: CSV file with a column for each, and a line for each case or patient, see `read_findings` for
+            the columns that tell whose it is; `patient` is another.
         segments: class name to the names of the DICOM segments or regions that it consists of; by default each is a
             class of its own name.
         precedence: classes in their order; where DICOM segments overlap, the class named first is kept. Overlaps that
@@ -171,12 +188,16 @@ def prepare_dataset(
         precedence=precedence,
         drop_others=drop_other_labels,
         progress=progress,
+        channels=channels,
         choices=choices or Choices(),
         keep_split=keep_split or (choices is not None and choices.fold is not None),
+        covariates=covariates,
+        covariates_table=covariates_table,
     )
     given = Source.open(source, asked)
     if progress and given.found:
         print(given.found, file=sys.stderr)
+    limits = None if intensity_range is None else _as_numbers(intensity_range, len(given.kept) or 1)
     check_slicing(axis, min_foreground, spatial_dims, given.cases)
     if given.split_of is None:
         check_split(given.cases, fractions, seed, within_patient=within_patient)
@@ -196,7 +217,7 @@ def prepare_dataset(
         size=sizes,
         spacing=spacings,
         axis=_AXIAL if axis is None else axis,
-        fill=None if intensity_range is None else float(intensity_range[0]),
+        fill=None if limits is None else range_ends(limits)[0],
         min_foreground=share,
         drop_other_labels=drop_other_labels,
         body_threshold=body_threshold,
@@ -206,6 +227,9 @@ def prepare_dataset(
         crop=crop,
         margin=margin,
         outside=outside_id,
+        channels=given.channels,
+        kept=given.kept,
+        covariates=given.covariates,
     )
     unknown = unknown_patients(given.cases)
     settings = {
@@ -235,7 +259,9 @@ def prepare_dataset(
             splits, kind = split_cases(written, fractions, seed, within_patient=within_patient, gap=gap)
         else:
             splits, kind = split_as_given(written, given.split_of)
-        low, high = intensity_range or np.percentile(samples, (0.5, 99.5)).round(3)
+        definitions, splits, left_out = define_covariates(given.covariates, splits)
+        remarks.extend(left_out)
+        measured = limits or _measured_range(samples, given.kept)
         remarks.extend(counts.remarks(splits))
         remarks.extend(
             f"nobody is left for {split} (--fractions), as there are {len({case.patient for case in written})} patients"
@@ -247,7 +273,7 @@ def prepare_dataset(
             name=name or given.name,
             classes={key: index for index, key in enumerate(counts.present(names), start=1)},
             splits=splits,
-            intensity_range=(float(low), float(high)),
+            intensity_range=measured,
             spatial_dims=spatial_dims,
             split_kind=kind,
             modality=modality,
@@ -256,9 +282,31 @@ def prepare_dataset(
             settings=settings,
             parents=settled,
             findings=given.findings,
+            channels=given.kept,
+            covariates=definitions,
         )
 
     dataset = build_once(output, settings, build)
     for remark in remarks:
         warnings.warn(remark, stacklevel=2)
     return dataset
+
+
+def _as_numbers(intensity_range: IntensityRange, channels: int) -> IntensityRange:
+    """The range as plain numbers; a pair for each channel stays such."""
+    pairs = channel_ranges(intensity_range, channels)
+    return tuple(pairs) if isinstance(intensity_range[0], Sequence) else pairs[0]
+
+
+def _measured_range(samples: NDArray[Any], channels: Sequence[str]) -> IntensityRange:
+    """The 0.5th and 99.5th percentile, of each channel where there are several."""
+    pairs: list[tuple[float, float]] = []
+    for index, layer in enumerate(samples):
+        low, high = (float(end) for end in np.percentile(layer, (0.5, 99.5)).round(3))
+        if len(samples) > 1 and not low < high:
+            raise ValueError(
+                f"channel {channels[index]!r} is {low:g} in nearly all images; leave it out (channels, --channels), or "
+                "give its range (intensity_range, --intensity-range)"
+            )
+        pairs.append((low, high))
+    return pairs[0] if len(pairs) == 1 else tuple(pairs)

@@ -77,7 +77,7 @@ def resample_pair(
     label: MetaTensor,
     spacing: Sequence[float],
     size: Sequence[int],
-    fill: float | None = None,
+    fill: float | Sequence[float] | None = None,
     center: Sequence[float] | None = None,
     outside: int = 0,
 ) -> tuple[MetaTensor, MetaTensor]:
@@ -88,17 +88,17 @@ def resample_pair(
     nearest neighbor sampling misses by up to half a voxel.
 
     Args:
-        image: (1, *spatial).
+        image: (C, *spatial).
         label: (1, *spatial), ids, at least 0.
         spacing: voxel size in mm per axis.
         size: voxels per axis; -1 keeps what resampling gives.
-        fill: intensity outside the image; by default its minimum.
+        fill: intensity outside the image, one number or one for each channel; by default each channel's minimum.
         center: index where the grid's center is, which is moved by less than half a voxel where that spares resampling;
             by default the middle of the image.
         outside: id outside the label map.
 
     Returns:
-        Image, float32, and label map, of one shape (1, *size); its ids are uint8 where they fit, else int32.
+        Image, float32, (C, *size), and label map, (1, *size); its ids are uint8 where they fit, else int32.
     """
     dims = len(spacing)
     affine = np.asarray(image.affine, dtype=np.float64)
@@ -138,15 +138,23 @@ def resample_pair(
     if unchanged:
         ids = onto_grid(label.to(id_type))
     else:
-        share = torch.full(out.shape, -1.0)
-        best = torch.zeros(out.shape, dtype=id_type)
+        share = torch.full((1, *out.shape[1:]), -1.0)
+        best = torch.zeros((1, *out.shape[1:]), dtype=id_type)
         for value in np.unique(np.asarray(label)):
             indicator = torch.as_tensor(onto_grid((label == value).to(torch.float32)).as_tensor())
             best[indicator > share + _TIE] = int(value)
             share = torch.maximum(share, indicator)
         ids = MetaTensor(best, affine=out.affine)
-    lowest = float(image.min()) if fill is None else fill
-    return fit(value=lowest)(out), fit(value=outside)(ids).to(id_type)
+    fitted = [fit(value=lowest)(out[k : k + 1]) for k, lowest in enumerate(_fill_of_channels(image, fill))]
+    joined = torch.cat([layer.as_tensor() for layer in fitted])
+    return MetaTensor(joined, affine=fitted[0].affine), fit(value=outside)(ids).to(id_type)
+
+
+def _fill_of_channels(image: MetaTensor, fill: float | Sequence[float] | None) -> list[float]:
+    """Intensity outside each channel."""
+    if fill is None:
+        return [float(layer.min()) for layer in image]
+    return [fill] * len(image) if isinstance(fill, int | float) else list(fill)
 
 
 def _placed(

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from monai_segdiff.data.case_names import written_name
 from monai_segdiff.data.cases import Case
-from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.data.nifti import as_stored, save_nifti
 from monai_segdiff.data.preparation.case import Plan, PreparedSample, prepare_case
 from monai_segdiff.data.preparation.class_counts import ClassCounts
 from monai_segdiff.data.preparation.source import Source
@@ -49,7 +49,7 @@ def write_pieces(
         workers: processes, each with one case at a time; 1 works in this one. What is written is the same.
 
     Returns:
-        The new cases, a sample of their intensities, and the smallest distance between slices in mm.
+        The new cases, a sample of their intensities (C, N), and the smallest distance between slices in mm.
 
     Raises:
         ValueError: if a file is unsound, two cases give files of one name, or nothing has enough foreground.
@@ -83,7 +83,7 @@ def write_pieces(
             f"in none of {len(source.cases)} cases a slice has {plan.min_foreground:.1%} of its pixels labeled; "
             "lower min_foreground (--min-foreground), or correct the classes (--classes)"
         )
-    return written, np.concatenate(samples), thickness
+    return written, np.concatenate(samples, axis=1), thickness
 
 
 @dataclass(frozen=True)
@@ -170,14 +170,16 @@ def _written(case: Case, piece: PreparedSample, folder: Path) -> _Piece:
     image, label, region = (
         inside(folder, f"{part}/{piece.name}.nii.gz") for part in ("imagesTr", "labelsTr", "regionsTr")
     )
-    save_nifti(image, piece.image, piece.affine)
+    save_nifti(image, as_stored(piece.image), piece.affine)
     save_nifti(label, piece.label, piece.affine)
     if piece.region is not None:
         save_nifti(region, piece.region, piece.affine)
     shown = None if piece.region is None else region
+    own = replace(case, id=piece.name, channel_files=(), covariates=piece.covariates)
+    flat = piece.image.reshape(len(piece.image), -1)
     return _Piece(
-        replace(case, id=piece.name, image=image, label=label, findings=piece.findings, region=shown),
+        replace(own, image=image, label=label, findings=piece.findings, region=shown),
         np.unique(piece.label).tolist(),
-        piece.image.ravel()[:: max(1, piece.image.size // 2000)].copy(),
+        flat[:, :: max(1, flat.shape[1] // 2000)].copy(),
         piece.thickness,
     )

@@ -11,11 +11,16 @@ from typing import Any
 
 from monai_segdiff.data.case_names import distinct_cases
 from monai_segdiff.data.cases import Case, CaseFiles
+from monai_segdiff.data.channels import check_channel_files
+from monai_segdiff.data.description.channel_names import check_channels
 from monai_segdiff.data.description.classes import BODY, MOST_CLASSES, check_classes, check_name
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
+from monai_segdiff.data.dicom.studies import DicomStudies
+from monai_segdiff.data.forms.folders import channel_numbers
 from monai_segdiff.data.forms.in_words import in_words
 from monai_segdiff.data.layout import Choices, case_name, default_patient, read_labeled
 from monai_segdiff.data.patients import contradictions, guess_patients, with_patients
+from monai_segdiff.data.preparation.covariates import with_covariates
 from monai_segdiff.data.preparation.findings_table import read_findings
 from monai_segdiff.data.splits import splits_of_patients
 
@@ -39,6 +44,9 @@ class Asked:
         choices: names of files and the fold that decide where the source alone does not; its classes and segments are
             those named here.
         keep_split: whether the source's own split is wanted.
+        channels: names of the images' channels, or of those that are wanted; None for all that the source names.
+        covariates: names of those that are wanted; None for those that the source names.
+        covariates_table: table of covariates.
     """
 
     classes: Mapping[str, int | Sequence[int]] | None = None
@@ -52,6 +60,9 @@ class Asked:
     progress: bool = False
     choices: Choices = field(default_factory=Choices)
     keep_split: bool = False
+    channels: Sequence[str] | None = None
+    covariates: Sequence[str] | None = None
+    covariates_table: str | Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +80,10 @@ class Source:
         remarks: what is left out.
         found: what the source is, in words; empty for a list of cases.
         modality: as the source says; empty where it does not.
-        channels: names of the images' channels; empty for one without a name.
+        channels: names of the channels that its images have; none for one without a name.
+        kept: those of them that are wanted.
         split_of: patient to split, where the source's own is wanted.
+        covariates: names of those that are wanted, whose values the cases have, but for what is measured.
     """
 
     name: str
@@ -84,7 +97,9 @@ class Source:
     found: str = ""
     modality: str = ""
     channels: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     split_of: Mapping[str, str] | None = None
+    covariates: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, source: str | Path | Sequence[Case | Mapping[str, Any]], asked: Asked) -> Source:
@@ -114,6 +129,8 @@ class Source:
         if wrong := contradictions(cases):
             raise ValueError(wrong[0])
         findings, cases = _findings(given, cases, asked)
+        channels, kept = _channels(given, cases, asked)
+        covariates, cases = _covariates(given, cases, asked)
         split_of = _split_of(given, cases) if asked.keep_split else None
         return cls(
             name="prepared data set" if given.folder is None else Path(given.folder).name,
@@ -126,8 +143,10 @@ class Source:
             remarks=given.remarks,
             found=given.found,
             modality=given.modality,
-            channels=given.channels,
+            channels=channels,
+            kept=kept,
             split_of=split_of,
+            covariates=covariates,
         )
 
 
@@ -146,6 +165,7 @@ class _Given:
     modality: str = ""
     channels: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
+    covariates: tuple[str, ...] = ()
 
 
 def fingerprint(cases: Sequence[Case]) -> str:
@@ -156,8 +176,10 @@ def fingerprint(cases: Sequence[Case]) -> str:
         # What is unknown stays unnamed, so that data sets made before it could be known are found again.
         if case.findings is not None:
             digest.update(f"findings {sorted(case.findings)}\n".encode())
-        more = case.channel_files[1:] + (() if case.region is None else (case.region,))
-        for file in (case.image, case.label, *more):
+        if case.covariates:
+            digest.update(f"covariates {case.covariates}\n".encode())
+        images = case.channel_files or (case.image,)
+        for file in (*images, case.label, *([] if case.region is None else [case.region])):
             status = file.stat() if file is not None and file.is_file() else None
             digest.update(f"{file and file.name} {status and (status.st_size, status.st_mtime_ns)}\n".encode())
     return digest.hexdigest()
@@ -194,6 +216,7 @@ def _from_folder(source: str | Path, asked: Asked) -> _Given:
         dataset.modality,
         dataset.channels,
         {split: len(cases) for split, cases in dataset.splits.items()},
+        tuple(dataset.covariates),
     )
 
 
@@ -211,13 +234,15 @@ def _from_list(source: Sequence[Case | Mapping[str, Any]], asked: Asked) -> _Giv
     cases = [case if case is entry else next(guessed) for case, entry in zip(named, source, strict=True)]
     if not cases:
         raise ValueError("the source holds no case with a label map; check the path")
-    return _Given(cases, check_classes(asked.classes or {}))
+    told = dict.fromkeys(name for case in cases for name, _ in case.covariates)
+    return _Given(cases, check_classes(asked.classes or {}), covariates=tuple(told))
 
 
 def _as_case(entry: Mapping[str, Any]) -> Case:
     try:
-        image, label = (Path(entry[key]).expanduser().resolve() for key in ("image", "label"))
-    except (KeyError, TypeError) as error:
+        images = entry["image"] if isinstance(entry["image"], list | tuple) else [entry["image"]]
+        image, label, *others = (Path(file).expanduser().resolve() for file in (images[0], entry["label"], *images[1:]))
+    except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"a case needs 'image' and 'label', got {str(entry)[:80]}") from error
     name = str(entry.get("id", case_name(label)))
     findings = entry.get("findings")
@@ -230,6 +255,8 @@ def _as_case(entry: Mapping[str, Any]) -> Case:
         None if findings is None else tuple(findings),
         Path(entry["region"]).expanduser().resolve() if entry.get("region") else None,
         patient_known=told,
+        channel_files=(image, *others) if others else (),
+        covariates=tuple(dict(entry.get("covariates") or {}).items()),
     )
 
 
@@ -274,3 +301,38 @@ def _findings(given: _Given, cases: list[Case], asked: Asked) -> tuple[tuple[str
             "table, too (findings_table, --findings-table), or leave them out"
         )
     return names, cases
+
+
+def _channels(given: _Given, cases: Sequence[Case], asked: Asked) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the channels that the images have, and of those that are wanted."""
+    if asked.channels is not None and any(case.image is not None and case.image.is_dir() for case in cases):
+        raise ValueError(
+            f"channels (--channels) name those of image files, and {given.folder} holds DICOM series of one channel "
+            "each; leave them out, or convert the series of a case to NIfTI files"
+        )
+    own = given.channels
+    kept = own if asked.channels is None else check_channels(asked.channels)
+    if own == channel_numbers(len(own)) and not {*own} & {*kept}:  # all that is said of them is their number
+        own = ()
+    channels = own or kept
+    if unknown := [name for name in kept if name not in channels]:
+        raise ValueError(
+            f"channels (--channels) name {unknown[0]!r}, and the source has {', '.join(channels)}; choose among these"
+        )
+    for case in cases:
+        check_channel_files(case, channels)
+    if not channels and (several := next((case for case in cases if case.channel_files), None)):
+        raise ValueError(
+            f"case {several.id!r} has {len(several.channel_files)} channels, {several.channel_files[0].name} the "
+            "first, and nothing names them; name them in their order (channels, --channels)"
+        )
+    return channels, kept
+
+
+def _covariates(given: _Given, cases: list[Case], asked: Asked) -> tuple[tuple[str, ...], list[Case]]:
+    """Names of the covariates, asked for or the source's own, and the cases with theirs."""
+    if asked.covariates_table is not None and not asked.covariates:
+        raise ValueError(f"covariates (--covariates) must name the columns of {asked.covariates_table} that are wanted")
+    names = given.covariates if asked.covariates is None else tuple(asked.covariates)
+    tags = given.maker.tags if isinstance(given.maker, DicomStudies) else None
+    return names, with_covariates(cases, names, asked.covariates_table, given.covariates, tags)

@@ -13,9 +13,9 @@ from monai.data import ITKReader
 
 from monai_segdiff.data.readers.voxels import (
     Voxels,
+    channels_last,
     check_claimed_size,
     gathered,
-    one_channel,
     plain_numbers,
     require_module,
     voxels_beside,
@@ -29,15 +29,16 @@ _HEADER_BYTES = 2**20
 _BLOCK = 2**20
 
 
-def read_metaimage(path: Path) -> Voxels:
+def read_metaimage(path: Path, channels: int | None = 1) -> Voxels:
     """Read a .mha file, or a .mhd file, whose voxels lie in a file of the same folder.
 
     Args:
         path: the file.
+        channels: how many it must have; None for as many as there are.
 
     Raises:
         ImportError: if ITK is not installed.
-        ValueError: for what is damaged, has several channels, or lies elsewhere; the file is not named.
+        ValueError: for what is damaged, has other channels, or lies elsewhere; the file is not named.
     """
     require_module(path, "itk", "itk-io")
     _check_header(path)
@@ -52,7 +53,8 @@ def read_metaimage(path: Path) -> Voxels:
         affine[:2, :2], affine[:2, 3] = found[:2, :2], found[:2, 2]
     else:
         affine = found
-    return Voxels(one_channel(plain_numbers(np.asarray(array)), min(dims, 3)), affine)
+    array, count = channels_last(plain_numbers(np.asarray(array)), min(dims, 3), channels)
+    return Voxels(array, affine, channels=count)
 
 
 def _check_header(path: Path) -> None:

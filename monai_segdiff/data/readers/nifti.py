@@ -14,7 +14,7 @@ from typing import BinaryIO
 import nibabel as nib
 import numpy as np
 
-from monai_segdiff.data.readers.voxels import Voxels, check_claimed_size, gathered, one_channel, plain_numbers
+from monai_segdiff.data.readers.voxels import Voxels, channels_last, check_claimed_size, gathered, plain_numbers
 
 __all__ = ["nifti_header", "read_nifti"]
 
@@ -26,14 +26,17 @@ _BLOCK = 2**20
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 
-def read_nifti(path: Path) -> Voxels:
+def read_nifti(path: Path, channels: int | None = 1) -> Voxels:
     """Read a .nii or .nii.gz file to its end, checksum included.
+
+    Channels are its fourth axis (X, Y, Z, C), as in the Medical Segmentation Decathlon, its fifth, or its colors.
 
     Args:
         path: the file.
+        channels: how many it must have; None for as many as there are.
 
     Raises:
-        ValueError: for what is damaged, no image, or has several channels; the file is not named.
+        ValueError: for what is damaged, no image, or has other channels; the file is not named.
         OSError: the same, from gzip.
     """
     packed = path.name.lower().endswith(".gz")
@@ -55,9 +58,9 @@ def read_nifti(path: Path) -> Voxels:
             raise ValueError(f"it is cut short: {needed} bytes are needed, and {held} are there")
         source = io.BytesIO(content) if packed else stream
         proxy = nib.arrayproxy.ArrayProxy(source, header, mmap=False)
-        array = one_channel(plain_numbers(np.asanyarray(proxy)), 3)
+        array, found = channels_last(plain_numbers(np.asanyarray(proxy), colors=channels != 1), 3, channels)
     codes = {name: int(header[name]) for name in ("qform_code", "sform_code")}
-    return Voxels(array, np.asarray(header.get_best_affine(), dtype=np.float64), codes)
+    return Voxels(array, np.asarray(header.get_best_affine(), dtype=np.float64), codes, found)
 
 
 def nifti_header(start: bytes) -> nib.Nifti1Header:

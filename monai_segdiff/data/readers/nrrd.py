@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_segdiff.data.readers.voxels import (
+    ONE_EACH,
     Voxels,
+    channels_last,
     check_claimed_size,
     gathered,
-    one_channel,
     plain_numbers,
     require_module,
     shape_text,
@@ -40,15 +41,16 @@ _HEADER_BYTES = 2**20
 _BLOCK = 2**20
 
 
-def read_nrrd(path: Path) -> Voxels:
+def read_nrrd(path: Path, channels: int | None = 1) -> Voxels:
     """Read a .nrrd or .nhdr file, checksum included where it is packed.
 
     Args:
         path: the file.
+        channels: how many it must have; None for as many as there are.
 
     Raises:
         ImportError: if pynrrd is not installed.
-        ValueError: for what is damaged, has several channels or layers, lies in another file, or in a space that is no
+        ValueError: for what is damaged, has other channels or layers, lies in another file, or in a space that is no
             patient's; the file is not named.
     """
     require_module(path, "nrrd", "pynrrd")
@@ -74,7 +76,7 @@ def read_nrrd(path: Path) -> Voxels:
     dtype = np.dtype(nrrd.reader._determine_datatype(header))
     header, body = _unpacked(header, body, math.prod(sizes) * dtype.itemsize)
     array = nrrd.read_data(header, io.BytesIO(body), None, index_order="F")
-    return _placed(np.asarray(array), header)
+    return _placed(np.asarray(array), header, channels)
 
 
 def _unpacked(header: dict[str, Any], body: bytes, claimed: int) -> tuple[dict[str, Any], bytes]:
@@ -107,7 +109,7 @@ def _inflated(body: bytes) -> Iterator[bytes]:
         raise ValueError("its packed voxels are cut short")
 
 
-def _placed(array: NDArray[Any], header: dict[str, Any]) -> Voxels:
+def _placed(array: NDArray[Any], header: dict[str, Any], channels: int | None) -> Voxels:
     """Voxels of the axes in space, with their affine."""
     directions = header.get("space directions")
     kinds = [str(kind).lower() for kind in header.get("kinds", [])]
@@ -123,9 +125,10 @@ def _placed(array: NDArray[Any], header: dict[str, Any]) -> Voxels:
         steps = np.stack([np.pad(row, (0, max(0, 3 - len(row)))) for row in rows])
         spatial = [i for i in range(array.ndim) if np.isfinite(steps[i]).all()]
     others = [i for i in range(array.ndim) if i not in spatial]
-    if len(spatial) > 3 or any(array.shape[i] > 1 for i in others):
+    layers = any(array.shape[i] > 1 for i in others)
+    if len(spatial) > 3 or (layers and (channels == 1 or _is_segmentation(header))):
         _refuse_layers(array, header, spatial, others)
-    array = one_channel(np.transpose(array, [*spatial, *others]), len(spatial))
+    array, found = channels_last(np.transpose(array, [*spatial, *others]), len(spatial), channels)
     affine = np.eye(4)
     affine[:3, : len(spatial)] = steps[spatial, :3].T
     if len(spatial) == 2:
@@ -134,7 +137,7 @@ def _placed(array: NDArray[Any], header: dict[str, Any]) -> Voxels:
     affine[:3, 3] = np.pad(origin, (0, max(0, 3 - len(origin))))[:3]
     affine[:3] *= np.asarray(_signs(header))[:, None]
     codes = {} if directions is not None else {"qform_code": 0, "sform_code": 0}
-    return Voxels(plain_numbers(array), affine, codes)
+    return Voxels(plain_numbers(array), affine, codes, found)
 
 
 def _signs(header: dict[str, Any]) -> tuple[int, int, int]:
@@ -151,9 +154,13 @@ def _signs(header: dict[str, Any]) -> tuple[int, int, int]:
 
 def _refuse_layers(array: NDArray[Any], header: dict[str, Any], spatial: list[int], others: list[int]) -> None:
     layers = math.prod(array.shape[i] for i in others) if others else array.shape[-1]
-    if any(str(key).startswith("Segment") for key in header):
+    if _is_segmentation(header):
         raise ValueError(
             f"it holds {layers} layers of segments that may overlap; in 3D Slicer export the segments as one label map "
             "(Segmentations, Export to files, or Export to new labelmap)"
         )
-    raise ValueError(f"it has {layers} channels or time points; store one of them per file")
+    raise ValueError(f"it has {layers} channels or time points; {ONE_EACH}")
+
+
+def _is_segmentation(header: dict[str, Any]) -> bool:
+    return any(str(key).startswith("Segment") for key in header)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from monai_segdiff.data.readers.voxels import Voxels, plain_numbers
+from monai_segdiff.data.readers.voxels import Voxels, channel_count, plain_numbers
 
 __all__ = ["MOST_PIXELS", "PICTURE_AFFINE", "open_picture", "picture_values", "read_picture"]
 
@@ -65,19 +65,21 @@ def _check_chunks(content: bytes) -> None:
         at += length + 12
 
 
-def read_picture(path: Path, is_label_map: bool = False) -> Voxels:
-    """Read the gray values of a picture; of a label map, the ids.
+def read_picture(path: Path, is_label_map: bool = False, channels: int | None = 1) -> Voxels:
+    """Read the gray values of a picture, or its colors; of a label map, the ids.
 
     Colors that are all gray are their gray values, whether stored as such, as red, green and blue, or by a palette.
-    Other colors of an image become their luminance, as ITU-R 601-2 has it. In a label map they are no ids: the indices
-    of a palette are.
+    Other colors of an image become their luminance, as ITU-R 601-2 has it, where one channel is wanted. In a label map
+    they are no ids: the indices of a palette are.
 
     Args:
         path: PNG or JPEG file.
         is_label_map: whether its values are ids.
+        channels: 1 for gray values, 3 for red, green and blue, also of what is gray; None for what the picture has.
 
     Raises:
-        ValueError: for a label map in colors or in JPEG, or an image that is partly transparent; the file is not named.
+        ValueError: for a label map in colors or in JPEG, an image that is partly transparent, or another number of
+            channels; the file is not named.
         OSError: for damage, as :func:`open_picture` raises it.
     """
     if is_label_map and path.suffix.lower() != ".png":
@@ -85,20 +87,29 @@ def read_picture(path: Path, is_label_map: bool = False) -> Voxels:
             "it is a JPEG, whose compression changes label ids, at edges above all; make it anew from the lossless "
             "original, or set each value to the nearest id and save it as PNG"
         )
-    values, facts = picture_values(open_picture(path), is_label_map)
-    return Voxels(plain_numbers(values.T), PICTURE_AFFINE.copy(), facts)
+    values, facts = picture_values(open_picture(path), is_label_map, channels)
+    array = plain_numbers(values.swapaxes(0, 1))
+    return Voxels(array, PICTURE_AFFINE.copy(), facts, 1 if array.ndim == 2 else 3)
 
 
-def picture_values(picture: Image.Image, is_label_map: bool = False) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Gray values of a picture that is decoded, by its rows; of a label map, the ids; and the palette of these.
+def picture_values(
+    picture: Image.Image, is_label_map: bool = False, channels: int | None = 1
+) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Gray values of a picture that is decoded, by its rows, or its colors; of a label map, the ids, and their palette.
 
     Args:
         picture: the picture.
         is_label_map: whether its values are ids.
+        channels: as for :func:`read_picture`.
+
+    Returns:
+        (Y, X) of gray values or ids, or (Y, X, 3) of red, green and blue; and what else is known.
 
     Raises:
         ValueError: as for :func:`read_picture`.
     """
+    if channels != 1 and (colored := _colors(picture, channels)) is not None:
+        return colored, {}
     facts: dict[str, Any] = {}
     if picture.mode == "P":
         colors = _palette(picture)
@@ -122,6 +133,19 @@ def picture_values(picture: Image.Image, is_label_map: bool = False) -> tuple[ND
     else:
         raise ValueError(f"it is a picture of mode {picture.mode}; save it in gray")
     return values, facts
+
+
+def _colors(picture: Image.Image, channels: int | None) -> NDArray[np.uint8] | None:
+    """Red, green and blue, (Y, X, 3); None for a gray picture whose gray values will do."""
+    if picture.mode in _GRAY_MODES[1:] and channels is not None:
+        raise ValueError(f"it is gray with more than 8 bits, and {channels} channels are wanted; save it in colors")
+    values = None if picture.mode in _GRAY_MODES else np.asarray(_opaque(picture.convert("RGBA"), False).convert("RGB"))
+    gray = values is None or bool((values == values[..., :1]).all())
+    if channels is None and gray:
+        return None
+    if channels not in (None, 3):
+        raise ValueError(f"it has {channel_count(1 if gray else 3)}, and {channels} are wanted; name those that it has")
+    return np.asarray(picture.convert("RGB")) if values is None else values
 
 
 def _palette(picture: Image.Image) -> NDArray[np.uint8]:

@@ -21,8 +21,8 @@ _METHODS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32773: "PackBits", 329
 _JPEG = 7
 
 
-def read_tiff(path: Path, is_label_map: bool = False) -> Voxels:
-    """Read the gray values of a TIFF file; of a label map, the ids.
+def read_tiff(path: Path, is_label_map: bool = False, channels: int | None = 1) -> Voxels:
+    """Read the gray values of a TIFF file, or its colors; of a label map, the ids.
 
     Pixels mean what those of other pictures do, see :func:`~monai_segdiff.data.readers.picture.read_picture`. Pages of
     one size are the slices of a volume, from the feet up. How large voxels are is unknown, as of every picture.
@@ -30,10 +30,12 @@ def read_tiff(path: Path, is_label_map: bool = False) -> Voxels:
     Args:
         path: the file.
         is_label_map: whether its values are ids.
+        channels: 1 for gray values, 3 for red, green and blue, also of what is gray; None for what the file has, which
+            is colors where any page has.
 
     Raises:
-        ValueError: for damage, more than the file can hold, pages of several sizes, and what a decoder would change;
-            the file is not named.
+        ValueError: for damage, more than the file can hold, pages of several sizes, another number of channels, and
+            what a decoder would change; the file is not named.
         OSError: for damage, as the decoder finds it.
     """
     content = path.read_bytes()
@@ -49,13 +51,16 @@ def read_tiff(path: Path, is_label_map: bool = False) -> Voxels:
     with _opened(content, pages[0]) as picture:
         for page in pages:
             picture.seek(page.number)
-            values, found = picture_values(_decoded(picture), is_label_map)
+            values, found = picture_values(_decoded(picture), is_label_map, channels)
             _same_palette(facts, found, bool(slices))
-            slices.append(_without_sign_lost(values, page).T)
+            slices.append(_without_sign_lost(values, page).swapaxes(0, 1))
+    colored = any(part.ndim == 3 for part in slices)
+    if channels is None and colored:  # gray pages among them are gray in all three colors
+        return read_tiff(path, channels=3)
     if len({(part.shape, part.dtype) for part in slices}) > 1:
         raise ValueError("its pages are of several kinds; save one image in each file")
-    array = np.stack(slices, axis=-1) if len(slices) > 1 else slices[0]
-    return Voxels(plain_numbers(array), PICTURE_AFFINE.copy(), facts)
+    array = np.stack(slices, axis=2) if len(slices) > 1 else slices[0]
+    return Voxels(plain_numbers(array), PICTURE_AFFINE.copy(), facts, 3 if colored else 1)
 
 
 def _opened(content: bytes, first: Page) -> Image.Image:

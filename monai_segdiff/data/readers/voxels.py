@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ONE_EACH",
     "Voxels",
+    "channel_count",
+    "channels_last",
     "check_claimed_size",
     "gathered",
-    "one_channel",
     "plain_numbers",
     "require_module",
     "shape_text",
@@ -27,6 +29,8 @@ _SUSPICIOUS_BYTES = 2**29  # what may be small once it is packed: an empty label
 _SUSPICIOUS_RATIO = 100
 _LARGEST_RATIO = 1032  # of deflate; nothing else that is read here packs more tightly
 _SPARE = 2**20  # bytes that may follow the voxels
+ONE_EACH = "store one of them per file, or name the data set's channels (channels, --channels)"
+_ALL_CHANNELS = "give the file that holds all of them, or name those that there are (channels, --channels)"
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,16 @@ class Voxels:
     """What a file holds, in the file's own axes.
 
     Args:
-        array: voxels, one axis or more for space, (X, Y) or (X, Y, Z); no channels.
+        array: voxels, (X, Y) or (X, Y, Z); of several channels with these as a further last axis.
         affine: voxel index to RAS position in mm, (4, 4).
         facts: what else is known of the file.
+        channels: how many channels the last axis holds; 1 where there is no such axis.
     """
 
     array: NDArray[Any]
     affine: NDArray[np.float64]
     facts: dict[str, Any] = field(default_factory=dict)
+    channels: int = 1
 
 
 def check_claimed_size(claimed: int, held: int, packed: bool = False) -> None:
@@ -80,30 +86,55 @@ def gathered(blocks: Iterable[bytes], most: int) -> bytes:
     return bytes(content)
 
 
-def one_channel(array: NDArray[Any], spatial_dims: int) -> NDArray[Any]:
-    """Drop axes of length one behind those of space.
+def channels_last(array: NDArray[Any], spatial_dims: int, wanted: int | None = 1) -> tuple[NDArray[Any], int]:
+    """Bring what lies behind the axes of space into one last axis, or into none where there is one channel.
+
+    A file has no way to say that it holds several channels of a picture but as a volume of one slice; that axis goes.
 
     Args:
         array: (X, Y[, Z], ...).
         spatial_dims: number of the axes of space, at most.
+        wanted: number of channels; None for as many as there are.
+
+    Returns:
+        The array, and its number of channels.
 
     Raises:
-        ValueError: if there are several channels or time points, no axes of space, or no voxels.
+        ValueError: if there are others than wanted, no axes of space, or no voxels.
     """
     beyond = math.prod(array.shape[spatial_dims:])
-    if beyond > 1:
-        raise ValueError(f"it has {beyond} channels or time points; store one of them per file")
+    if wanted == 1 and beyond > 1:
+        raise ValueError(f"it has {beyond} channels or time points; {ONE_EACH}")
+    if wanted not in (None, beyond):
+        raise ValueError(f"it has {channel_count(beyond)}, and {wanted} are wanted; {_ALL_CHANNELS}")
     if 0 in array.shape or array.ndim < 2:
         raise ValueError(f"it has size {'x'.join(map(str, array.shape)) or '1'}, which is no image")
-    return array.reshape(array.shape[:spatial_dims])
+    space = array.shape[:spatial_dims]
+    if beyond == 1:
+        return array.reshape(space), 1
+    if sum(n > 1 for n in array.shape[spatial_dims:]) > 1:
+        raise ValueError(f"it has channels and time points, {shape_text(array.shape)}; store one time point per file")
+    flat = space[:2] if len(space) == 3 and space[2] == 1 else space
+    return array.reshape(*flat, beyond), beyond
 
 
-def plain_numbers(array: NDArray[Any]) -> NDArray[Any]:
+def channel_count(channels: int) -> str:
+    """Write a number of channels."""
+    return "1 channel" if channels == 1 else f"{channels} channels"
+
+
+def plain_numbers(array: NDArray[Any], colors: bool = False) -> NDArray[Any]:
     """Real numbers in the machine's byte order and in a type that torch computes with.
+
+    Args:
+        array: as it was read.
+        colors: whether red, green and blue of a voxel become a further axis, rather than being refused.
 
     Raises:
         ValueError: for colors and complex numbers.
     """
+    if colors and array.dtype.names is not None and len(array.dtype.names) == 3:
+        array = np.stack([array[name] for name in array.dtype.names], axis=-1)
     if array.dtype.fields is not None:
         raise ValueError("it holds colors; store one gray value, or one label id, per voxel")
     if array.dtype.kind not in "biuf":

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from monai_segdiff.data import Case, SegmentationDataset, load_image, read_dataset
+from monai_segdiff.data import Case, SegmentationDataset, read_dataset
+from monai_segdiff.data.channels import load_case_image
 from monai_segdiff.data.description.classes import OUTSIDE_VIEW
 from monai_segdiff.data.description.records import read_manifest
 from monai_segdiff.evaluation.pairs import Ablation, PairReader
 from monai_segdiff.evenly import evenly
+from monai_segdiff.transforms import IntensityRange, channel_ranges
 
 __all__ = ["Inputs", "read_inputs"]
 
@@ -45,6 +47,14 @@ class Inputs:
     def classes(self) -> list[str]:
         """Class names in index order."""
         return list(self.real.classes)
+
+    def of_channels(self, note: str) -> list[str]:
+        """A note for images of several channels; none where they have one.
+
+        Args:
+            note: how a figure counts them.
+        """
+        return [note] if len(self.real.channels) > 1 else []
 
     @property
     def within_one_patient(self) -> bool:
@@ -81,7 +91,6 @@ class Inputs:
 
     def describe(self) -> dict[str, str]:
         """What is compared, by name."""
-        low, high = self.real_reader.intensity_range
         size = "×".join(map(str, self.real_reader(self.held_out[0]).image.shape[1:]))
         total = sum(map(len, self.synthetic.splits.values()))
         used = f"{len(self.generated)} " if len(self.generated) == total else f"{len(self.generated)} of {total} "
@@ -100,7 +109,7 @@ class Inputs:
             "Synthetic": f"{self.synthetic.name} ({used}images)",
             "Real": f"{self.real.name} ({len(self.training)} training images, {len(self.held_out)} held out)",
             "Classes": ", ".join(self.classes),
-            "Images": f"{size}, intensities {low:g} to {high:g} mapped to −1 to 1",
+            "Images": f"{size}, {_intensities(self.real_reader)} mapped to −1 to 1",
             **({"Outside the field of view": told} if beyond else {}),
             **source,
         }
@@ -129,20 +138,22 @@ def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None 
         )
     generated = evenly([case for cases in synthetic_set.splits.values() for case in cases], max_images)
     if real_set.intensity_range is None:
-        real_set.intensity_range = _measured_range(training or held_out)
-    real_outside, synthetic_outside = _take_outside(real_set), _take_outside(synthetic_set)
+        real_set.intensity_range = _measured_range(training or held_out, real_set.channels)
+    outside, synthetic_outside = _take_outside(real_set), _take_outside(synthetic_set)
+    limits, dims = real_set.intensity_range, real_set.spatial_dims
     inputs = Inputs(
         real_set,
         synthetic_set,
         training,
         held_out,
         generated,
-        PairReader(real_set.classes, real_set.intensity_range, real_set.spatial_dims, ablation, real_outside),
+        PairReader(real_set.classes, limits, dims, ablation, outside=outside, channels=real_set.channels),
         PairReader(
             synthetic_set.classes,
-            synthetic_set.intensity_range or real_set.intensity_range,
-            synthetic_set.spatial_dims or real_set.spatial_dims,
+            synthetic_set.intensity_range or limits,
+            synthetic_set.spatial_dims or dims,
             outside=synthetic_outside,
+            channels=synthetic_set.channels,
         ),
     )
     _check_size(inputs)
@@ -177,7 +188,28 @@ def _read_sets(real: Path, synthetic: Path) -> tuple[SegmentationDataset, Segmen
             f"{synthetic} has classes {synthetic_set.classes}, {real} has {real_set.classes}: evaluate against the "
             "data set that the generator was trained on, or give both the same labels in dataset.json"
         )
+    _check_channels(real_set, synthetic_set)
     return real_set, synthetic_set, ablation
+
+
+def _check_channels(real: SegmentationDataset, synthetic: SegmentationDataset) -> None:
+    """Refuse data sets of different channels, or of the same in another order."""
+    if len(real.channels) <= 1 and len(synthetic.channels) <= 1:
+        return
+    if real.channels != synthetic.channels:
+        own = [", ".join(one.channels) or "one without a name" for one in (synthetic, real)]
+        raise ValueError(
+            f"{synthetic.root} has the channels {own[0]}, {real.root} has {own[1]}: evaluate against the data set that "
+            "the generator was trained on, or name the same channels in the same order in dataset.json"
+        )
+
+
+def _intensities(reader: PairReader) -> str:
+    pairs = channel_ranges(reader.intensity_range, len(reader.channels) or 1)
+    if len(pairs) == 1:
+        return f"intensities {pairs[0][0]:g} to {pairs[0][1]:g}"
+    each = ", ".join(f"{n} {low:g} to {high:g}" for n, (low, high) in zip(reader.channels, pairs, strict=True))
+    return f"{len(pairs)} channels, intensities of {each}"
 
 
 def _ablation(real: SegmentationDataset, synthetic: SegmentationDataset) -> Ablation | None:
@@ -188,20 +220,20 @@ def _ablation(real: SegmentationDataset, synthetic: SegmentationDataset) -> Abla
     return Ablation(dict(real.classes), dict(real.parents), str(dropped["fill"]))
 
 
-def _measured_range(cases: Sequence[Case]) -> tuple[float, float]:
-    """Median over some images of their 0.5th and 99.5th percentiles."""
+def _measured_range(cases: Sequence[Case], channels: Sequence[str]) -> IntensityRange:
+    """Median over some images of their 0.5th and 99.5th percentiles, of each channel."""
     limits = [
-        np.nanpercentile(load_image(case.image).numpy(), (0.5, 99.5))
+        [np.nanpercentile(layer, (0.5, 99.5)) for layer in load_case_image(case, channels).numpy()]
         for case in evenly(cases, _RANGE_IMAGES)
         if case.image is not None
     ]
-    low, high = np.median(limits, axis=0).tolist() if limits else (0.0, 0.0)
-    if not low < high:
+    pairs = [tuple(pair) for pair in np.median(limits, axis=0).tolist()] if limits else [(0.0, 0.0)]
+    if not all(low < high for low, high in pairs):
         raise ValueError(
             f"the real images, such as {cases[0].image}, are constant: check the files, "
             'or add "intensity_range" to dataset.json'
         )
-    return low, high
+    return pairs[0] if len(pairs) == 1 else tuple(pairs)
 
 
 def _check_size(inputs: Inputs) -> None:

@@ -16,10 +16,10 @@ from monai_segdiff.evaluation.readers.segmenter import Segmenter
 from monai_segdiff.metrics import (
     FailedSampleDetector,
     bootstrap_mean,
-    detail_share,
+    channel_detail,
+    channel_noise,
     dice_per_class,
     foreground_dice,
-    noise_level,
     pixel_share,
 )
 
@@ -130,8 +130,8 @@ class Measurements(Embedded):
     Args:
         dice: (N, C) of the segmenter's reading to the image's own label map; NaN where that has none of the class.
         share: (N, C) share of the pixels in the label map.
-        noise: (N,) noise level; NaN where the image is not finite.
-        detail: (N,) share of fine detail; NaN where the image is not finite.
+        noise: (N,) noise level, or (N, C) of each channel; NaN where the image is not finite.
+        detail: (N,) share of fine detail, or (N, C) of each channel; NaN where the image is not finite.
         advantage: (N,) by how much Dice a mask of another patient fits better than the own one; NaN where there are
             too few such masks, None where they were not compared.
     """
@@ -198,8 +198,8 @@ def measure(
     own: dict[str, PerImageMeasure] = {
         "dice": lambda batch: dice_per_class(batch.readings, batch.masks, number),
         "share": lambda batch: pixel_share(batch.masks, number),
-        "noise": lambda batch: torch.where(batch.finite, noise_level(batch.images), torch.nan),
-        "detail": lambda batch: torch.where(batch.finite, detail_share(batch.images), torch.nan),
+        "noise": lambda batch: _of_finite(batch, channel_noise(batch.images)),
+        "detail": lambda batch: _of_finite(batch, channel_detail(batch.images)),
     }
     if others is not None:
         own["advantage"] = lambda batch: others.advantage(
@@ -228,6 +228,11 @@ def embed(
         ValueError: if a file is not as it should be, or features do not fit the images.
     """
     return Embedded(**_fields(_batches(cases, reader, bar), features, extras or {}, {}))
+
+
+def _of_finite(batch: Batch, values: torch.Tensor) -> torch.Tensor:
+    """NaN where the image is not finite."""
+    return torch.where(batch.finite.reshape(-1, *[1] * (values.ndim - 1)), values, torch.nan)
 
 
 def _batches(

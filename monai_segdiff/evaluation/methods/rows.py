@@ -18,6 +18,7 @@ from monai_segdiff.evaluation.methods.view_consistency import view_consistency
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.readers.segmenter import MergedSegmenter, Segmenter
 from monai_segdiff.metrics import PairedErrors, paired_errors
+from monai_segdiff.transforms import channel_ranges
 
 __all__ = ["MethodGroup", "MethodRow", "Views", "group_of", "measure_group", "measure_row", "measure_views"]
 
@@ -122,10 +123,7 @@ def measure_group(
     Raises:
         ValueError: if a class of the data set belongs to none of the classes.
     """
-    assert inputs.real.intensity_range is not None
-    reader = PairReader(
-        classes, inputs.real.intensity_range, inputs.real.spatial_dims, outside=inputs.real_reader.outside
-    )
+    reader = _with_classes(classes, inputs.real_reader, inputs.real.spatial_dims)
     own = {child: set(ids) for child, ids in inputs.real_reader.classes.items()}
     members = {parent: [child for child, c in own.items() if c <= set(ids)] for parent, ids in reader.classes.items()}
     lost = [child for child in own if not any(child in names for names in members.values())]
@@ -138,12 +136,14 @@ def measure_group(
     real = _measure_real(name, inputs, reader, merged, seed, progress)
     if population is None:
         return MethodGroup(name, reader, merged, real, real)
-    assert population.real.intensity_range is not None
-    of_population = PairReader(
-        classes, population.real.intensity_range, population.real.spatial_dims, outside=population.real_reader.outside
-    )
+    of_population = _with_classes(classes, population.real_reader, population.real.spatial_dims)
     limits = _measure_real(name, population, of_population, merged, seed, progress)
     return MethodGroup(name, reader, merged, real, limits, population.real.name)
+
+
+def _with_classes(classes: Mapping[str, int | Sequence[int]], own: PairReader, dims: int | None) -> PairReader:
+    """A reader of the same images with the classes of a condition."""
+    return PairReader(classes, own.intensity_range, dims, outside=own.outside, channels=own.channels)
 
 
 def _measure_real(
@@ -174,12 +174,7 @@ def measure_row(
     """
     cases = [match.generated for match in matches]
     # As the methods' classes have it, but the synthetic data set's own intensities.
-    reader = PairReader(
-        condition.reader.classes,
-        inputs.synthetic_reader.intensity_range,
-        inputs.real.spatial_dims,
-        outside=inputs.synthetic_reader.outside,
-    )
+    reader = _with_classes(condition.reader.classes, inputs.synthetic_reader, inputs.real.spatial_dims)
     others = None if inputs.within_one_patient else draw_other_masks(cases, reader, seed)
     return MethodRow(
         name,
@@ -207,7 +202,7 @@ def measure_views(matches: Sequence[Match], cases: Sequence[Case], reader: PairR
     deviations, patients, numbers = [], [], []
     for volume, members in _volumes(matches, cases, root):
         geometry = read_geometry(root, volume)
-        low, high = reader.intensity_range
+        [(low, high)] = channel_ranges(reader.intensity_range)  # projections have one channel
         images = torch.stack([(reader(case).image[0] + 1) / 2 * (high - low) + low for _, case, _ in members])
         deviations.append(view_consistency(images, geometry, [view for view, _, _ in members]).mean)
         patients.append(members[0][2])

@@ -10,6 +10,7 @@ import torch
 from monai_segdiff.evaluation.measure.few_images import patients_text
 from monai_segdiff.evaluation.measure.measure import detector_of
 from monai_segdiff.evaluation.methods.rows import MethodRow, Views
+from monai_segdiff.evaluation.report.limits import limits_text
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
 from monai_segdiff.metrics import REASONS, bootstrap_mean, exact_rate
 
@@ -113,7 +114,7 @@ def failure_section(rows: Sequence[MethodRow], segmenter: str) -> Section:
     for condition, grouped in groupby(rows, key=lambda row: row.condition):
         members = list(grouped)
         detector = detector_of(condition.limits)
-        limits = f"noise {detector.noise_limit:.4f} (images span 2), fine detail {detector.detail_limit:.2%}"
+        limits = limits_text(detector, condition.reader.channels)
         if detector.dice_limit is not None:
             limits += f", Dice {detector.dice_limit:.3f} for {' and '.join(condition.reader.classes)}"
         if condition.limits_from is not None:

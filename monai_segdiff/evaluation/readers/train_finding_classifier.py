@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from monai_segdiff.data import Case
+from monai_segdiff.data.channels import image_files_of
 from monai_segdiff.evaluation.pairs import PairReader
 from monai_segdiff.evaluation.readers.augmentation import augment
 from monai_segdiff.evaluation.readers.finding_classifier import (
@@ -103,7 +104,7 @@ def train_finding_classifier(
     return load_or_train(
         "findings",
         [training.settings(network, reader), list(vocabulary), shown],
-        [file for case in known for file in (case.image, case.region)],
+        [file for case in known for file in (*image_files_of(case), case.region)],
         train,
         seed=seed,
         load=load_finding_classifier,

@@ -10,6 +10,7 @@ from monai.losses import DiceCELoss
 from monai.transforms import Transform
 
 from monai_segdiff.data import Case
+from monai_segdiff.data.channels import image_files_of
 from monai_segdiff.evaluation.pairs import PairReader, small_indices
 from monai_segdiff.evaluation.readers.augmentation import AugmentedBatch
 from monai_segdiff.evaluation.readers.fitting import Training, fit, load_or_train, require_finite_case
@@ -94,7 +95,7 @@ def train_segmenter(
     return load_or_train(
         "segmenter",
         [training.settings(network, reader), list(reader.classes.values())],
-        [file for case in cases for file in (case.image, case.label)],
+        [file for case in cases for file in (*image_files_of(case), case.label)],
         train,
         seed=seed,
         load=lambda file: load_segmenter(file, list(reader.classes)),

@@ -13,7 +13,7 @@ from monai_segdiff.evaluation.measure.measure import Measurements
 from monai_segdiff.evaluation.pairs import Pair, PairReader
 from monai_segdiff.evaluation.report.report import Picture
 from monai_segdiff.evenly import evenly
-from monai_segdiff.pictures.tiles import class_color, color_labels, gray_levels, picture_grid, upright
+from monai_segdiff.pictures.tiles import class_color, color_labels, drawn_channels, gray_levels, picture_grid, upright
 
 __all__ = [
     "COLUMNS",
@@ -21,7 +21,7 @@ __all__ = [
     "TILE",
     "closest_picture",
     "failed_picture",
-    "image_tile",
+    "image_rows",
     "mask_tile",
     "samples_picture",
 ]
@@ -45,8 +45,9 @@ def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements,
     if len(chosen) < min(COLUMNS, len(synthetic)):  # few masks: show several images of each
         chosen = evenly(range(len(synthetic)), COLUMNS, with_last=True)
     pairs = [inputs.synthetic_reader(synthetic.cases[i]) for i in chosen]
-    rows = [[mask_tile(pair) for pair in pairs], [image_tile(pair) for pair in pairs]]
-    names = ["mask", "generated"]
+    channels = inputs.real.channels
+    rows = {"mask": [mask_tile(pair) for pair in pairs], **image_rows("generated", pairs, channels)}
+    synthetic_rows = set(range(1, len(rows)))
     caption = "Masks, and images generated from them"
     if with_real:
         own = {mask: i for i, mask in enumerate(real.mask_ids)}
@@ -55,13 +56,14 @@ def samples_picture(inputs: Inputs, real: Measurements, synthetic: Measurements,
             shown = [own[synthetic.mask_ids[i]] for i in chosen]
         else:
             shown = evenly(range(len(real)), len(chosen), with_last=True)
-        tiles = [image_tile(inputs.real_reader(real.cases[i])) for i in shown]
-        rows.append(tiles + [np.full_like(tiles[0], 255)] * (len(chosen) - len(tiles)))
-        names.append("real" if same else "real (other mask)")
+        real_pairs = [inputs.real_reader(real.cases[i]) for i in shown]
+        for name, tiles in image_rows("real" if same else "real (other mask)", real_pairs, channels).items():
+            rows[name] = tiles + [np.full_like(tiles[0], 255)] * (len(chosen) - len(tiles))
         caption += ", with the real images that the masks come from" if same else "; below, real held-out images"
     legend = {name: class_color(index) for index, name in enumerate(inputs.classes, start=1)}
     caption += "; evenly spaced over the data set, not selected."
-    return Picture(caption, picture_grid(rows, TILE, GAP, synthetic={1}), tuple(names), legend)
+    pixels = picture_grid(list(rows.values()), TILE, GAP, synthetic=synthetic_rows)
+    return Picture(caption, pixels, tuple(rows), legend)
 
 
 def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str, torch.Tensor]) -> Picture | None:
@@ -73,8 +75,9 @@ def failed_picture(reader: PairReader, synthetic: Measurements, found: dict[str,
     pairs = [reader(synthetic.cases[i]) for i in chosen]
     causes = [" and ".join(reason for reason, flags in found.items() if flags[i]) for i in chosen]
     caption = f"{len(chosen)} of {len(failed)} failed samples below their masks, from the left: {'; '.join(causes)}."
-    rows = [[mask_tile(pair) for pair in pairs], [image_tile(pair) for pair in pairs]]
-    return Picture(caption, picture_grid(rows, TILE, GAP, synthetic={1}), ("mask", "failed"))
+    rows = {"mask": [mask_tile(pair) for pair in pairs], **image_rows("failed", pairs, reader.channels)}
+    pixels = picture_grid(list(rows.values()), TILE, GAP, synthetic=set(range(1, len(rows))))
+    return Picture(caption, pixels, tuple(rows))
 
 
 def closest_picture(inputs: Inputs, pairs: Sequence[tuple[Case, Case]]) -> Picture:
@@ -84,12 +87,11 @@ def closest_picture(inputs: Inputs, pairs: Sequence[tuple[Case, Case]]) -> Pictu
         inputs: how to read the cases.
         pairs: generated and real training case, the nearest pair first.
     """
-    rows = [
-        [image_tile(inputs.synthetic_reader(made)) for made, _ in pairs],
-        [image_tile(inputs.real_reader(real)) for _, real in pairs],
-    ]
+    made_rows = image_rows("generated", [inputs.synthetic_reader(made) for made, _ in pairs], inputs.real.channels)
+    rows = made_rows | image_rows("training", [inputs.real_reader(real) for _, real in pairs], inputs.real.channels)
     caption = f"The {len(pairs)} generated images nearest to the training set, above their nearest training images."
-    return Picture(caption, picture_grid(rows, TILE, GAP, synthetic={0}), ("generated", "training"))
+    pixels = picture_grid(list(rows.values()), TILE, GAP, synthetic=set(range(len(made_rows))))
+    return Picture(caption, pixels, tuple(rows))
 
 
 def mask_tile(pair: Pair) -> np.ndarray:
@@ -97,6 +99,15 @@ def mask_tile(pair: Pair) -> np.ndarray:
     return color_labels(upright(pair.mask, pair.affine)[0])
 
 
-def image_tile(pair: Pair) -> np.ndarray:
-    """The middle of an image in gray, uint8 (H, W, 3), as a viewer shows it."""
-    return gray_levels(upright(pair.image.nan_to_num(nan=-1.0), pair.affine))
+def image_rows(name: str, pairs: Sequence[Pair], channels: Sequence[str]) -> dict[str, list[np.ndarray]]:
+    """The middle of images, each uint8 (H, W, 3), as a viewer shows it: a row in gray or colors, or one a channel.
+
+    Args:
+        name: of the row; a channel's is put behind it.
+        pairs: whose images.
+        channels: their channels.
+    """
+    return {
+        name + channel: [gray_levels(upright(pair.image.nan_to_num(nan=-1.0)[part], pair.affine)) for pair in pairs]
+        for channel, part in drawn_channels(channels).items()
+    }

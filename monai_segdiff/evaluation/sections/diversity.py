@@ -59,6 +59,7 @@ class Diversity(ReportSection):
             + ("different patients, too." if across else "one patient.")
             + " Intervals from resampling patients.",
         ]
+        notes += inputs.of_channels("MS-SSIM is the mean over channels.")
         if left_out:
             notes.append(f"{left_out} failed samples were left out: noise would count as diversity.")
         return Section(

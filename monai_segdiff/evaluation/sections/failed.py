@@ -7,6 +7,7 @@ import torch
 from monai_segdiff.evaluation.evidence import Evidence, ReportSection
 from monai_segdiff.evaluation.measure.few_images import FEW_IMAGES
 from monai_segdiff.evaluation.measure.measure import Measurements
+from monai_segdiff.evaluation.report.limits import limits_text
 from monai_segdiff.evaluation.report.pictures import failed_picture
 from monai_segdiff.evaluation.report.report import Cell, Column, Headline, Row, Section
 from monai_segdiff.metrics import FEWEST_OTHERS, MOST_OTHERS, REASONS, FailedSampleDetector, exact_rate
@@ -51,9 +52,12 @@ class FailedSamples(ReportSection):
             },
             rows=rows,
             notes=[
-                f"Limits: noise {detector.noise_limit:.4f} (images span 2), fine detail {detector.detail_limit:.2%} of "
-                "the "
-                f"spectral power" + (f", Dice {detector.dice_limit:.3f}." if detector.dice_limit is not None else "."),
+                f"Limits: {limits_text(detector, evidence.inputs.real.channels)} of the spectral power"
+                + (f", Dice {detector.dice_limit:.3f}." if detector.dice_limit is not None else "."),
+                *evidence.inputs.of_channels(
+                    "Noise and fine detail are measured in each channel and held to its own limits: a sample failed if "
+                    "its worst channel did."
+                ),
                 *_others_notes(detector, real, synthetic),
                 "Intervals are exact binomial ones.",
             ],
@@ -64,7 +68,8 @@ class FailedSamples(ReportSection):
 
 def _limit_warnings(real: Measurements) -> list[str]:
     found = [] if len(real) >= FEW_IMAGES else [f"The limits rest on only {len(real)} real images."]
-    constant = int((real.detail == 0).sum())
+    still = real.detail == 0
+    constant = int((still.any(1) if still.ndim == 2 else still).sum())
     if constant:
         found.append(f"Held-out real images left out of the limits because they are constant: {constant}.")
     return found

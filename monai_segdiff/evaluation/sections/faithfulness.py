@@ -84,6 +84,7 @@ class Faithfulness(ReportSection):
             rows=rows,
             notes=[
                 f"Segmenter: {evidence.segmenter}.",
+                *evidence.inputs.of_channels("The segmenter reads all channels at once."),
                 f"{len(synthetic)} synthetic images ({_units(synthetic)}), {len(real)} held-out real images "
                 f"({_units(real)}); intervals from resampling patients.",
                 "A class of the mask that the segmenter does not find counts with the image's diagonal as its "

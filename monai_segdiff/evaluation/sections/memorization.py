@@ -86,6 +86,7 @@ class Memorization(ReportSection):
                 f"Held to {0 if training is None else len(training)} training and {len(held_out)} held-out real "
                 "images. "
                 f"Features: {evidence.features}. Pixels: root mean square difference at {size}.",
+                *inputs.of_channels("Distances are over all channels together, in pixel space as in feature space."),
                 "Intervals from resampling patients, held-out ones too, so that they cover the uncertainty of the "
                 "limit.",
             ],

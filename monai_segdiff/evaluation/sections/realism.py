@@ -77,7 +77,11 @@ class Realism(ReportSection):
         if training is not None:
             against += f"; {len(training)} real training images against the same"
         named = "" if dims["fid"] is None else f" ({dims['fid']} features)"
-        notes = [f"Features: {evidence.features}{named}.", f"N: {against}."]
+        notes = [
+            f"Features: {evidence.features}{named}.",
+            *evidence.inputs.of_channels("Features are those of all channels at once."),
+            f"N: {against}.",
+        ]
         if "frd" in spaces:
             notes.append(
                 f"FRD: Fréchet distance of {len(RADIOMIC_FEATURES)} radiomic features (first order, and gray-level "
@@ -85,6 +89,7 @@ class Realism(ReportSection):
                 "the "
                 "idea of arXiv 2412.01496, which uses PyRadiomics; figures cannot be compared with published ones."
             )
+            notes += evidence.inputs.of_channels("FRD: features are means over channels.")
         return Section(
             key="realism",
             title="Realism",

@@ -38,7 +38,7 @@ class _JoinedReader(PairReader):
     """Reads the cases of two data sets of the same classes, each as its own reader does."""
 
     def __init__(self, real: PairReader, synthetic: PairReader, generated: Sequence[Case]) -> None:
-        super().__init__(real.classes, real.intensity_range, real.spatial_dims)
+        super().__init__(real.classes, real.intensity_range, real.spatial_dims, channels=real.channels)
         self._real, self._synthetic, self._generated = real, synthetic, set(generated)
 
     @property
@@ -116,6 +116,7 @@ class Utility(ReportSection):
         for (key, label), (values, number) in zip(_rows(), _figures(scores, cases), strict=True):
             section.rows.append(Row(key, label, _cells(values, inputs.classes, patients, seed, number)))
         section.notes = _notes(roles, patients, self._seeds, seed)
+        section.notes += inputs.of_channels("Segmenters read all channels at once.")
         section.warnings += _warnings(patients, self._seeds)
         return section
 

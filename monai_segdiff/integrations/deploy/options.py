@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError
 
+from monai_segdiff.data.dicom.iods import COLOR_MODALITIES
 from monai_segdiff.data.dicom.series import MODALITIES
 from monai_segdiff.documents import parse_yaml, read_text
 from monai_segdiff.errors import UnreadableFileError, one_line
@@ -18,6 +19,7 @@ from monai_segdiff.integrations.options import SamplingOptions, explain
 __all__ = ["PREFIX", "GenerationOptions", "read_options"]
 
 PREFIX = "SEGDIFF_"
+_MODALITIES = (*MODALITIES, *COLOR_MODALITIES)
 _LARGEST_VOXEL = 1000.0  # mm
 _Voxel = Annotated[float, Field(strict=True, gt=0, le=_LARGEST_VOXEL)]
 _MOST_BYTES = 2**16
@@ -30,7 +32,8 @@ class GenerationOptions(SamplingOptions):
         seed: of its noise.
         num_steps: sampling steps; None for the bundle's.
         guidance: guidance weight; None for the bundle's.
-        modality: "CT", "MR", "CR" or "DX"; None for what the bundle's metadata say.
+        modality: "CT", "MR", "CR" or "DX", or of pictures in colors "ES", "XC", "GM" or "OT"; None for what the
+            bundle's metadata say.
         spacing: voxel size in mm of the bundle's training images, one number per axis; None fits the whole field of
             view of the segmentation into the bundle's grid.
         names: segment label to class name, where they differ.
@@ -42,7 +45,7 @@ class GenerationOptions(SamplingOptions):
     """
 
     modality: str | None = Field(
-        default=None, pattern=f"^({'|'.join(MODALITIES)})$", description=f"be one of {', '.join(MODALITIES)}"
+        default=None, pattern=f"^({'|'.join(_MODALITIES)})$", description=f"be one of {', '.join(_MODALITIES)}"
     )
     spacing: tuple[_Voxel, ...] | None = Field(
         default=None, description=f"be a number above 0 and at most {_LARGEST_VOXEL:g}"

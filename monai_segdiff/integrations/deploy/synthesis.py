@@ -75,7 +75,8 @@ def synthesize(
         progress: whether to show a progress bar.
 
     Returns:
-        The image, of the label map's spatial shape, in the training images' intensities.
+        The image, of the label map's spatial shape, in the training images' intensities; of several channels, these
+        come first.
 
     Raises:
         ValueError: if the label map does not fit the bundle.
@@ -90,7 +91,8 @@ def synthesize(
         _LOG.warning("%s", own.remark)
     with tqdm(total=own.number, desc="generate", unit="image", disable=not progress) as bar:
         (drawn,) = draw([own], [0], _BATCH, tell=bar.update)
-    return drawn.image[0].cpu().numpy().reshape(labels.shape[1:])
+    image = drawn.image.cpu().numpy().reshape(len(drawn.image), *labels.shape[1:])
+    return image[0] if len(image) == 1 else image
 
 
 def _warn_of_unknown(generator: TrainedGenerator, known: Sequence[bool]) -> None:

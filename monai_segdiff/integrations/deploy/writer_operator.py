@@ -59,6 +59,7 @@ class SyntheticSeriesWriterOperator(Operator):
             self._modality,
             source=about["source"],
             info=self._info(),
+            channels=self._generator.channels,
         )
         _LOG.info("wrote %d images to %s, and %s", len(files), files[0].parent, seg)
 

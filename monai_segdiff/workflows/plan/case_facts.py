@@ -13,7 +13,8 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monai_segdiff.data import Case, load_image, load_label_map
+from monai_segdiff.data import Case, load_label_map
+from monai_segdiff.data.channels import load_case_image
 from monai_segdiff.data.load import is_raster, spacing_of
 from monai_segdiff.data.preparation.resample import body_mask, remap_labels
 
@@ -79,12 +80,13 @@ class CaseFacts:
         return round(self.shape[axis] * float(np.mean(np.asarray(profile) >= max(least, 1e-9))))
 
 
-def facts_of(case: Case, classes: Mapping[str, int | Sequence[int]]) -> CaseFacts:
+def facts_of(case: Case, classes: Mapping[str, int | Sequence[int]], channels: Sequence[str] = ()) -> CaseFacts:
     """Read a case and describe it.
 
     Args:
         case: with image and label map.
         classes: class name to label id or ids.
+        channels: names of the image's channels; none for one without a name.
 
     Raises:
         ValueError: if a file cannot be read, or both differ in size; names it and the remedy.
@@ -92,7 +94,7 @@ def facts_of(case: Case, classes: Mapping[str, int | Sequence[int]]) -> CaseFact
     if case.image is None or case.label is None:
         missing = "image" if case.image is None else "label"
         raise ValueError(f"{case.label or case.image} has no {missing}; add it, or leave the case out")
-    image, label = load_image(case.image), load_label_map(case.label)
+    image, label = load_case_image(case, channels), load_label_map(case.label)
     if image.shape[1:] != label.shape[1:]:
         raise ValueError(
             f"{case.label} has size {tuple(label.shape[1:])}, its image {tuple(image.shape[1:])}: restore the one that "
@@ -111,7 +113,7 @@ def facts_of(case: Case, classes: Mapping[str, int | Sequence[int]]) -> CaseFact
         shape=tuple(ids.shape),
         spacing=tuple(round(float(s), 4) for s in spacing),
         orientation="" if raster else _orientation(image),
-        whole_numbers=bool(np.equal(np.mod(_some(first), 1), 0).all()),
+        whole_numbers=bool(np.equal(np.mod(_some(pixels), 1), 0).all()),
         intensities=tuple(_percentiles(channel, PERCENTILES) for channel in pixels),
         labelled=_percentiles(inside, (0.5, 99.5)) if inside.size else None,  # type: ignore[arg-type]
         air=air,

@@ -82,9 +82,9 @@ class Fingerprint:
         bottoms = np.percentile(tops, (5, 95))
         return "shared" if bottoms[0] > 0 and bottoms[1] / bottoms[0] <= _ALIKE else "own"
 
-    def pooled(self, index: int, channel: int = 0) -> list[float]:
-        """One of the percentiles of every case."""
-        return [case.intensities[channel][index] for case in self.cases]
+    def pooled(self, index: int) -> list[float]:
+        """One of the percentiles of every channel of every case."""
+        return [channel[index] for case in self.cases for channel in case.intensities]
 
     def spacing(self) -> tuple[float, ...]:
         """Median voxel size in mm per axis."""
@@ -147,7 +147,7 @@ def take_fingerprint(source: Source, *, progress: bool = True) -> Fingerprint:
     facts = []
     for case in tqdm(chosen, desc="fingerprint", unit="case", disable=not progress):
         with source.files_of(case) as files:
-            facts.append(facts_of(files, source.classes))
+            facts.append(facts_of(files, source.classes, source.channels))
     return Fingerprint(
         source=source.fingerprint,
         name=source.name,

@@ -53,6 +53,7 @@ def overview(
         return source_overview(
             shown,
             source.classes,
+            source.channels,
             axis=choices.section("prepare").get("axis"),
             lines=[*choices.notes, _planned(choices)],
             legend=_legend(fingerprint),

@@ -59,6 +59,11 @@ def test_studies_become_a_data_set_split_by_patient(studies, tmp_path):
     assert again.settings == dataset.settings
 
 
+def test_channels_of_series_are_refused(studies, tmp_path):
+    with pytest.raises(ValueError, match=r"studies holds DICOM series of one channel each"):
+        prepare_dataset(studies, tmp_path / "out", channels=("T1", "T2"), size=16, progress=False)
+
+
 def test_image_and_labels_are_those_of_nifti_files(studies, tmp_path):
     labels = write_study(tmp_path / "one" / "a")
     nib.save(nib.Nifti1Image((100.0 * labels).astype(np.float32), AFFINE), tmp_path / "image.nii.gz")

@@ -56,6 +56,21 @@ def test_values_are_kept_in_every_type(tmp_path: Path, dtype: type, compression:
     assert np.allclose(found.affine, [[1, 0, 0, -6], [0, 1, 0, -4], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 
+@pytest.mark.parametrize("channels", [3, None])
+def test_colors_are_channels_where_these_are_wanted(tmp_path: Path, channels: int | None) -> None:
+    shown = [laid_out(layer) for layer in np.moveaxis(RGB, -1, 0)]
+    assert np.array_equal(load_image(save(tmp_path / "rgb.tif", RGB), channels).numpy(), shown)
+    volume = load_image(save(tmp_path / "volume.tif", RGB, RGB + 1), channels).numpy()
+    assert volume.shape == (3, 7, 5, 2)
+    assert np.array_equal(volume[..., 1], np.stack(shown) + 1)
+    gray = load_image(save(tmp_path / "gray.tif", GRAY), channels).numpy()
+    assert np.array_equal(gray, [laid_out(GRAY)] * (channels or 1))
+    mixed = load_image(save(tmp_path / "mixed.tif", np.stack([GRAY] * 3, -1), RGB), channels).numpy()
+    assert np.array_equal(mixed[1, ..., 0], laid_out(GRAY))
+    with pytest.raises(ValueError, match=r"rgb\.tif .*it has 3 channels, and 2 are wanted"):
+        load_image(tmp_path / "rgb.tif", 2)
+
+
 def test_pages_are_slices_from_the_feet_up(tmp_path: Path) -> None:
     pages = [GRAY, GRAY + 1, GRAY + 2]
     found = load_label_map(save(tmp_path / "a.tiff", *pages, compression="tiff_lzw"))

@@ -58,7 +58,7 @@ def test_bundles_are_told_what_is_given_only() -> None:
         ("NAMES", "[" * 5000, "SEGDIFF_NAMES cannot be read"),
         ("NAMES", "{a: &a [x, x], b: *c}", "SEGDIFF_NAMES cannot be read"),
         ("SEED", "!!python/object/apply:os.getpid []", "SEGDIFF_SEED cannot be read"),
-        ("MODALITY", "PET", "modality must be one of CT, MR, CR, DX, got 'PET'"),
+        ("MODALITY", "PET", "modality must be one of CT, MR, CR, DX, ES, GM, XC, OT, got 'PET'"),
         ("NAMES", "[liver]", "names must map segment labels to class names"),
         ("PRECEDENCE", "liver", "precedence must be a list"),
         ("DROP_OTHERS", "perhaps", "drop_others must be true or false"),

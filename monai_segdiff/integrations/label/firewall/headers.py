@@ -38,13 +38,14 @@ _DAMAGE = (
 )
 
 
-def check_size(file: Path, image_size: Sequence[int], what: str = "label map") -> None:
+def check_size(file: Path, image_size: Sequence[int], what: str = "label map", channels: int = 1) -> None:
     """Refuse a file that is no label map or image, or has another size than the network was trained on.
 
     Args:
         file: the file; one slice of 2D may be stored as a volume.
         image_size: of the network.
         what: what it is, for the message.
+        channels: how many it has, in NIfTI behind three axes of space; the colors of a picture are not counted.
 
     Raises:
         RequestError: with the expected size, and the command that resizes.
@@ -55,8 +56,10 @@ def check_size(file: Path, image_size: Sequence[int], what: str = "label map") -
     except _DAMAGE as error:
         raise RequestError(f"the {what} cannot be read as {ending}: store it again") from error
     dims = len(image_size)
-    if tuple(n for n in size[dims:] if n != 1) or tuple(size[:dims]) != tuple(image_size):
-        wanted, found = ("x".join(map(str, sizes)) for sizes in (image_size, size))
+    beyond = () if channels == 1 or ending == ".png" else (channels,)
+    if tuple(n for n in size[dims:] if n != 1) != beyond or tuple(size[:dims]) != tuple(image_size):
+        needed = (*image_size, *[1] * (3 - dims), *beyond) if beyond else image_size
+        wanted, found = ("x".join(map(str, sizes)) for sizes in (needed, size))
         raise RequestError(
             f"the {what} has size {found}, but the generator needs {wanted}: resize the studies with "
             f"python -m monai_segdiff prepare --spatial-dims {dims} --size {' '.join(map(str, image_size))}"

@@ -14,21 +14,22 @@ from monai_segdiff.integrations.label.firewall.headers import check_size
 __all__ = ["check_studies", "split_studies", "write_studies"]
 
 
-def check_studies(cases: Sequence[Case], image_size: Sequence[int]) -> None:
+def check_studies(cases: Sequence[Case], generator: TrainedGenerator) -> None:
     """Refuse studies of another size by their headers, before anything is unpacked.
 
     Args:
         cases: studies with image and label map.
-        image_size: of the generator.
+        generator: whose size and channels are wanted.
 
     Raises:
         RequestError: naming the study, and how to bring it to that size.
     """
     for case in cases:
-        for file, what in ((case.label, "label map"), (case.image, "image")):
+        number = len(generator.channels) or 1
+        for file, what, channels in ((case.label, "label map", 1), (case.image, "image", number)):
             assert file is not None
             try:
-                check_size(file, image_size, what)
+                check_size(file, generator.image_size, what, channels)
             except RequestError as error:
                 raise RequestError(f"study {case.id!r}: {error}") from error
 
@@ -90,6 +91,7 @@ def write_studies(
         spatial_dims=len(generator.image_size),
         split_kind=None if synthetic else BY_PATIENT if known else BY_FILE,
         settings={"synthetic": True} if synthetic else {},
+        channels=generator.channels,
     )
     write_dataset(root, dataset)
     return root

@@ -6,7 +6,7 @@ import copy
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from monai_segdiff.bundle import bundle_path
-from monai_segdiff.data import Case, load_image, load_label_map, write_like
+from monai_segdiff.data import Case, load_label_map, write_like
+from monai_segdiff.data.channels import load_case_image, load_channels
 from monai_segdiff.errors import root_cause
 from monai_segdiff.generation import Similarity, generate_dataset, load_generator
 from monai_segdiff.generation.folder import base_header
@@ -97,9 +98,10 @@ class PairGenerator:
                 if case.label is None:
                     raise ValueError(f"{shown} has no label map")
                 if parameters.similarity > 0 and case.image is not None:
+                    channels = self.generator.channels
                     check_size(case.label, self.generator.image_size)
-                    check_size(case.image, self.generator.image_size, "image")
-                    _check_place(case)
+                    check_size(case.image, self.generator.image_size, "image", len(channels) or 1)
+                    _check_place(case, channels)
                 load_label_map(case.label)  # tells a file that is cut short from errors that are ours
                 generator = self._load(parameters)
                 flat = replace(case, label=as_slice(case.label, len(generator.image_size), folder / "slice"))
@@ -111,7 +113,8 @@ class PairGenerator:
         image = next((folder / "set" / "imagesTr").iterdir())
         label = folder / "set" / "labelsTr" / image.name
         if flat.label != case.label:  # back to the axes that the study has
-            image = write_like(load_image(image).numpy(), case.label, folder / "image" / image.name)
+            pixels = load_channels([image], generator.channels).numpy()
+            image = write_like(pixels, case.label, folder / "image" / image.name, channels=len(pixels))
             label = write_like(load_label_map(label).numpy(), case.label, folder / "label" / label.name)
         return Pair(image, label, _facts(generator, parameters))
 
@@ -155,11 +158,11 @@ def _seeded(generator: TrainedGenerator, seed: int) -> TrainedGenerator:
     return replace(generator, inferer=inferer, settings=settings)
 
 
-def _check_place(case: Case) -> None:
+def _check_place(case: Case, channels: Sequence[str]) -> None:
     """Refuse a label map that is not on the image's grid: with another orientation, similarity has no meaning."""
     assert case.label is not None
     assert case.image is not None
-    label, image = load_image(case.label).affine, load_image(case.image).affine
+    label, image = load_label_map(case.label).affine, load_case_image(case, channels).affine
     if not torch.allclose(label.float(), image.float(), atol=_SAME_PLACE):
         raise RequestError(
             "similarity needs a label map on the image's grid, but their axes or origins (affine) differ: "

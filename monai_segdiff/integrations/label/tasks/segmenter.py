@@ -96,7 +96,7 @@ class TrainSegmenter(TrainTask):
         if not whole:
             raise RequestError("no synthetic study has a whole label map: run a batch without drop_classes first")
         generator = self.pairs.generator
-        check_studies([*real, *(case for case, _ in whole)], generator.image_size)
+        check_studies([*real, *(case for case, _ in whole)], generator)
         made = {"training": [case for case, _ in whole]}
         inputs = read_inputs(
             write_studies(self.work / "real", splits, generator),

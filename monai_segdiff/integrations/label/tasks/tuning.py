@@ -96,7 +96,7 @@ class TuneGenerator(TrainTask):
 
     def _tune(self, parameters: TrainingParameters, datastore: Any) -> dict[str, Any]:
         cases = real_cases(datastore)
-        check_studies(cases, self.pairs.generator.image_size)
+        check_studies(cases, self.pairs.generator)
         splits = split_studies(cases, parameters.held_out, parameters.seed, "validation")
         weights = self.pairs.weights
         run = self.work / f"run-{self._digest(cases, parameters, weights)}"

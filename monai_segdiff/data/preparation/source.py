@@ -15,7 +15,6 @@ from monai_segdiff.data.channels import check_channel_files
 from monai_segdiff.data.description.channel_names import check_channels
 from monai_segdiff.data.description.classes import BODY, MOST_CLASSES, check_classes, check_name
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
-from monai_segdiff.data.dicom.studies import DicomStudies
 from monai_segdiff.data.forms.folders import channel_numbers
 from monai_segdiff.data.forms.in_words import in_words
 from monai_segdiff.data.layout import Choices, case_name, default_patient, read_labeled
@@ -334,5 +333,5 @@ def _covariates(given: _Given, cases: list[Case], asked: Asked) -> tuple[tuple[s
     if asked.covariates_table is not None and not asked.covariates:
         raise ValueError(f"covariates (--covariates) must name the columns of {asked.covariates_table} that are wanted")
     names = given.covariates if asked.covariates is None else tuple(asked.covariates)
-    tags = given.maker.tags if isinstance(given.maker, DicomStudies) else None
+    tags = getattr(given.maker, "tags", None)  # of DICOM studies
     return names, with_covariates(cases, names, asked.covariates_table, given.covariates, tags)

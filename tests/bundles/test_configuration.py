@@ -39,11 +39,13 @@ CHOICES = {
     ],
 }
 
+OF_ITS_OWN = {"multi_gpu_train": ["use_cuda"], "wandb": ["wandb_run"]}  # ids that an overlay brings
+
 
 @pytest.mark.parametrize(("bundle", "overlay"), OVERLAYS)
 def test_every_id_of_an_overlay_exists_in_the_training(bundle, overlay, parser_of):
     train, names = parser_of(bundle, "train"), parser_of(bundle, overlay).get()
-    own = {"use_cuda", "_meta_"} if overlay == "multi_gpu_train" else {"_meta_"}
+    own = {"_meta_", *OF_ITS_OWN.get(overlay, ())}
     assert {name.removeprefix("+") for name in names} - own <= set(train.get())
 
 

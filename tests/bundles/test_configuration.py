@@ -20,7 +20,7 @@ OVERLAYS = [
     if path.stem not in FILES
 ]
 DEMOS = [(bundle, name) for bundle, name in OVERLAYS if name.startswith("cpu_demo")]
-FROM_THE_DATA = {"classes", "parents", "intensity_range", "channels_of_image", "channel_names"}
+FROM_THE_DATA = {"classes", "parents", "intensity_range", "channels_of_image", "channel_names", "covariates"}
 # Ids that inference shares with the training, beside those of the card.
 SHARED = {
     "breast_mri": "encoder networks network_options network inferer",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,18 @@ from monai_segdiff.data.description.dataset_json import DESCRIPTION
 from monai_segdiff.data.forms.folders import channel_numbers
 from monai_segdiff.data.forms.in_words import in_words
 from monai_segdiff.data.layout import Choices, case_name, default_patient, read_labeled
+from monai_segdiff.data.load import label_ids, load_label_map
 from monai_segdiff.data.patients import contradictions, guess_patients, with_patients
 from monai_segdiff.data.preparation.covariates import with_covariates
 from monai_segdiff.data.preparation.findings_table import read_findings
 from monai_segdiff.data.splits import splits_of_patients
+from monai_segdiff.evenly import evenly
 
 __all__ = ["Asked", "Source", "fingerprint"]
+
+_LOOKED_AT = 20  # label maps, for an example of classes
+_SHOWN = 6
+_NAMED_FOLDER = re.compile(r"(?:masks?|labels?|segmentations?)[_-](\w+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -266,7 +273,7 @@ def _check_classes(given: _Given, body: bool) -> None:
         if given.folder is not None and (Path(given.folder) / DESCRIPTION).is_file():
             where = Path(given.folder) / DESCRIPTION
         raise ValueError(
-            f"{where} does not say what the label ids mean; give classes (--classes), such as liver=1 kidneys=2,3"
+            f"{where} does not say what the label ids mean; give classes (--classes), {_for_example(given)}"
         )
     if body and (named := next((name for name in given.classes if name.casefold() == BODY), None)):
         raise ValueError(
@@ -277,6 +284,22 @@ def _check_classes(given: _Given, body: bool) -> None:
             f"with the body (--body-threshold) there are more than {MOST_CLASSES} classes, which is what a label map "
             "of bytes holds; leave it out, or join some classes"
         )
+
+
+def _for_example(given: _Given) -> str:
+    """How classes could be named: by the ids that some of the label maps hold, where these can be read."""
+    found: set[int] = set()
+    labels = [case.label for case in evenly(given.cases, _LOOKED_AT) if case.label is not None and case.label.is_file()]
+    with suppress(ValueError, ImportError, OSError):  # what is wrong with files is said when they are prepared
+        for label in labels:
+            found.update(label_ids(load_label_map(label).numpy()).tolist())
+    ids = sorted(found - {0})
+    if not ids:
+        return "such as liver=1 kidneys=2,3"
+    of_folder = _NAMED_FOLDER.fullmatch(labels[0].parent.name)
+    names = [of_folder[1]] if of_folder and len(ids) == 1 else [f"name{index}" for index in range(1, len(ids) + 1)]
+    shown = " ".join(f"{name}={index}" for name, index in zip(names, ids[:_SHOWN], strict=False))
+    return f"a name for each id that its label maps hold, such as {shown}{' ...' if len(ids) > _SHOWN else ''}"
 
 
 def _findings(given: _Given, cases: list[Case], asked: Asked) -> tuple[tuple[str, ...], list[Case]]:

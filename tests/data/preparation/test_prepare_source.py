@@ -246,3 +246,18 @@ def test_more_classes_than_a_byte_holds_are_refused(tmp_path: Path, make_pair: C
     )
     assert len(dataset.classes) == 255
     assert check_dataset(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "ids", "example"),
+    [("masks_lung", [255], "such as lung=255"), ("masks", [3, 7], "such as name1=3 name2=7")],
+)
+def test_classes_that_nothing_names_are_asked_for_by_the_ids_that_are_there(tmp_path, folder, ids, example):
+    for part in ("images", folder):
+        (tmp_path / part).mkdir()
+        for number in range(2):
+            pixels = np.zeros((8, 8), np.uint8)
+            pixels[2:4, 2:4], pixels[5:7, 5:7] = ids[0], ids[-1]
+            Image.fromarray(pixels).save(tmp_path / part / f"{number}.png")
+    with pytest.raises(ValueError, match=f"a name for each id that its label maps hold, {example}$"):
+        Source.open(tmp_path, Asked())

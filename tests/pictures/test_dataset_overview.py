@@ -32,7 +32,7 @@ def dataset(tmp_path) -> SegmentationDataset:
 def bare(monkeypatch):
     """Draws without the words around, which have tests of their own."""
     words = []
-    monkeypatch.setattr(module, "lettered", lambda pixels, rows, columns, legend: words.append((rows, legend)) or pixels)
+    monkeypatch.setattr(module, "lettered", lambda pixels, rows, _, legend: words.append((rows, legend)) or pixels)
     return words
 
 

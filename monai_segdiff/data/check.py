@@ -24,7 +24,7 @@ from monai_segdiff.data.readers.palettes import Palettes, Seen
 from monai_segdiff.data.recorded import recorded_digests
 from monai_segdiff.data.splits import BY_IMAGE, WITHIN_PATIENT
 
-__all__ = ["check_dataset"]
+__all__ = ["check_dataset", "issues_of"]
 
 
 def check_dataset(
@@ -61,6 +61,38 @@ def check_dataset(
     except (ValueError, OSError, ImportError) as error:
         message, _, remedy = str(error).partition("; ")
         return [Issue("error", str(path), message, remedy or "see the layout of a data set in the documentation")]
+    return issues_of(
+        dataset,
+        spatial_dims,
+        need_labels=need_labels,
+        workers=workers,
+        progress=progress,
+        volumes=volumes,
+        reread=reread,
+    )
+
+
+def issues_of(
+    dataset: SegmentationDataset,
+    spatial_dims: int | None = None,
+    *,
+    need_labels: bool = True,
+    workers: int = 1,
+    progress: bool = False,
+    volumes: LabelVolumes | None = None,
+    reread: bool = True,
+) -> list[Issue]:
+    """Read every file of a data set whose description is read, and list what is wrong; see `check_dataset`.
+
+    Args:
+        dataset: the data set.
+        spatial_dims: as for `check_dataset`.
+        need_labels: as for `check_dataset`.
+        workers: as for `check_dataset`.
+        progress: as for `check_dataset`.
+        volumes: as for `check_dataset`.
+        reread: as for `check_dataset`.
+    """
     known = {i for _, i in named_ids(dataset.classes)} or None
     dims = spatial_dims if spatial_dims is not None else dataset.spatial_dims
     cases = [case for members in dataset.splits.values() for case in members]

@@ -10,7 +10,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 
-from monai_segdiff.data.check import check_dataset
+from monai_segdiff.data.check import issues_of
 from monai_segdiff.data.layout import SegmentationDataset, read_dataset
 
 __all__ = ["measure_sigma_data", "open_dataset"]
@@ -69,7 +69,7 @@ def open_dataset(
     if verify:
         errors = [
             issue
-            for issue in check_dataset(path, None, spatial_dims, need_labels=need_labels, reread=False)
+            for issue in issues_of(dataset, spatial_dims, need_labels=need_labels, reread=False)
             if issue.severity == "error"
         ]
         if errors:

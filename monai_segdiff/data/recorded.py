@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,8 +29,7 @@ def recorded_digests(root: Path) -> dict[Path, str]:
         return {}
     found: dict[Path, str] = {}
     for name, digest in listed.items():
-        file = root / name
         with suppress(OSError):
-            if file.stat().st_mtime_ns < written:
-                found[file] = digest
+            if os.stat(os.path.join(root, name)).st_mtime_ns < written:
+                found[root / name] = digest
     return found

@@ -301,7 +301,7 @@ def _file(root: Path, path: Any, key: str) -> Path | None:
     if not isinstance(path, str) or not path.isprintable():
         raise ValueError(f"its {key} must be the path of a file, got {str(path)[:80]!r}")
     try:
-        given = _absolute(root / path)
+        given = Path(os.path.abspath(os.path.join(root, path)))
         if "\\" in path and not given.is_file():  # as Windows writes it
             given = _absolute(root / path.replace("\\", "/"))
         given.is_file()

@@ -31,7 +31,7 @@ from monai_segdiff.workflows.plan.fingerprint import Fingerprint
 from monai_segdiff.workflows.plan.grid import expected_items
 from monai_segdiff.workflows.plan.trial import Trial, run_trial
 
-__all__ = ["Measured", "Times", "expected_times", "measure", "planned_splits", "prepare_arguments"]
+__all__ = ["Measured", "Times", "expected_times", "measure", "planned_splits", "prepare_arguments", "prepare_some"]
 
 _PATIENTS = 6  # of a trial: four to train on
 _MOST_CASES = 12
@@ -134,7 +134,7 @@ def measure(source: Source, values: Mapping[str, Any], folder: Path) -> Measured
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a few cases: they are said of all of them later
-            dataset, seconds = _prepare_some(source, values, folder / "prepared")
+            dataset, seconds = prepare_some(source, values, folder / "prepared")
             bundle = bundle_path(values["bundle"])
             trial = run_trial(bundle, dataset.root, training_values(values), values["generate.batch_size"])
             whole, each, images = _report(dataset, folder)
@@ -191,14 +191,24 @@ def _training_seconds(choices: Choices, trial: Trial, training: float, validatio
     )
 
 
-def _prepare_some(source: Source, values: Mapping[str, Any], output: Path) -> tuple[SegmentationDataset, float]:
-    """A data set of some patients of a source, and the seconds that a case took."""
+def prepare_some(source: Source, values: Mapping[str, Any], output: Path) -> tuple[SegmentationDataset, float]:
+    """Prepare some patients of a source.
+
+    Args:
+        source: the data.
+        values: the plan, value by key.
+        output: folder to create.
+
+    Returns:
+        The data set, and the seconds that a case took.
+    """
     arguments = prepare_arguments(values)
     patients = evenly(sorted({case.patient for case in source.cases}), _PATIENTS)
     cases = evenly([case for case in source.cases if case.patient in patients], _MOST_CASES)
     few = len({case.patient for case in cases}) < 2
     for name in ("patients", "classes", "findings", "findings_table", "segments", "precedence"):
         arguments.pop(name, None)  # the source has them already
+    arguments.setdefault("channels", source.channels or None)
     own = {"within_patient": few or arguments.pop("within_patient", False), "fractions": (0.6, 0.2, 0.2)}
     with ExitStack() as stack:
         files = [stack.enter_context(source.files_of(case)) for case in cases]

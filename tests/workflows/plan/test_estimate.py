@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
 import math
 
+import numpy as np
 import pytest
 
-from monai_segdiff.workflows.plan.estimate import Trial, expected_times, planned_splits, prepare_arguments
+from monai_segdiff.data.nifti import save_nifti
+from monai_segdiff.data.preparation.source import Asked, Source
+from monai_segdiff.workflows.plan.estimate import Trial, expected_times, planned_splits, prepare_arguments, prepare_some
 from monai_segdiff.workflows.plan.fingerprint import take_fingerprint
 from monai_segdiff.workflows.plan.make import Wish, decide, plan_study
 
@@ -116,3 +120,24 @@ def test_a_trial_takes_real_steps_of_the_planned_network(tmp_path):
     assert not (tmp_path / "trial").exists()
     with pytest.raises(ValueError, match="channels must be multiples"):
         plan_study(source, found, CPU, Wish(), {**edited, "channels": [9, 9]}, tmp_path / "trial")
+
+
+def test_cases_of_the_trial_have_all_channels(tmp_path):
+    rng = np.random.default_rng(0)
+    for part in ("imagesTr", "labelsTr"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+    for case in range(2):
+        label = np.zeros((12, 12, 6), np.uint8)
+        label[3:9, 3:9, 1:5] = 1
+        save_nifti(tmp_path / "set" / "labelsTr" / f"p{case}.nii.gz", label, np.eye(4))
+        for channel in range(2):
+            values = label * (channel + 1) * 50 + rng.normal(0, 1, label.shape)
+            file = tmp_path / "set" / "imagesTr" / f"p{case}_{channel:04d}.nii.gz"
+            save_nifti(file, values.astype(np.float32), np.eye(4))
+    description = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "box": 1}, "numTraining": 2}
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps({**description, "file_ending": ".nii.gz"}))
+    source = Source.open(tmp_path / "set", Asked())
+    values = {"spatial_dims": 3, "image_size": [8, 8, 8], "prepare.fractions": (0.5, 0.0, 0.5)}
+    dataset, seconds = prepare_some(source, values, tmp_path / "trial")
+    assert dataset.channels == ("T1", "T2")
+    assert seconds > 0

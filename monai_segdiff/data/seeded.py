@@ -175,7 +175,7 @@ class SeededCacheDataset(CacheDataset):
         )
 
     def _transform(self, index: int) -> Any:
-        item = int(index) % len(self)
+        item = range(len(self))[int(index)]  # beyond the last one is an IndexError, which ends a loop over all items
         epoch = getattr(index, "epoch", self.epoch)
         governing = getattr(index, "batch", item) if self.draw_per_batch else item
         self.transform.set_random_state(seed=mix_seed(self.seed, epoch, governing))

@@ -163,3 +163,11 @@ def test_an_epoch_that_is_begun_later_goes_on_as_it_would_have(rank: int, world_
 def test_empty_data_sets_are_refused() -> None:
     with pytest.raises(ValueError, match="positive"):
         EpochSampler(0)
+
+
+def test_a_loop_over_all_items_ends() -> None:
+    made = dataset(items=3)
+    assert [item["index"] for item in made] == [0, 1, 2]
+    assert made[-1]["index"] == 2
+    with pytest.raises(IndexError):
+        made[3]

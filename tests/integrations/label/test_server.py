@@ -112,7 +112,6 @@ def test_a_bad_request_is_told_what_is_wrong(
 def bad_files() -> list[tuple[str, Any, str]]:
     good = np.zeros((16, 16), np.uint8)
     return [
-        ("mask.nii.gz", nifti(np.zeros((20, 16), np.uint8)), "prepare --spatial-dims 2 --size 16 16"),
         ("mask.nii.gz", nifti(np.full((16, 16), 77, np.uint8)), "77"),
         ("mask.nii.gz", b"not an image", "cannot be read"),
         ("mask.nii.gz", nifti(good).getvalue()[:60], "cannot be read"),
@@ -132,6 +131,12 @@ def test_a_bad_file_is_refused_and_forgotten(server: Any, number: int) -> None:
     assert message in answer.text
     assert str(server.temporary) not in answer.text
     assert not server.leaves(before)
+
+
+def test_a_mask_of_another_size_is_no_error(server: Any) -> None:
+    answer = server.infer("ct_organ", files={"file": ("mask.nii.gz", nifti(np.ones((20, 16), np.uint8)))})
+    assert answer.status_code == 200, answer.text
+    assert answer.content
 
 
 def test_another_model_is_not_found(server: Any, study: str) -> None:

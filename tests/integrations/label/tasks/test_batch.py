@@ -135,11 +135,11 @@ def test_studies_that_do_not_fit_are_named_and_the_others_made(
 ) -> None:
     studies = make_studies(2)
     for file in (studies / "wrong.nii.gz", studies / "labels" / "final" / "wrong.nii.gz"):
-        nib.save(nib.Nifti1Image(np.zeros((20, 20), np.uint8), np.eye(4)), file)
+        nib.save(nib.Nifti1Image(np.full((16, 16), 99, np.uint8), np.eye(4)), file)
     result = serve(studies).post("/batch/infer/ct_organ", {}, run_sync="true")
     assert len(result["made"]) == 2
     assert list(result["failed"]) == ["wrong"]
-    assert "20x20" in result["failed"]["wrong"]
+    assert "99" in result["failed"]["wrong"]
 
 
 def test_a_batch_that_is_killed_twice_leaves_no_half_pair_and_goes_on(

@@ -96,7 +96,8 @@ def test_the_report_says_what_was_compared(population, reader, segmenter):
     assert len({case.patient for case in cases[:4]}) == 1
 
     def notes(real: Measurements, made: Measurements) -> list[str]:
-        inputs = SimpleNamespace(synthetic_reader=reader)
+        real_set = SimpleNamespace(channels=())
+        inputs = SimpleNamespace(synthetic_reader=reader, real=real_set, of_channels=lambda text: [])
         return FailedSamples()(Evidence(inputs, real, made, None, "", "")).notes
 
     assert f"up to {MOST_OTHERS} masks of other patients" in notes(held, held)[1]

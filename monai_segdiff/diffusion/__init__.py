@@ -14,7 +14,7 @@ from monai_segdiff.diffusion.parameterizations import (
     ScoreVE,
     VelocityVP,
 )
-from monai_segdiff.diffusion.samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, heun, unipc, ve_pc
+from monai_segdiff.diffusion.samplers import SAMPLERS, consistency, ddim, ddpm, dpmpp_2m, heun, unipc, ve_pc
 
 __all__ = [
     "EDM",
@@ -27,6 +27,7 @@ __all__ = [
     "SampleNoise",
     "ScoreVE",
     "VelocityVP",
+    "consistency",
     "ddim",
     "ddpm",
     "dpmpp_2m",

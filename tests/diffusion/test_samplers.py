@@ -10,7 +10,7 @@ from monai_segdiff.diffusion import SAMPLERS, CountingDenoiser, SampleNoise, geo
 from .oracle import posterior_mean
 
 NAMES = list(SAMPLERS)
-STOCHASTIC = ["ddpm", "ve_pc"]
+STOCHASTIC = ["consistency", "ddpm", "ve_pc"]
 TWO_EVALUATIONS = ["heun", "ve_pc"]
 SIGMAS = karras(12, 0.01, 20.0)
 SHAPE = (1, 5, 7)
@@ -23,7 +23,7 @@ def run(name, indices=(0, 1, 2), denoiser=posterior_mean, sigmas=SIGMAS, dtype=t
 
 
 def test_registry_names():
-    assert sorted(SAMPLERS) == ["ddim", "ddpm", "dpmpp_2m", "heun", "unipc", "ve_pc"]
+    assert sorted(SAMPLERS) == ["consistency", "ddim", "ddpm", "dpmpp_2m", "heun", "unipc", "ve_pc"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -154,12 +154,30 @@ class Parameterization(ABC):
         Raises:
             ValueError: shapes do not belong together.
         """
+        return self.pair_at(x0, noise, self.level_sigma(level.to(x0.device)))
+
+    def pair_at(
+        self, x0: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`training_pair` at given noise levels.
+
+        Args:
+            x0: clean images (B, C, *spatial).
+            noise: standard normal draws of the same shape.
+            sigma: positive noise levels, (B,).
+
+        Returns:
+            What `training_pair` returns.
+
+        Raises:
+            ValueError: shapes do not belong together.
+        """
         if noise.shape != x0.shape:
             raise ValueError(f"noise of shape {tuple(noise.shape)} does not fit images of shape {tuple(x0.shape)}")
-        if level.shape != x0.shape[:1]:
-            raise ValueError(f"{x0.shape[0]} images need as many levels, got shape {tuple(level.shape)}")
+        if sigma.shape != x0.shape[:1]:
+            raise ValueError(f"{x0.shape[0]} images need as many levels, got shape {tuple(sigma.shape)}")
         x0, noise = at_least_float32(x0), at_least_float32(noise)
-        sigma = self.level_sigma(level.to(x0.device))
+        sigma = sigma.to(x0.device, torch.float64)
         c_skip, c_out, c_in, timesteps = self.scalings(sigma)
         network_input = per_sample(c_in, x0) * x0 + per_sample(c_in * sigma, x0) * noise
         # F = (x0 - c_skip x) / c_out (arXiv 2206.00364, Eq. 8). Its coefficients on x0 and noise are formed in float64:

@@ -78,7 +78,7 @@ def test_arguments_that_contradict_themselves_are_wrong_usage(volumes, capsys, a
     [
         (["--intensity-range", "300", "-200"], "(--intensity-range) must be LOW < HIGH"),
         (["--labels", "elsewhere"], "--labels is for a plain folder of images, but "),
-        (["--segments", "left=Left"], "(--segments, --precedence) are for DICOM studies"),
+        (["--segments", "left=Left"], "segments (--segments) has no effect on "),
         (["--findings", "mass"], "(--findings) name what"),
         (["--within-patient"], "(--within-patient) is for holding out a part of one patient, and there are 4"),
         (["--spatial-dims", "3", "--axis", "2"], "axis (--axis) say how volumes are sliced"),

@@ -124,8 +124,7 @@ class Source:
         if not isinstance(source, str | Path) and (asked.segments or asked.precedence):
             raise ValueError(
                 "segments and precedence (--segments, --precedence) are for DICOM studies, which the list of cases "
-                "does "
-                "not hold, and for masks in files of their own; leave them out"
+                "does not hold, and for masks in files of their own; leave them out"
             )
         given = _from_folder(source, asked) if isinstance(source, str | Path) else _from_list(source, asked)
         _check_classes(given, asked.body)

@@ -22,7 +22,7 @@ def edit(args: argparse.Namespace) -> int:
     overrides = sampling_overrides(args)
     overrides.pop("guidance_weight", None)  # that of an edit is its own
     edits = collect_edits(args.images, args.edited, args.masks, args.split)
-    generator = load_generator(args.bundle, args.weights, overrides=overrides)
+    generator = load_generator(args.bundle, args.weights, overrides=overrides, tuned=False)
     dataset = edit_dataset(
         generator, edits, args.output, settings, batch_size=args.batch_size, overwrite=args.overwrite
     )

@@ -63,7 +63,7 @@ def generate(args: argparse.Namespace) -> int:
     if in_dicom and args.split is not None:
         raise ValueError("--split cannot be used with masks in DICOM, which have no splits: leave it out")
     masks = [] if in_dicom else _masks(args)
-    generator = load_generator(args.bundle, args.weights, overrides=overrides)
+    generator = load_generator(args.bundle, args.weights, overrides=overrides, tuned=args.like is None)
     dropped = args.drop_class or []
     accept = None
     if args.accept_dice is not None:
@@ -210,7 +210,11 @@ def add_sampling(p: argparse.ArgumentParser, guidance: str = _GUIDANCE) -> None:
         p: the verb's parser.
         guidance: help text of the option of that name.
     """
-    p.add_argument("--weights", help="weights (default: models/model.pt of the bundle)")
+    p.add_argument(
+        "--weights",
+        help="weights (default: models/tuned/model.pt of the bundle where it is there and serves what is asked for, "
+        "else models/model.pt)",
+    )
     p.add_argument("--seed", type=seed, default=0, help="seed of the samples (default: %(default)s)")
     p.add_argument("--num-steps", type=number(1, 10000, whole=True), help="sampling steps (default: the bundle's)")
     p.add_argument("--sampler", help="sampler (default: the bundle's)")

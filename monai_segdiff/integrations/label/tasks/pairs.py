@@ -18,8 +18,9 @@ from monai_segdiff.data import Case, load_label_map, write_like
 from monai_segdiff.data.channels import load_case_image, load_channels
 from monai_segdiff.errors import root_cause
 from monai_segdiff.generation import Similarity, generate_dataset, load_generator
+from monai_segdiff.generation.default_weights import default_weights
 from monai_segdiff.generation.folder import base_header
-from monai_segdiff.generation.generator import TrainedGenerator, default_weights
+from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.firewall.headers import check_size
 from monai_segdiff.integrations.label.firewall.parameters import ImageParameters
@@ -78,7 +79,7 @@ class PairGenerator:
     @property
     def weights(self) -> Path:
         """The weights that are used now."""
-        return self.tuned if self.tuned.is_file() else default_weights(self.bundle)
+        return self.tuned if self.tuned.is_file() else default_weights(self.bundle, tuned=False)
 
     def make(self, case: Case, parameters: ImageParameters, folder: Path, shown: str | None = None) -> Pair:
         """Generate the image of a study.

@@ -275,6 +275,8 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "sampler": _TEXT,
     "num_steps": _COUNT,
     "noise_levels": (_is_noise_levels, "lists of numbers above 0, each descending: of one step, of two, ..."),
+    "guidance_weight": (lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
+    "guidance_curve": (_is_list(_is_mapping(_is_number)), "a list of mappings of names to numbers"),
     "built_in_guidance": (lambda value: _is_number(value) and value >= 1, "a number of at least 1"),
     "clip": (_or_nothing(_is_range), "nothing, or two numbers, the lower one first"),
     "t0": _SHARE,
@@ -291,6 +293,8 @@ OPTIONAL: dict[str, Any] = {
     "field_of_view": None,
     "patches": False,
     "slice_axis": None,
+    "guidance_weight": 1.0,
+    "guidance_curve": None,
     "noise_levels": [],
     "built_in_guidance": 1.0,
 }

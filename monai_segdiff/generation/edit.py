@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
+from monai_segdiff.data import Case, SegmentationDataset, case_name, read_dataset, write_like
 from monai_segdiff.data.issues import case_issues
-from monai_segdiff.data.writers import check_writable
+from monai_segdiff.data.writers import check_writable, extension_of
 from monai_segdiff.files import atomic_file, inside
 from monai_segdiff.generation.covariates import Covariates
 from monai_segdiff.generation.edit_picture import edit_picture
@@ -26,10 +26,10 @@ from monai_segdiff.generation.folder import (
     PICTURES,
     SOURCES,
     base_header,
-    copy_file,
     digest_of_inputs,
     fill_folder,
     write_description,
+    write_label_map,
 )
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.region import edit_region
@@ -249,10 +249,10 @@ class _Work:
         return condition
 
     def _write(self, index: int, edit: Edit, image: torch.Tensor, picture: Image.Image) -> dict[str, Any]:
-        name = edit.edited.name
+        name, source = _written_name(edit.edited), _written_name(edit.label)
         write_like(image.numpy(), edit.edited, self.root / IMAGES / name, channels=len(image))
-        copy_file(edit.edited, self.root / LABELS / name)
-        copy_file(edit.label, self.root / SOURCES / edit.label.name)
+        write_label_map(edit.edited, self.root / LABELS / name)
+        write_label_map(edit.label, self.root / SOURCES / source)
         with atomic_file(inside(self.root / PICTURES, f"{edit.id}.png")) as temporary:
             picture.save(temporary)
         return {
@@ -266,11 +266,16 @@ class _Work:
             "weights_sha256": self.generator.weights_sha256,
             "source": {
                 "image": os.path.relpath(edit.image, self.root.resolve()),
-                "label": f"{SOURCES}/{edit.label.name}",
+                "label": f"{SOURCES}/{source}",
             },
             "picture": f"{PICTURES}/{edit.id}.png",
             **({"covariates": told} if (told := self._of(edit)) else {}),
         }
+
+
+def _written_name(label: Path) -> str:
+    """Name of a label map in the format that it is written in: its own, or NIfTI where that is read only."""
+    return f"{case_name(label)}{extension_of(label)}"
 
 
 def _check_geometry(edit: Edit, channels: Sequence[str]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from monai_segdiff.commands.common import add_segments, add_verb, number, positive, require_device, seed
+from monai_segdiff.commands.covariates import add_covariate, covariates_of
 
 __all__ = ["add_generate", "add_sampling", "sampling_overrides"]
 
@@ -44,7 +44,7 @@ def generate(args: argparse.Namespace) -> int:
             if names.count(name) > 1:
                 raise ValueError(f"{option} names {name!r} twice: name it once")
     pathology = _pathology(args)
-    covariates = _covariates(args.covariate or ())
+    covariates = covariates_of(args)
     similarity = None if args.similarity is None else Similarity(args.similarity, args.similarity_level)
     overrides = sampling_overrides(args)
     if args.modality is not None and args.format != "dicom":
@@ -128,19 +128,6 @@ def _pathology(args: argparse.Namespace) -> Any:
     from monai_segdiff.data import read_dataset
 
     return Pathology(None, region, read_dataset(args.masks).findings or None)
-
-
-def _covariates(pairs: Sequence[str]) -> dict[str, str | None]:
-    """Name to value; nothing after the sign makes a covariate unknown."""
-    values: dict[str, str | None] = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or not name.strip():
-            raise ValueError(f"--covariate takes NAME=VALUE, such as age=60, got {pair!r}")
-        if name.strip() in values:
-            raise ValueError(f"--covariate names {name.strip()!r} twice: name it once")
-        values[name.strip()] = value.strip() or None
-    return values
 
 
 def _print_acceptance(output: str) -> None:
@@ -277,14 +264,7 @@ def add_generate(verbs: Any) -> None:
         metavar="NAME",
         help="take these classes out of every mask: their shape varies, the others stay in place",
     )
-    group = p.add_argument_group("covariates", "for a bundle that was trained on a data set that has some")
-    group.add_argument(
-        "--covariate",
-        action="append",
-        metavar="NAME=VALUE",
-        help="what the network is told of the patient or image, e.g. age=60; NAME= makes it unknown; repeat it for "
-        "others (default: as the masks' data set says of each, and unknown where it does not)",
-    )
+    add_covariate(p, "as the masks' data set says of each, and unknown where it does not")
     group = p.add_argument_group("similarity to real images")
     group.add_argument("--like", metavar="PATH", help="image, folder of images, or data set")
     group.add_argument(

@@ -24,8 +24,8 @@ def planned(folder, wish=None, edited=None, number=10):
 def test_expected_times_are_steps_times_seconds(tmp_path, figures):
     source = opened(volumes(tmp_path, as_mr, number=10))
     found = take_fingerprint(source, progress=False)
-    choices = decide(found, CPU, {"evaluate.segmenter_images": 1600}, 10)
-    splits = planned_splits(source.cases, {})
+    choices = decide(found, CPU, {"evaluate.segmenter_images": 1600})
+    splits = planned_splits(source, {})
     assert {name: len(cases) for name, cases in splits.items()} == {"training": 8, "validation": 1, "test": 1}
     times = expected_times(found, splits, choices, figures)
     assert times.prepare == pytest.approx(10 * 2.0 / (0.85 * 2))

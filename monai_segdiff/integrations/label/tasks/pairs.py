@@ -175,16 +175,25 @@ def _shaping(parameters: ImageParameters) -> dict[str, Any]:
     return {
         "drop_classes": parameters.drop_classes,
         "similarity": Similarity(parameters.similarity) if parameters.similarity > 0 else None,
+        "covariates": parameters.covariates,
     }
 
 
 def _facts(generator: TrainedGenerator, parameters: ImageParameters) -> dict[str, Any]:
-    return json.loads(json.dumps({**base_header(generator), "parameters": _plain(parameters)}))
+    facts = {**base_header(generator), "parameters": _plain(parameters)}
+    if (told := parameters.told()) is not None:
+        facts["parameters"]["covariates"] |= told.header(generator)["given"]  # numbers, also of text
+        if remarks := told.outside(generator):
+            facts["remarks"] = remarks
+    return json.loads(json.dumps(facts))
 
 
 def _plain(parameters: ImageParameters) -> dict[str, Any]:
-    given = {name: value for name, value in vars(parameters).items() if value not in (None, ())}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    given = {name: value for name, value in vars(parameters).items() if value not in (None, (), {})}
+    return {
+        name: list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+        for name, value in given.items()
+    }
 
 
 def _names(case: Case, shown: str) -> dict[object, str]:

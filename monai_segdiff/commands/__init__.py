@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_segdiff.commands.choose_guidance import add_choose_guidance
 from monai_segdiff.commands.completion import add_completion
 from monai_segdiff.commands.convert import add_convert
 from monai_segdiff.commands.data import add_check_data, add_prepare
@@ -26,6 +27,7 @@ VERBS = [
     add_prepare,
     add_make_drr,
     add_train,
+    add_choose_guidance,
     add_generate,
     add_edit,
     add_evaluate,

@@ -6,16 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from monai_segdiff.commands.common import (
-    NamedOnce,
-    add_classes,
-    add_segments,
-    add_verb,
-    class_pair,
-    one_or_all,
-    positive,
-    whole,
-)
+from monai_segdiff.commands.common import add_verb, one_or_all, positive
+from monai_segdiff.commands.source_options import add_described, add_meant, add_split, choices_of
 
 __all__ = ["add_check_data", "add_prepare"]
 
@@ -31,8 +23,10 @@ def check_data(args: argparse.Namespace) -> int:
         args.spatial_dims,
         workers=args.workers,
         progress=True,
-        choices=_choices(args),
+        choices=choices_of(args),
         volumes=volumes,
+        labels=args.labels,
+        patients=args.patients_csv,
     )
     if volumes.found:
         print(volumes.found)
@@ -43,42 +37,6 @@ def check_data(args: argparse.Namespace) -> int:
     errors = sum(issue.severity == "error" for issue in issues)
     print(f"{errors} errors, {len(issues) - errors} warnings in {args.dataset}")
     return 1 if errors else 0
-
-
-def _choices(args: argparse.Namespace) -> Any:
-    """What the options say where a folder alone does not."""
-    from monai_segdiff.data import Choices
-
-    return Choices(
-        image=tuple(args.image_name or ()),
-        label=args.label_name,
-        fold=args.fold,
-        segments=dict(args.segments) if args.segments else None,
-        precedence=tuple(args.precedence or ()),
-        drop_others=args.drop_other_labels,
-    )
-
-
-def _add_choices(p: argparse.ArgumentParser) -> None:
-    """Add the options that decide where a folder alone does not."""
-    p.add_argument(
-        "--image-name",
-        nargs="+",
-        metavar="NAME",
-        help="file that is the image in a patient's folder, or files that are its channels in their order; or folder "
-        "of "
-        "images; * stands for any signs (default: as names tell, and several candidates are an error)",
-    )
-    p.add_argument(
-        "--label-name",
-        metavar="NAME",
-        help="file that is the label map in a patient's folder, or folder of label maps, e.g. 'seg_manual*' "
-        "(default: as "
-        "names tell, and several candidates are an error)",
-    )
-    p.add_argument(
-        "--fold", type=whole, metavar="N", help="fold of a datalist.json that is for validation (default: 0)"
-    )
 
 
 def add_check_data(verbs: Any) -> None:
@@ -93,29 +51,21 @@ def add_check_data(verbs: Any) -> None:
         stopped="the data set is unchanged, and a new run begins anew",
     )
     p.add_argument("dataset", help="folder of a data set in any form, or a list of cases (datalist.json)")
-    add_classes(p, "label ids that may occur (default: as dataset.json says)")
     p.add_argument("--spatial-dims", type=int, choices=(2, 3), help="number of axes that files must have")
     p.add_argument("--workers", type=positive, default=2, help="files read at a time (default: %(default)s)")
-    _add_choices(p)
-    add_segments(p, "leave out segments of no class, rather than name them as an error")
+    add_meant(p, "label ids that may occur (default: as dataset.json says)")
 
 
 def prepare(args: argparse.Namespace) -> int:
     """Turn volumes or pictures into a data set to train on."""
-    from monai_segdiff.data import pair_folders, prepare_dataset
-    from monai_segdiff.data.layout import is_dataset
+    from monai_segdiff.data import prepare_dataset
+    from monai_segdiff.data.preparation.pairing import pair_source
+    from monai_segdiff.data.splits import check_kept_split
 
-    if args.labels is not None and is_dataset(args.source):
-        raise ValueError(
-            f"--labels is for a plain folder of images, but {args.source} is a data set with its own label maps: leave "
-            "--labels out, or give the folder that holds the images"
-        )
-    if args.labels is not None and (args.image_name or args.label_name or args.fold is not None):
-        raise ValueError(
-            "--image-name, --label-name and --fold are for a data set's folder, and --labels gives the folder of label "
-            "maps: leave them out"
-        )
-    source = args.source if args.labels is None else pair_folders(args.source, args.labels)
+    choices = choices_of(args)
+    check_kept_split(args.keep_split or args.fold is not None, args.fractions, args.seed)
+    drawn = {name: getattr(args, name) for name in ("fractions", "seed") if getattr(args, name) is not None}
+    source = args.source if args.labels is None else pair_source(args.source, args.labels, choices)
     dataset = prepare_dataset(
         source,
         args.output,
@@ -128,9 +78,7 @@ def prepare(args: argparse.Namespace) -> int:
         intensity_range=args.intensity_range and _range(args.intensity_range),
         percentiles=args.percentiles and tuple(args.percentiles),
         n4=args.n4,
-        fractions=args.fractions,
         within_patient=args.within_patient,
-        seed=args.seed,
         min_foreground=args.min_foreground,
         drop_other_labels=args.drop_other_labels,
         body_threshold=args.body_threshold,
@@ -147,8 +95,9 @@ def prepare(args: argparse.Namespace) -> int:
         outside=args.outside,
         workers=args.workers,
         attribution=args.attribution,
-        choices=None if args.labels is not None else _choices(args),
+        choices=choices,
         keep_split=args.keep_split,
+        **drawn,
     )
     counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
     told = f"; covariates {', '.join(dataset.covariates)}" if dataset.covariates else ""
@@ -183,16 +132,7 @@ def add_prepare(verbs: Any) -> None:
         "a list of cases (datalist.json)",
     )
     p.add_argument("output", help="folder to create")
-    p.add_argument(
-        "--labels", help="folder of label maps, where SOURCE is a plain folder of images with the same names"
-    )
-    p.add_argument(
-        "--patients-csv",
-        metavar="CSV",
-        help="whose each case is, to split by patient: a table with a heading, names of cases (files without "
-        "extension) and patients (default: as the source says)",
-    )
-    add_classes(p, "classes to keep and their source ids, e.g. liver=5 kidneys=2,3 (default: those of the source)")
+    add_meant(p, "classes to keep and their source ids, e.g. liver=5 kidneys=2,3 (default: those of the source)")
     p.add_argument(
         "--spatial-dims", type=int, choices=(2, 3), default=2, help="slices or volumes (default: %(default)s)"
     )
@@ -230,13 +170,6 @@ def add_prepare(verbs: Any) -> None:
         "the other (default: 0.5 and 99.5 percentile)",
     )
     p.add_argument(
-        "--channels",
-        nargs="+",
-        metavar="NAME",
-        help="names of the images' channels in their order, e.g. red green blue, without which pictures in colors "
-        "become gray; or, of those that SOURCE names, the ones to keep",
-    )
-    p.add_argument(
         "--percentiles",
         type=float,
         nargs=2,
@@ -246,23 +179,11 @@ def add_prepare(verbs: Any) -> None:
     p.add_argument(
         "--n4", action="store_true", help="correct the bias field of each source image first (MRI; needs the extra n4)"
     )
-    p.add_argument(
-        "--fractions",
-        type=float,
-        nargs=3,
-        default=[0.8, 0.1, 0.1],
-        metavar=("TRAIN", "VAL", "TEST"),
-        help="shares of the patients (default: 0.8 0.1 0.1)",
-    )
+    add_split(p)
     p.add_argument(
         "--within-patient",
         action="store_true",
         help="allow a single patient: hold out a contiguous block of slices, with a gap",
-    )
-    p.add_argument(
-        "--keep-split",
-        action="store_true",
-        help="keep the split that the source has (folders or lists by split, --fold) rather than draw one",
     )
     p.add_argument(
         "--min-foreground",
@@ -276,16 +197,7 @@ def add_prepare(verbs: Any) -> None:
         metavar="HU",
         help="add a class 'body': everything inside the skin, found above this intensity, e.g. -300",
     )
-    p.add_argument(
-        "--parents",
-        nargs="+",
-        type=class_pair,
-        action=NamedOnce,
-        metavar="CHILD=PARENT",
-        help="which class encloses which, e.g. tumor=liver (default: an added body encloses all)",
-    )
-    _add_choices(p)
-    add_segments(p, "make ids that --classes does not name, and segments of no class, background")
+    add_described(p)
     p.add_argument(
         "--findings-table",
         metavar="CSV",
@@ -300,21 +212,6 @@ def add_prepare(verbs: Any) -> None:
         help="the vocabulary of findings, e.g. 'Pleural Effusion' Edema; columns of --findings-table",
     )
     p.add_argument(
-        "--covariates",
-        nargs="+",
-        action="extend",
-        metavar="NAME",
-        help="what else to tell the network of each patient or image, e.g. age sex: columns of --covariates-table, "
-        "keywords of DICOM attributes (PatientAge), or spacing, which is measured (default: those of SOURCE)",
-    )
-    p.add_argument(
-        "--covariates-table",
-        metavar="CSV",
-        help="numbers and categories of each case, one column a covariate, blank where unknown; by a column id, path, "
-        "dicom_id, study_id or patient",
-    )
-    p.add_argument(
         "--attribution", default="", help="whom to credit for the source; goes into dataset.json and reports"
     )
     p.add_argument("--workers", type=positive, default=1, help="cases prepared at a time (default: %(default)s)")
-    p.add_argument("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")

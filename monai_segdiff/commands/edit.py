@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from monai_segdiff.commands.common import add_verb, number
+from monai_segdiff.commands.covariates import add_covariate, covariates_of
 from monai_segdiff.commands.generate import add_sampling, sampling_overrides
 
 __all__ = ["add_edit"]
@@ -19,12 +20,19 @@ def edit(args: argparse.Namespace) -> int:
     settings = EditSettings(args.method, args.level, args.dilation, args.softness)
     if args.guidance is not None:
         settings = replace(settings, guidance=args.guidance)
+    covariates = covariates_of(args)
     overrides = sampling_overrides(args)
     overrides.pop("guidance_weight", None)  # that of an edit is its own
     edits = collect_edits(args.images, args.edited, args.masks, args.split)
-    generator = load_generator(args.bundle, args.weights, overrides=overrides)
+    generator = load_generator(args.bundle, args.weights, overrides=overrides, tuned=False)
     dataset = edit_dataset(
-        generator, edits, args.output, settings, batch_size=args.batch_size, overwrite=args.overwrite
+        generator,
+        edits,
+        args.output,
+        settings,
+        covariates=covariates,
+        batch_size=args.batch_size,
+        overwrite=args.overwrite,
     )
     print(f"{args.output}: {len(dataset.splits['training'])} edited images; look at {args.output}/pictures")
     return 0
@@ -51,6 +59,7 @@ def add_edit(verbs: Any) -> None:
         "weight with which the edited mask is told apart from the image's own; above 1 less stays of what was there, "
         "at twice the cost (default: 2)",
     )
+    add_covariate(p, "as the images' data set says of each, and unknown where it does not")
     group = p.add_argument_group("edit")
     group.add_argument(
         "--method",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from monai_segdiff.commands.common import add_segments, add_verb, number, positive, require_device, seed
+from monai_segdiff.commands.covariates import add_covariate, covariates_of
 
 __all__ = ["add_generate", "add_sampling", "sampling_overrides"]
 
@@ -44,7 +44,7 @@ def generate(args: argparse.Namespace) -> int:
             if names.count(name) > 1:
                 raise ValueError(f"{option} names {name!r} twice: name it once")
     pathology = _pathology(args)
-    covariates = _covariates(args.covariate or ())
+    covariates = covariates_of(args)
     similarity = None if args.similarity is None else Similarity(args.similarity, args.similarity_level)
     overrides = sampling_overrides(args)
     if args.modality is not None and args.format != "dicom":
@@ -63,7 +63,7 @@ def generate(args: argparse.Namespace) -> int:
     if in_dicom and args.split is not None:
         raise ValueError("--split cannot be used with masks in DICOM, which have no splits: leave it out")
     masks = [] if in_dicom else _masks(args)
-    generator = load_generator(args.bundle, args.weights, overrides=overrides)
+    generator = load_generator(args.bundle, args.weights, overrides=overrides, tuned=args.like is None)
     dropped = args.drop_class or []
     accept = None
     if args.accept_dice is not None:
@@ -128,19 +128,6 @@ def _pathology(args: argparse.Namespace) -> Any:
     from monai_segdiff.data import read_dataset
 
     return Pathology(None, region, read_dataset(args.masks).findings or None)
-
-
-def _covariates(pairs: Sequence[str]) -> dict[str, str | None]:
-    """Name to value; nothing after the sign makes a covariate unknown."""
-    values: dict[str, str | None] = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or not name.strip():
-            raise ValueError(f"--covariate takes NAME=VALUE, such as age=60, got {pair!r}")
-        if name.strip() in values:
-            raise ValueError(f"--covariate names {name.strip()!r} twice: name it once")
-        values[name.strip()] = value.strip() or None
-    return values
 
 
 def _print_acceptance(output: str) -> None:
@@ -210,7 +197,11 @@ def add_sampling(p: argparse.ArgumentParser, guidance: str = _GUIDANCE) -> None:
         p: the verb's parser.
         guidance: help text of the option of that name.
     """
-    p.add_argument("--weights", help="weights (default: models/model.pt of the bundle)")
+    p.add_argument(
+        "--weights",
+        help="weights (default: models/tuned/model.pt of the bundle where it is there and serves what is asked for, "
+        "else models/model.pt)",
+    )
     p.add_argument("--seed", type=seed, default=0, help="seed of the samples (default: %(default)s)")
     p.add_argument("--num-steps", type=number(1, 10000, whole=True), help="sampling steps (default: the bundle's)")
     p.add_argument("--sampler", help="sampler (default: the bundle's)")
@@ -273,14 +264,7 @@ def add_generate(verbs: Any) -> None:
         metavar="NAME",
         help="take these classes out of every mask: their shape varies, the others stay in place",
     )
-    group = p.add_argument_group("covariates", "for a bundle that was trained on a data set that has some")
-    group.add_argument(
-        "--covariate",
-        action="append",
-        metavar="NAME=VALUE",
-        help="what the network is told of the patient or image, e.g. age=60; NAME= makes it unknown; repeat it for "
-        "others (default: as the masks' data set says of each, and unknown where it does not)",
-    )
+    add_covariate(p, "as the masks' data set says of each, and unknown where it does not")
     group = p.add_argument_group("similarity to real images")
     group.add_argument("--like", metavar="PATH", help="image, folder of images, or data set")
     group.add_argument(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from monai_segdiff.commands.common import add_classes, add_verb, number, positive
+from monai_segdiff.commands.common import add_verb, number, positive
+from monai_segdiff.commands.source_options import add_described, add_meant, add_split, choices_of
 
 __all__ = ["add_plan", "add_run"]
 
@@ -63,9 +64,13 @@ def _add_data(p: argparse.ArgumentParser) -> None:
         help="time for everything (default: as plan.yaml has it, else 22,400 images in 2D and 4,800 in 3D)",
     )
     p.add_argument("--images", type=positive, help="images that the training sees, instead of --hours")
-    add_classes(p, "what the label ids mean, e.g. liver=5 kidneys=2,3 (default: as the data say)")
-    p.add_argument("--labels", help="folder of label maps, where SCANS is a plain folder of images of the same names")
-    p.add_argument("--patients-csv", metavar="CSV", help="whose each case is, as for prepare")
+    group = p.add_argument_group(
+        "the data",
+        "as for prepare; what is given is kept in the folder of the study, and holds until something else is given",
+    )
+    add_meant(group, "what the label ids mean, e.g. liver=5 kidneys=2,3 (default: as the data say)")
+    add_described(group)
+    add_split(group)
 
 
 def _study(args: argparse.Namespace, until: str) -> Any:
@@ -79,6 +84,14 @@ def _study(args: argparse.Namespace, until: str) -> Any:
         classes=args.classes,
         labels=args.labels,
         patients=args.patients_csv,
+        choices=choices_of(args),
+        channels=args.channels,
+        covariates=args.covariates,
+        covariates_table=args.covariates_table,
+        parents=args.parents,
+        fractions=args.fractions,
+        seed=args.seed,
+        keep_split=args.keep_split,
         until=until,
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.commands.common import add_verb, positive, require_device
+from monai_segdiff.commands.common import add_verb, number, positive, require_device
 
 __all__ = ["add_train"]
 
@@ -42,6 +42,7 @@ def train(args: argparse.Namespace) -> int:
         plan=training.plan,
         overlays=args.overlay or (),
         images=args.images,
+        tune=args.tune,
         device=args.device,
         tracking=args.tracking,
         quiet=not args.verbose,
@@ -73,6 +74,16 @@ def add_train(verbs: Any) -> None:
         "--output", help="folder for a copy of the bundle, which is trained; one that is there is used as it is"
     )
     p.add_argument("--images", type=positive, help="length of the training in images seen (default: as configured)")
+    p.add_argument(
+        "--tune",
+        type=number(0, 0.9),
+        nargs="?",
+        const=0.25,
+        default=0.0,
+        metavar="SHARE",
+        help="at the end tune the network for few evaluations, with this share of the images (default where no number "
+        "is given: %(const)s); the weights before it are kept, too",
+    )
     p.add_argument("--plan", metavar="FILE", help="overlay that is read first (default: the study's plan.yaml)")
     p.add_argument(
         "--overlay",

@@ -11,15 +11,16 @@ from tqdm.auto import tqdm
 
 from monai_segdiff.data.case_names import distinct_cases
 from monai_segdiff.data.channels import image_files_of
-from monai_segdiff.data.description.classes import named_ids
+from monai_segdiff.data.description.classes import check_classes, named_ids
 from monai_segdiff.data.description.dataset_json import DESCRIPTION
 from monai_segdiff.data.forms.in_words import in_words
 from monai_segdiff.data.issues import Issue, case_issues
 from monai_segdiff.data.label_volumes import LabelVolumes
 from monai_segdiff.data.layout import Case, Choices, SegmentationDataset, read_source
 from monai_segdiff.data.load import READABLE
-from monai_segdiff.data.patients import alike, contradictions, unknown_patients
+from monai_segdiff.data.patients import alike, contradictions, unknown_patients, with_patients
 from monai_segdiff.data.preparation.class_counts import absent_classes
+from monai_segdiff.data.preparation.pairing import pair_source
 from monai_segdiff.data.readers.palettes import Palettes, Seen
 from monai_segdiff.data.recorded import recorded_digests
 from monai_segdiff.data.splits import BY_IMAGE, WITHIN_PATIENT
@@ -38,6 +39,8 @@ def check_dataset(
     choices: Choices | None = None,
     volumes: LabelVolumes | None = None,
     reread: bool = True,
+    labels: str | Path | None = None,
+    patients: str | Path | None = None,
 ) -> list[Issue]:
     """Read every file of a data set and list what is wrong.
 
@@ -52,12 +55,14 @@ def check_dataset(
         volumes: is told what the data set is, and how much of each label id there is, where one is given.
         reread: whether to read files, too, that were checked when the data set was made, by `prepare` for example, and
             not changed since; else one case of them stands for all.
+        labels: folder of label maps, where `path` is a plain folder of images of the same names.
+        patients: CSV file that says whose each case is, see `pair_folders`; by default as the folder says.
 
     Returns:
         Findings in the order of the cases, an empty list if nothing is wrong.
     """
     try:
-        dataset = read_source(path, replace(choices or Choices(), classes=classes), check_files=False)
+        dataset = _read(path, replace(choices or Choices(), classes=classes), labels, patients)
     except (ValueError, OSError, ImportError) as error:
         message, _, remedy = str(error).partition("; ")
         return [Issue("error", str(path), message, remedy or "see the layout of a data set in the documentation")]
@@ -69,6 +74,7 @@ def check_dataset(
         progress=progress,
         volumes=volumes,
         reread=reread,
+        any_id=choices is not None and choices.drop_others,
     )
 
 
@@ -81,6 +87,7 @@ def issues_of(
     progress: bool = False,
     volumes: LabelVolumes | None = None,
     reread: bool = True,
+    any_id: bool = False,
 ) -> list[Issue]:
     """Read every file of a data set whose description is read, and list what is wrong; see `check_dataset`.
 
@@ -92,8 +99,9 @@ def issues_of(
         progress: as for `check_dataset`.
         volumes: as for `check_dataset`.
         reread: as for `check_dataset`.
+        any_id: whether label ids of no class may occur, as they become background.
     """
-    known = {i for _, i in named_ids(dataset.classes)} or None
+    known = None if any_id else {i for _, i in named_ids(dataset.classes)} or None
     dims = spatial_dims if spatial_dims is not None else dataset.spatial_dims
     cases = [case for members in dataset.splits.values() for case in members]
     issues = list(_dataset_issues(dataset, need_labels))
@@ -133,6 +141,20 @@ def issues_of(
     ):  # else not every label map could be read, or ids are others than those of the classes
         issues.extend(_class_issues(dataset, dict(zip(cases, ids, strict=True))))
     return issues
+
+
+def _read(
+    path: str | Path, choices: Choices, labels: str | Path | None, patients: str | Path | None
+) -> SegmentationDataset:
+    if labels is None:
+        dataset = read_source(path, choices, check_files=False)
+    else:
+        root, cases = Path(path).expanduser().resolve(), pair_source(path, labels, choices)
+        dataset = SegmentationDataset(root, root.name, dict(check_classes(choices.classes or {})), {"training": cases})
+    if patients is not None:
+        splits = {split: with_patients(cases, patients) for split, cases in dataset.splits.items()}
+        dataset = replace(dataset, splits=splits)
+    return dataset
 
 
 def _of_case(issue: Issue, files: Case, case: Case) -> Issue:

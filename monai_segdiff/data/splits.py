@@ -14,6 +14,7 @@ __all__ = [
     "BY_IMAGE",
     "BY_PATIENT",
     "WITHIN_PATIENT",
+    "check_kept_split",
     "check_split",
     "split_as_given",
     "split_by_image",
@@ -175,6 +176,26 @@ def check_split(
             f"there is one patient only ({patients[0]!r}), so nothing can be held out by patient; give "
             "--within-patient (within_patient=True) to hold out a block of this patient's slices instead, or hold "
             "nothing out (--fractions 1 0 0)"
+        )
+
+
+def check_kept_split(kept: bool, fractions: Sequence[float] | None, seed: int | None) -> None:
+    """Refuse what says how a split is drawn where none is.
+
+    Args:
+        kept: whether the source's own split is kept.
+        fractions: shares of training, validation and test; None where none are asked for.
+        seed: None where none is asked for.
+
+    Raises:
+        ValueError: if something is asked for that has no effect.
+    """
+    idle = [f"{name} (--{name})" for name, value in (("fractions", fractions), ("seed", seed)) if value is not None]
+    if kept and idle:
+        verb = "say" if len(idle) > 1 else "says"
+        raise ValueError(
+            f"{' and '.join(idle)} {verb} how a split is drawn, and the source's own is kept (--keep-split, --fold): "
+            "leave out one or the other"
         )
 
 

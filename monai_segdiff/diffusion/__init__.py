@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monai_segdiff.diffusion.denoiser import CountingDenoiser, Denoiser
 from monai_segdiff.diffusion.inversion import invert
-from monai_segdiff.diffusion.levels import geometric, karras
+from monai_segdiff.diffusion.levels import geometric, karras, tuned_levels
 from monai_segdiff.diffusion.noise import SampleNoise, mix_seed
 from monai_segdiff.diffusion.parameterizations import (
     EDM,
@@ -36,6 +36,7 @@ __all__ = [
     "invert",
     "karras",
     "mix_seed",
+    "tuned_levels",
     "unipc",
     "ve_pc",
 ]

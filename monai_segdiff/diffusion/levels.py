@@ -6,9 +6,11 @@ Every grid is a float64 tensor on the CPU, strictly descending, with `num_steps`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-__all__ = ["geometric", "karras"]
+__all__ = ["geometric", "karras", "tuned_levels"]
 
 
 def karras(num_steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> torch.Tensor:
@@ -55,6 +57,42 @@ def geometric(num_steps: int, sigma_min: float, sigma_max: float) -> torch.Tenso
     _check_range(num_steps, sigma_min, sigma_max)
     ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64)
     return _finish(sigma_max * (sigma_min / sigma_max) ** ramp, sigma_min, sigma_max)
+
+
+def tuned_levels(
+    noise_levels: Sequence[Sequence[float]],
+    num_steps: int,
+    sampler: str = "consistency",
+    guidance_weight: float = 1.0,
+) -> list[float] | None:
+    """The noise levels of a run of weights that were tuned for few evaluations, as their card says them.
+
+    Args:
+        noise_levels: those of a run of one step, of two, and so on; empty for weights that were not tuned.
+        num_steps: number of steps.
+        sampler: name of the sampler that is to run.
+        guidance_weight: guidance that is asked for beside what the weights have built in.
+
+    Returns:
+        Levels that descend to 0; None for weights that were not tuned, whose parameterization has a grid.
+
+    Raises:
+        ValueError: tuned weights cannot run so.
+    """
+    if not noise_levels:
+        return None
+    plain = "leave it out, or take the weights from before the tuning (--weights models/model.pt)"
+    if sampler != "consistency":
+        raise ValueError(f"these weights are tuned for the sampler consistency, and sampler is {sampler}: {plain}")
+    if num_steps > len(noise_levels):
+        raise ValueError(
+            f"these weights are tuned for at most {len(noise_levels)} steps, and num_steps is {num_steps}: {plain}"
+        )
+    if guidance_weight != 1:
+        raise ValueError(
+            f"these weights have their guidance built in, and guidance_weight is {guidance_weight:g}: {plain}"
+        )
+    return [*map(float, noise_levels[num_steps - 1]), 0.0]
 
 
 def _check_range(num_steps: int, sigma_min: float, sigma_max: float) -> None:

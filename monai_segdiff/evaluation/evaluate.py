@@ -42,6 +42,7 @@ def evaluate(
     segmenter_images: int | None = None,
     classifier_images: int | None = None,
     max_images: int | None = None,
+    held_out: Sequence[str] = ("validation", "test"),
     utility: bool = False,
     utility_seeds: int = 3,
     radiomics: bool = False,
@@ -50,8 +51,8 @@ def evaluate(
     """Compare synthetic images with their masks and with real images.
 
     Writes `report.html`, `report.json`, `report.csv`, `report.txt` and `samples.png`. Real training cases train the
-    segmenter, and memorization is measured against them; all other figures compare with the real cases of `validation`
-    and `test`. Both data sets are mapped to [-1, 1] by their own `intensity_range`.
+    segmenter, and memorization is measured against them; all other figures compare with the real cases of `held_out`.
+    Both data sets are mapped to [-1, 1] by their own `intensity_range`.
 
     If both data sets name the findings of their images, a classifier of findings is trained on the real training cases,
     too. The report then says how often it sees the findings asked for, and how the findings changed the images.
@@ -70,6 +71,7 @@ def evaluate(
         segmenter_images: length of each segmenter's training in images seen; default: by image size.
         classifier_images: the same for the classifier of findings.
         max_images: use at most so many synthetic images, evenly spaced.
+        held_out: splits of the real data set that synthetic images are compared with.
         utility: train segmenters on real, on synthetic and on both kinds of images, and test them on real ones.
         utility_seeds: number of such trainings of each kind.
         radiomics: add the Fréchet distance of radiomic features.
@@ -84,7 +86,7 @@ def evaluate(
         FileExistsError: if another run is writing to the folder.
         OSError: if the report cannot be written.
     """
-    inputs = read_inputs(real, synthetic, max_images)
+    inputs = read_inputs(real, synthetic, max_images, held_out)
     with claim_folder(output) as output:
         cache = output / "segmenter" if cache_dir is None else Path(cache_dir)
         remove_leftovers(cache, depth=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monai_segdiff.generation.acceptance import Acceptance
-from monai_segdiff.generation.covariates import Covariates
+from monai_segdiff.generation.covariates import Covariates, told_items
 from monai_segdiff.generation.dicom import DicomOutput, default_modality
 from monai_segdiff.generation.dicom_masks import holds_dicom_masks, open_dicom_masks
 from monai_segdiff.generation.edit import EditSettings, edit_dataset, edit_images
@@ -35,4 +35,5 @@ __all__ = [
     "holds_dicom_masks",
     "load_generator",
     "open_dicom_masks",
+    "told_items",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from monai_segdiff.data import Case, SegmentationDataset, read_dataset, write_like
+from monai_segdiff.data import Case, SegmentationDataset, case_name, read_dataset, write_like
 from monai_segdiff.data.issues import case_issues
-from monai_segdiff.data.writers import check_writable
+from monai_segdiff.data.writers import check_writable, extension_of
 from monai_segdiff.files import atomic_file, inside
+from monai_segdiff.generation.covariates import Covariates
 from monai_segdiff.generation.edit_picture import edit_picture
 from monai_segdiff.generation.edits import Edit
 from monai_segdiff.generation.folder import (
@@ -25,15 +26,16 @@ from monai_segdiff.generation.folder import (
     PICTURES,
     SOURCES,
     base_header,
-    copy_file,
     digest_of_inputs,
     fill_folder,
     write_description,
+    write_label_map,
 )
 from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.generation.region import edit_region
 from monai_segdiff.generation.similarity import check_time
 from monai_segdiff.inferers import BlendConstraint, ContrastGuidance, ImageStart, NoiseStart, SamplingInferer
+from monai_segdiff.transforms import CovariateValue
 
 __all__ = ["EditSettings", "edit_dataset", "edit_images"]
 
@@ -140,6 +142,7 @@ def edit_dataset(
     output: str | os.PathLike[str],
     settings: EditSettings | None = None,
     *,
+    covariates: Mapping[str, CovariateValue | None] | None = None,
     batch_size: int = 16,
     overwrite: bool = False,
     progress: bool = True,
@@ -153,6 +156,8 @@ def edit_dataset(
             ``manifest.json``, and for ``pictures``: image, mask, edited mask, result and difference of each edit. What
             is there already, made with the same arguments, is not made again.
         settings: how; the defaults if left out.
+        covariates: what the network is told of the patient or image, the same under both masks, as for
+            :func:`~monai_segdiff.generation.generate_dataset`; those not named are as the images' data set says.
         batch_size: images edited at once.
         overwrite: remove first what another run has made in the folder.
         progress: show a progress bar.
@@ -160,13 +165,18 @@ def edit_dataset(
     Returns:
         The data set; everything is in its split ``training``.
 
+    Warns:
+        UserWarning: of covariates outside what the generator was trained on.
+
     Raises:
-        ValueError: if a file does not fit the generator, a mask was not edited, or the folder holds something else.
+        ValueError: if a file or a covariate does not fit the generator, a mask was not edited, or the folder holds
+            something else.
         OSError: if a file cannot be written.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    work = _Work(generator, edits, Path(output), settings or EditSettings())
+    told = Covariates(dict(covariates or {})) if covariates or generator.covariates else None
+    work = _Work(generator, edits, Path(output), settings or EditSettings(), told)
     fill_folder(
         work.root,
         work.header(),
@@ -187,20 +197,35 @@ class _Work:
     edits: Sequence[Edit]
     root: Path
     settings: EditSettings
+    told: Covariates | None = None
 
     def header(self) -> dict[str, Any]:
         for edit in self.edits:
             check_writable(edit.edited, None, self.generator.intensity_range, len(self.generator.channels) or 1)
-        sha256 = digest_of_inputs(vars(edit) for edit in self.edits)
+        sha256 = digest_of_inputs(self._inputs(edit) for edit in self.edits)
         about = {"number": len(self.edits), "sha256": sha256, **asdict(self.settings)}
-        return {**base_header(self.generator), "edits": {**about, **self.settings.level(self.generator.network_range)}}
+        header = {
+            **base_header(self.generator),
+            "edits": {**about, **self.settings.level(self.generator.network_range)},
+        }
+        if self.told is not None:
+            header[self.told.key] = self.told.header(self.generator, [edit.case for edit in self.edits])
+        return header
+
+    def _inputs(self, edit: Edit) -> dict[str, Any]:
+        own = {name: value for name, value in vars(edit).items() if name != "covariates"}
+        return own if self.told is None else {**own, **self.told.inputs(edit.case)}
+
+    def _of(self, edit: Edit) -> dict[str, CovariateValue]:
+        """What the network is told beside the mask."""
+        return {} if self.told is None else self.told.of(edit.case, self.generator)
 
     def make(self, indices: list[int]) -> Iterator[dict[str, Any]]:
         edits = [self.edits[index] for index in indices]
         for edit in edits:
             _check_geometry(edit, self.generator.channels)
         images = torch.stack([self.generator.image(edit.image) for edit in edits])
-        before = torch.stack([self.generator.condition(edit.label) for edit in edits])
+        before = torch.stack([self.generator.condition(edit.label, None, self._of(edit)) for edit in edits])
         after = torch.stack([self._edited_condition(edit, own) for edit, own in zip(edits, before, strict=True)])
         started = time.perf_counter()
         results, regions = edit_images(self.generator, images, before, after, indices, self.settings)
@@ -216,7 +241,7 @@ class _Work:
             yield {**record, "edited": round(share, 6), "region": round(free, 6), "seconds": seconds}
 
     def _edited_condition(self, edit: Edit, own: torch.Tensor) -> torch.Tensor:
-        condition = self.generator.condition(edit.edited)
+        condition = self.generator.condition(edit.edited, None, self._of(edit))
         if torch.equal(condition, own):
             raise ValueError(
                 f"{edit.edited} is the same mask as {edit.label}: move, remove or grow a class in it, or leave it out"
@@ -224,10 +249,10 @@ class _Work:
         return condition
 
     def _write(self, index: int, edit: Edit, image: torch.Tensor, picture: Image.Image) -> dict[str, Any]:
-        name = edit.edited.name
+        name, source = _written_name(edit.edited), _written_name(edit.label)
         write_like(image.numpy(), edit.edited, self.root / IMAGES / name, channels=len(image))
-        copy_file(edit.edited, self.root / LABELS / name)
-        copy_file(edit.label, self.root / SOURCES / edit.label.name)
+        write_label_map(edit.edited, self.root / LABELS / name)
+        write_label_map(edit.label, self.root / SOURCES / source)
         with atomic_file(inside(self.root / PICTURES, f"{edit.id}.png")) as temporary:
             picture.save(temporary)
         return {
@@ -241,10 +266,16 @@ class _Work:
             "weights_sha256": self.generator.weights_sha256,
             "source": {
                 "image": os.path.relpath(edit.image, self.root.resolve()),
-                "label": f"{SOURCES}/{edit.label.name}",
+                "label": f"{SOURCES}/{source}",
             },
             "picture": f"{PICTURES}/{edit.id}.png",
+            **({"covariates": told} if (told := self._of(edit)) else {}),
         }
+
+
+def _written_name(label: Path) -> str:
+    """Name of a label map in the format that it is written in: its own, or NIfTI where that is read only."""
+    return f"{case_name(label)}{extension_of(label)}"
 
 
 def _check_geometry(edit: Edit, channels: Sequence[str]) -> None:

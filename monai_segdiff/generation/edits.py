@@ -9,6 +9,7 @@ from pathlib import Path
 from monai_segdiff.data import Case, case_name, default_patient
 from monai_segdiff.data.layout import list_images
 from monai_segdiff.generation.masks import check_split, collect_pairs
+from monai_segdiff.transforms import CovariateValue
 
 __all__ = ["Edit", "collect_edits"]
 
@@ -24,6 +25,7 @@ class Edit:
         edited: file of the edited label map.
         patient: whose image it is.
         patient_known: whether something says so.
+        covariates: what the images' data set says of it beside that, as :class:`~monai_segdiff.data.Case` has it.
     """
 
     id: str
@@ -32,6 +34,19 @@ class Edit:
     edited: Path
     patient: str
     patient_known: bool = True
+    covariates: tuple[tuple[str, CovariateValue], ...] = ()
+
+    @property
+    def case(self) -> Case:
+        """The image with its label map."""
+        return Case(
+            self.id,
+            self.image,
+            self.label,
+            self.patient,
+            patient_known=self.patient_known,
+            covariates=self.covariates,
+        )
 
 
 def collect_edits(
@@ -96,4 +111,4 @@ def _single(image: Path, mask: Path) -> Case:
 def _edit(case: Case, name: str, file: Path) -> Edit:
     assert case.image is not None
     assert case.label is not None
-    return Edit(name, case.image, case.label, file, case.patient, case.patient_known)
+    return Edit(name, case.image, case.label, file, case.patient, case.patient_known, case.covariates)

@@ -20,6 +20,7 @@ from monai_segdiff.data import CheckSpatialSized, LoadCanonicald
 from monai_segdiff.data.channels import load_channels
 from monai_segdiff.data.load import as_slice
 from monai_segdiff.errors import UnreadableFileError, unwrapped_errors
+from monai_segdiff.generation.default_weights import default_weights
 from monai_segdiff.generation.trained_grid import TrainedGrid
 from monai_segdiff.inferers import LatentSamplingInferer, RegressionInferer, SamplingInferer, XRealInferer
 from monai_segdiff.networks import weights_hash
@@ -33,7 +34,7 @@ from monai_segdiff.transforms import (
     clamp_channels,
 )
 
-__all__ = ["TrainedGenerator", "default_weights", "load_generator"]
+__all__ = ["TrainedGenerator", "load_generator"]
 
 _IDS = (
     "network_def",
@@ -232,6 +233,7 @@ def load_generator(
     *,
     overlays: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
+    tuned: bool = True,
 ) -> TrainedGenerator:
     """Load a generator from a bundle.
 
@@ -243,10 +245,13 @@ def load_generator(
 
     Args:
         bundle: a bundle's name or folder.
-        weights: file of the weights; by default ``weights`` of ``inference.yaml``, ``model.pt`` in its ``ckpt_dir``.
+        weights: file of the weights; by default those tuned for few evaluations, ``tuned/model.pt`` in ``ckpt_dir``,
+            where they are there and can do what the overrides ask for; else ``weights`` of ``inference.yaml``,
+            ``model.pt`` in ``ckpt_dir``.
         overlays: names of files in the bundle's ``configs`` that are read after ``inference.yaml``.
         overrides: values for ids of ``inference.yaml``, such as ``{"num_steps": 30, "device": "cpu"}``; they stand for
             themselves, and none is evaluated.
+        tuned: whether tuned weights will do; what begins at an image (similarity, edits, inversion) needs the others.
 
     Returns:
         The generator, ready to sample.
@@ -257,7 +262,7 @@ def load_generator(
             is not possible.
     """
     root = bundle_path(bundle)
-    file = default_weights(root, overlays, overrides) if weights is None else Path(weights)
+    file = Path(weights) if weights is not None else default_weights(root, overlays, overrides, tuned=tuned)
     if not file.is_file():
         raise FileNotFoundError(
             f"no weights at {file}: train the bundle first (python -m monai.bundle run training --config_file "
@@ -281,22 +286,6 @@ def _trainings(root: Path) -> list[str]:
     """The bundle's trainings, the last of which writes the weights."""
     stages = [f"configs/train_{stage}.yaml" for stage in ("autoencoder", "anatomy", "diffusion")]
     return [file for file in stages if (root / file).is_file()] or ["configs/train.yaml"]
-
-
-def default_weights(
-    bundle: str | os.PathLike[str], overlays: Sequence[str] = (), overrides: Mapping[str, Any] | None = None
-) -> Path:
-    """Where the weights lie when nobody says so, whether they are there or not.
-
-    Args:
-        bundle: a bundle's name or folder.
-        overlays: as for :func:`load_generator`.
-        overrides: as for :func:`load_generator`.
-    """
-    root = bundle_path(bundle)
-    parser = open_inference(root, overlays, {"bundle_root": str(root), **(overrides or {})})
-    with naming_configuration(root / "configs" / "inference.yaml"):
-        return Path(parser.get_parsed_content("weights"))
 
 
 def _from_configuration(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from monai_segdiff.generation.covariates import Covariates, parse_covariates
 
 __all__ = ["Options", "SamplingOptions", "explain", "number", "whole"]
 
@@ -58,11 +61,25 @@ class SamplingOptions(Options):
         seed: of its noise.
         num_steps: sampling steps; None for the bundle's.
         guidance: guidance weight; None for the bundle's.
+        covariates: what the network is told of the patient or image, name to number or category, None for unknown; as
+            text, ``age=60, sex=F``. Those that are not named are unknown.
     """
 
     seed: int = whole(0, 0, 2**63 - 1)
     num_steps: int | None = whole(None, 1, 100_000)
     guidance: float | None = number(None, 0)
+    covariates: Mapping[str, float | str | None] = Field(
+        default={}, description="map names to numbers or categories, e.g. {age: 60, sex: F}, or be NAME=VALUE, ..."
+    )
+
+    @field_validator("covariates", mode="before")
+    @classmethod
+    def _covariates(cls, value: object) -> object:
+        return parse_covariates(value.split(",")) if isinstance(value, str) and value else value
+
+    def told(self) -> Covariates | None:
+        """The covariates, which are checked where a generator is known; None where none are given."""
+        return Covariates(self.covariates) if self.covariates else None
 
     def overrides(self) -> dict[str, Any]:
         """Values of the bundle's ids, without the seed."""

@@ -6,6 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from monai_segdiff import diffusion
@@ -183,6 +184,17 @@ def _is_lengths(value: Any) -> bool:
     return isinstance(value, list) and len(value) in (2, 3) and all(_is_number(n) and n > 0 for n in value)
 
 
+def _is_noise_levels(value: Any) -> bool:
+    def fits(levels: Any, steps: int) -> bool:
+        return (
+            _is_list(lambda level: _is_number(level) and level > 0)(levels)
+            and len(levels) == steps
+            and all(high > low for high, low in pairwise(levels))
+        )
+
+    return isinstance(value, list) and all(fits(levels, steps) for steps, levels in enumerate(value, 1))
+
+
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
@@ -262,6 +274,10 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     # how to sample from them unless told otherwise
     "sampler": _TEXT,
     "num_steps": _COUNT,
+    "noise_levels": (_is_noise_levels, "lists of numbers above 0, each descending: of one step, of two, ..."),
+    "guidance_weight": (lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
+    "guidance_curve": (_is_list(_is_mapping(_is_number)), "a list of mappings of names to numbers"),
+    "built_in_guidance": (lambda value: _is_number(value) and value >= 1, "a number of at least 1"),
     "clip": (_or_nothing(_is_range), "nothing, or two numbers, the lower one first"),
     "t0": _SHARE,
     "anatomy_prompt": (_or_nothing(_is_names), "nothing, or a list of names"),
@@ -277,6 +293,10 @@ OPTIONAL: dict[str, Any] = {
     "field_of_view": None,
     "patches": False,
     "slice_axis": None,
+    "guidance_weight": 1.0,
+    "guidance_curve": None,
+    "noise_levels": [],
+    "built_in_guidance": 1.0,
 }
 """Entries that a card may leave out, and that every bundle takes: what it means that does not say one of them."""
 

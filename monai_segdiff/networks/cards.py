@@ -16,7 +16,7 @@ from monai_segdiff.files import atomic_file
 from monai_segdiff.networks.card_entries import ENTRIES, OPTIONAL, check_entries, parameterization_of, plain
 from monai_segdiff.networks.weights import HASHES, weights_hash
 
-__all__ = ["card_of", "is_card", "open_card", "opened", "read_card", "save_weights"]
+__all__ = ["card_of", "change_card", "is_card", "open_card", "opened", "read_card", "save_weights"]
 
 _KIND = "the card of a network's weights"
 _REMEDY = "restore it, or run the training again, which writes it"
@@ -103,6 +103,24 @@ def read_card(weights: str | os.PathLike[str], **expected: Any) -> dict[str, Any
                 "all of them on the same data set and size"
             )
     return content
+
+
+def change_card(weights: str | os.PathLike[str], **entries: Any) -> None:
+    """Change what a card says of how to sample; the weights stay as they are.
+
+    Args:
+        weights: file of the weights.
+        **entries: the entries that are new.
+
+    Raises:
+        FileNotFoundError: when weights or card are missing.
+        ValueError: when the card is damaged, or an entry is none that a card can have.
+        OSError: when the card cannot be written, naming it.
+    """
+    content = {**read_card(weights), **plain(entries)}
+    hashes = content.pop(HASHES, None) or [weights_hash(weights)]
+    check_entries(content)
+    _write(Path(weights), content, hashes)
 
 
 def save_weights(

@@ -12,8 +12,9 @@ from typing import Any
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import Case
 from monai_segdiff.evaluation import Report, compare_methods
+from monai_segdiff.generation.default_weights import default_weights
 from monai_segdiff.generation.generate import generate_dataset
-from monai_segdiff.generation.generator import TrainedGenerator, default_weights, load_generator
+from monai_segdiff.generation.generator import TrainedGenerator, load_generator
 
 __all__ = ["compare_variants", "generate_variants", "load_variants"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_segdiff.data import pair_folders
-from monai_segdiff.data.preparation.source import Asked, Source
+from monai_segdiff.data.layout import Choices
 from monai_segdiff.files import claim_folder
 from monai_segdiff.workflows.plan.make import Wish
+from monai_segdiff.workflows.study_data import given_of, open_source, with_recorded
 from monai_segdiff.workflows.study_folder import Study
 from monai_segdiff.workflows.study_stages import STAGES, Stage
 from monai_segdiff.workflows.study_state import StudyState
@@ -29,13 +29,22 @@ def run_study(
     classes: Mapping[str, int | Sequence[int]] | None = None,
     labels: str | Path | None = None,
     patients: str | Path | None = None,
+    choices: Choices | None = None,
+    channels: Sequence[str] | None = None,
+    covariates: Sequence[str] | None = None,
+    covariates_table: str | Path | None = None,
+    parents: Mapping[str, str] | None = None,
+    fractions: Sequence[float] | None = None,
+    seed: int | None = None,
+    keep_split: bool = False,
     until: str = "evaluate",
     progress: bool = True,
 ) -> Study:
     """Check, plan, prepare, train, generate for held-out masks, and evaluate.
 
     A stage whose result is there, made from what there is now, is not done again. The plan, ``plan.yaml`` in the
-    output folder, can be edited between two runs: what depends on it is then done again, and nothing else.
+    output folder, can be edited between two runs: what depends on it is then done again, and nothing else. What was
+    said of the data and their split is kept in the folder, and holds until something else is said.
 
     Args:
         scans: folder of the data, as :func:`~monai_segdiff.data.prepare_dataset` takes it.
@@ -46,6 +55,15 @@ def run_study(
         classes: class name to label id or ids; by default as the data say.
         labels: folder of label maps, where `scans` is a plain folder of images of the same names.
         patients: CSV file that says whose each case is.
+        choices: what decides where the folder alone does not: names of files, a fold, segments; its classes are those
+            given here.
+        channels: as for `prepare_dataset`, and so the next six.
+        covariates: names of what else the network is told of each patient or image.
+        covariates_table: CSV file with a column for each.
+        parents: class name to the name of the class that encloses it; by default as the data show.
+        fractions: shares of training, validation and test.
+        seed: of the split.
+        keep_split: whether the data's own split is kept.
         until: the last stage: "check", "plan", "prepare", "train", "generate" or "evaluate".
         progress: whether to show progress bars and say what is done.
 
@@ -62,46 +80,40 @@ def run_study(
     if until not in STAGE_NAMES:
         raise ValueError(f"until (--until) must be one of {', '.join(STAGE_NAMES)}, not {until!r}")
     wish = Wish(hours, images)
-    given = {
-        "scans": str(Path(scans).expanduser().resolve()),
-        "labels": labels and str(Path(labels).expanduser().resolve()),
-        "classes": None if classes is None else {name: classes[name] for name in classes},
-        "patients": patients and str(Path(patients).expanduser().resolve()),
+    options = {
+        "classes": classes,
+        "labels": labels,
+        "patients": patients,
+        "channels": channels,
+        "covariates": covariates,
+        "covariates_table": covariates_table,
+        "parents": parents,
+        "fractions": fractions,
+        "seed": seed,
     }
-    source = _open(given, progress)
+    said = given_of(scans, options, choices, keep_split)
+    given = _with_recorded(said, Path(output).expanduser())
+    source = open_source(given, progress)
     with claim_folder(output) as root:
         state = StudyState.read(Path(root) / "study.json")
+        state.data = state.data or {"scans": given["scans"]}
         study = Study(Path(root).resolve(), source, given, wish, state, progress)
-        _keep_to_its_data(study)
         for name, stage in STAGES.items():
             _do(study, name, stage)
+            if name in ("plan", until):  # before, it is not known whether what was said is possible
+                state.keep(given)
             if name == until:
                 break
     return study
 
 
-def make_plan(
-    scans: str | Path,
-    output: str | Path,
-    *,
-    hours: float | None = None,
-    images: int | None = None,
-    classes: Mapping[str, int | Sequence[int]] | None = None,
-    labels: str | Path | None = None,
-    patients: str | Path | None = None,
-    progress: bool = True,
-) -> Path:
+def make_plan(scans: str | Path, output: str | Path, **options: Any) -> Path:
     """Check the data, say what they are, and plan a study of them; see :func:`run_study`, which goes on from there.
 
     Args:
-        scans: as for `run_study`, and so the others.
+        scans: as for `run_study`.
         output: folder of the study.
-        hours: time for everything.
-        images: that the training sees, instead.
-        classes: class name to label id or ids.
-        labels: folder of label maps.
-        patients: CSV file that says whose each case is.
-        progress: whether to show progress bars and say what is done.
+        options: the others of `run_study`, but for `until`.
 
     Returns:
         The plan.
@@ -109,37 +121,18 @@ def make_plan(
     Raises:
         ValueError: as `run_study` does, and so the others.
     """
-    study = run_study(
-        scans,
-        output,
-        hours=hours,
-        images=images,
-        classes=classes,
-        labels=labels,
-        patients=patients,
-        until="plan",
-        progress=progress,
-    )
-    return study.plan
+    return run_study(scans, output, until="plan", **options).plan
 
 
-def _open(given: Mapping[str, Any], progress: bool) -> Source:
-    where: Any = given["scans"]
-    if given["labels"] is not None:
-        where = pair_folders(where, given["labels"])
-    return Source.open(where, Asked(classes=given["classes"], patients=given["patients"], progress=progress))
-
-
-def _keep_to_its_data(study: Study) -> None:
-    """Refuse the folder of a study of other data."""
-    if not study.state.data:
-        study.state.data = study.given
-    if study.state.data["scans"] != study.given["scans"]:
+def _with_recorded(said: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    """What is said now, and before; refuses the folder of a study of other data."""
+    recorded = StudyState.read(output / "study.json").data
+    if recorded and recorded["scans"] != said["scans"]:
         raise ValueError(
-            f"{study.root} is a study of {study.state.data['scans']}, not of {study.given['scans']}: choose another "
-            "folder (--output)"
+            f"{output.resolve()} is a study of {recorded['scans']}, not of {said['scans']}: choose another folder "
+            "(--output)"
         )
-    study.state.data = study.given
+    return with_recorded(said, recorded)
 
 
 def _do(study: Study, name: str, stage: Stage) -> None:

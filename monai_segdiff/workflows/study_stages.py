@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from PIL import Image
 
 from monai_segdiff.bundle import copy_bundle
 from monai_segdiff.data import check_dataset, prepare_dataset
-from monai_segdiff.data.issues import Issue, case_issues
-from monai_segdiff.data.layout import is_dataset
+from monai_segdiff.data.issues import Issue
 from monai_segdiff.digests import DIGESTS, digest_of
 from monai_segdiff.evaluation import evaluate
 from monai_segdiff.evenly import evenly
@@ -28,12 +28,15 @@ from monai_segdiff.workflows.plan.fingerprint import Fingerprint, read_fingerpri
 from monai_segdiff.workflows.plan.machine import this_machine
 from monai_segdiff.workflows.plan.make import Wish, in_words, plan_study
 from monai_segdiff.workflows.plan.picture import overview
+from monai_segdiff.workflows.study_data import PLANNED, choices_of, planned_of, prepare_options
 from monai_segdiff.workflows.study_folder import Study
+from monai_segdiff.workflows.study_state import plain
 from monai_segdiff.workflows.train import train_bundle
 
 __all__ = ["STAGES", "Stage"]
 
 _SHOWN = 5  # warnings
+_OPTION = {"patients": "patients-csv"}  # that are not called as the argument is
 
 
 class Stage(ABC):
@@ -74,7 +77,7 @@ class _Check(Stage):
     doing = "reading every file of the data"
 
     def inputs(self, study: Study) -> dict[str, Any]:
-        return {"data": study.source.fingerprint, **study.given}
+        return {"data": study.source.fingerprint, **_of_data(study)}
 
     def result(self, study: Study) -> Path:
         return study.root / "check.txt"
@@ -124,6 +127,11 @@ class _Plan(Stage):
         edited = {key: value for key, value in values.items() if key not in planned or planned[key] != value}
         if before.get("wish", asdict(self._wish(study))) != asdict(self._wish(study)):
             edited.pop("max_images", None)
+        asked = plain(planned_of(study.given))
+        for key in asked:
+            if before.get("asked", {}).get(key) != asked[key]:
+                edited.pop(key, None)
+        _check_said_once(study, edited)
         for key, value in edited.items():
             study.say(f"  {study.plan.name}: {key} is yours, {json.dumps(value, default=str)}")
         choices, times, found = plan_study(
@@ -134,11 +142,13 @@ class _Plan(Stage):
             edited,
             study.root / "trial",
             known=before.get("trial"),
+            asked=asked,
         )
         write_plan(study.plan, choices)
-        splits = planned_splits(study.source.cases, prepare_arguments(read_plan(study.plan)))
+        splits = planned_splits(study.source, prepare_arguments(read_plan(study.plan)))
         _write_picture(study.overview, overview(study.source, splits, fingerprint, choices))
         known["planned"], known["plan"] = choices.planned(), digest_of(study.plan)
+        known["asked"] = asked
         known["wish"], known["expected"], known["trial"] = asdict(self._wish(study)), asdict(times), found
         known["said"] = f"expected {in_words(times)}"
 
@@ -172,7 +182,7 @@ class _Prepare(Stage):
     def inputs(self, study: Study) -> dict[str, Any]:
         arguments = prepare_arguments(read_plan(study.plan))
         arguments.pop("workers", None)  # how many are at work changes nothing
-        return {"data": study.source.fingerprint, **study.given, **arguments}
+        return {"data": study.source.fingerprint, **_of_data(study), **arguments}
 
     def result(self, study: Study) -> Path:
         return study.prepared
@@ -180,9 +190,8 @@ class _Prepare(Stage):
     def run(self, study: Study, result: dict[str, Any]) -> None:
         arguments = prepare_arguments(read_plan(study.plan))
         where: Any = study.given["scans"] if study.given["labels"] is None else study.source.cases
-        given = {"classes": study.given["classes"], "patients": study.given["patients"]}
-        own = {key: value for key, value in given.items() if value is not None and key not in arguments}
-        dataset = prepare_dataset(where, study.prepared, **{**arguments, **own, "progress": study.progress})
+        options = {**prepare_options(study.given), **arguments, "progress": study.progress}
+        dataset = prepare_dataset(where, study.prepared, **options)
         counts = ", ".join(f"{len(cases)} {split}" for split, cases in dataset.splits.items())
         result["said"] = f"{counts}; split {dataset.split_kind}; classes {', '.join(dataset.classes)}"
 
@@ -284,15 +293,34 @@ _FIGURES = {
 
 
 def _issues(study: Study) -> list[Issue]:
-    """What is wrong with the data; where they are no data set's folder, with each case."""
-    scans, classes = study.given["scans"], study.given["classes"]
-    if study.given["labels"] is None and is_dataset(scans):
-        return check_dataset(scans, classes, workers=this_machine().cores, progress=study.progress)
-    found: list[Issue] = []
-    for case in study.source.cases:
-        with study.source.files_of(case) as files:
-            found.extend(case_issues(files))
-    return found
+    """What is wrong with the data."""
+    given = study.given
+    return check_dataset(
+        given["scans"],
+        given["classes"],
+        workers=this_machine().cores,
+        progress=study.progress,
+        choices=choices_of(given),
+        labels=given["labels"],
+        patients=given["patients"],
+    )
+
+
+def _of_data(study: Study) -> dict[str, Any]:
+    """What was said of the data; what was said of the plan stands there."""
+    return {name: value for name, value in study.given.items() if name not in PLANNED}
+
+
+def _check_said_once(study: Study, edited: Mapping[str, Any]) -> None:
+    """Refuse a plan that says otherwise of the data than the options do."""
+    for name, said in prepare_options(study.given).items():
+        in_plan = edited.get(f"prepare.{name}", said)
+        if said and plain({name: in_plan}) != plain({name: said}):
+            option = _OPTION.get(name, name.replace("_", "-"))
+            raise ValueError(
+                f"{study.plan}: prepare: {name} is {in_plan!r}, and --{option} was given as {said!r}: take the line "
+                f"out, or give --{option} as it is there"
+            )
 
 
 def _section(study: Study, name: str) -> dict[str, Any]:

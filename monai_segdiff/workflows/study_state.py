@@ -80,6 +80,12 @@ class StudyState:
         with atomic_file(self.file) as temporary:
             temporary.write_text(f"{text}\n", encoding="utf-8")
 
+    def keep(self, data: Mapping[str, Any]) -> None:
+        """Record what was said of the data."""
+        if self.data != plain(data):
+            self.data = plain(data)
+            self.write()
+
     def is_current(self, stage: str, inputs: Mapping[str, Any]) -> bool:
         """Whether a stage ended with the same inputs."""
         record = self.stages.get(stage)

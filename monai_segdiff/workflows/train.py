@@ -16,6 +16,7 @@ from monai_segdiff.workflows.training_config import TrainingConfig, grid_of, ove
 __all__ = ["train_bundle"]
 
 _SEVERAL = "multi_gpu_train.yaml"
+_TUNE = "tune.yaml"
 
 
 def train_bundle(
@@ -25,6 +26,7 @@ def train_bundle(
     plan: str | os.PathLike[str] | None = None,
     overlays: Sequence[str | os.PathLike[str]] = (),
     images: int | None = None,
+    tune: float = 0.0,
     device: str | None = None,
     tracking: str | None = None,
     quiet: bool = True,
@@ -43,16 +45,19 @@ def train_bundle(
         plan: an overlay that is read before the others.
         overlays: files that are read over the configuration, or names of those in the bundle's ``configs``.
         images: how many images each training sees, rounded up to whole epochs; by default as configured.
+        tune: share of the images that tune the trained network for few evaluations, by the bundle's ``tune.yaml``;
+            with 0 it is not tuned. Where ``images`` is left out, the training is as long as configured, and the tuning
+            comes on top: ``tuning_images``, whatever the share.
         device: such as ``"cpu"`` or ``"cuda:1"``; by default a GPU where there is one.
         tracking: as MONAI takes it: ``"mlflow"``, or a file of settings.
         quiet: leave out what MONAI and Ignite log, and warnings of libraries.
 
     Returns:
-        The averaged weights, those of the last network where there are several.
+        The averaged weights: of the last network where there are several, and the tuned ones where they are tuned.
 
     Raises:
         FileNotFoundError: where bundle, data set, plan or an overlay is missing.
-        ValueError: where a setting is not possible, or a checkpoint is of another training.
+        ValueError: where a setting is not possible, the bundle cannot be tuned, or a checkpoint is of another training.
         OSError: where a file cannot be written.
         SystemExit: where a signal has stopped it.
     """
@@ -64,19 +69,22 @@ def train_bundle(
         None if plan is None else Path(plan),
         *(overlay_file(root, one) for one in overlays),
     ]
+    stages = [(stage, over, 1 - tune) for stage in stages_of(root)]
+    if tune:
+        stages.append((stages_of(root)[-1], [*over, _tuning(root, tune)], tune))
     weights = Path()
-    for stage in stages_of(root):
+    for stage, overlay, share in stages:
         values: dict[str, Any] = {"bundle_root": str(root)}
         if dataset is not None:
             values["dataset_dir"] = str(dataset)
         if device is not None:
             values["device"] = f"$torch.device({_device(device)!r})"
         with unwrapped_errors():
-            config = TrainingConfig([root / "configs" / stage, *(file for file in over if file)], values)
+            config = TrainingConfig([root / "configs" / stage, *(file for file in overlay if file)], values)
             if dataset is not None:
                 config.fit_data(grid_of(dataset))
             if images is not None:
-                config.limit(images)
+                config.limit(max(1, round(images * share)))
             weights = config.weights
             _run(config, tracking, quiet)
     return weights
@@ -114,6 +122,18 @@ def _several(root: Path, device: str | None) -> Path | None:
     if device is not None:
         raise ValueError("each of several processes has a device of its own: leave the device out")
     return overlay_file(root, _SEVERAL)
+
+
+def _tuning(root: Path, share: float) -> Path:
+    """The overlay that tunes a trained network."""
+    if not 0 < share < 1:
+        raise ValueError(f"tune is the share of the images that tune the network, from 0 to 1, not {share:g}")
+    file = root / "configs" / _TUNE
+    if not file.is_file():
+        raise ValueError(
+            f"{root} has no configs/{_TUNE}, so its network cannot be tuned for few evaluations: leave that out"
+        )
+    return file
 
 
 def _device(name: str) -> str:

@@ -53,7 +53,20 @@ def test_a_bundle_is_copied_once_and_then_used_as_it_is(calls: Any, capsys: pyte
 
 def test_options_are_handed_on(calls: Any) -> None:
     shutil.copytree(bundle_path("ct_organ"), "mine")
-    options = ["--images", "50", "--plan", "p.yaml", "--overlay", "a.yaml", "b", "--overlay", "c", "--device", "cpu"]
+    options = [
+        "--images",
+        "50",
+        "--tune",
+        "--plan",
+        "p.yaml",
+        "--overlay",
+        "a.yaml",
+        "b",
+        "--overlay",
+        "c",
+        "--device",
+        "cpu",
+    ]
     assert main(["train", "mine", "--data", "d", *options, "--tracking", "mlflow", "--verbose"]) == 0
     assert calls == [
         (
@@ -63,6 +76,7 @@ def test_options_are_handed_on(calls: Any) -> None:
                 "plan": Path("p.yaml"),
                 "overlays": ["a.yaml", "b", "c"],
                 "images": 50,
+                "tune": 0.25,
                 "device": "cpu",
                 "tracking": "mlflow",
                 "quiet": False,

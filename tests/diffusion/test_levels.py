@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_segdiff.diffusion import geometric, karras
+from monai_segdiff.diffusion import geometric, karras, tuned_levels
 
 
 @pytest.mark.parametrize("grid", [karras, geometric])
@@ -44,3 +44,24 @@ def test_impossible_grids_are_refused(grid, num_steps, sigma_min, sigma_max):
 def test_karras_refuses_a_rho_that_is_not_positive():
     with pytest.raises(ValueError, match="rho"):
         karras(5, 0.1, 1.0, rho=0.0)
+
+
+LEVELS = [[80.0], [80.0, 0.8], [80, 1.5, 0.2]]
+
+
+def test_tuned_weights_say_their_levels_and_others_have_none():
+    assert tuned_levels([], 20, "heun", 3.0) is None
+    assert [tuned_levels(LEVELS, steps) for steps in (1, 2, 3)] == [[80, 0], [80, 0.8, 0], [80, 1.5, 0.2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ((4,), "at most 3 steps, and num_steps is 4"),
+        ((3, "heun"), "the sampler consistency, and sampler is heun"),
+        ((3, "consistency", 1.5), "guidance built in, and guidance_weight is 1.5"),
+    ],
+)
+def test_what_tuned_weights_do_not_serve_names_the_remedy(asked, message):
+    with pytest.raises(ValueError, match=f"{message}: leave it out, or take the weights from before the tuning"):
+        tuned_levels(LEVELS, *asked)

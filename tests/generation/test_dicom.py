@@ -342,5 +342,8 @@ def test_slices_of_a_volume_are_masks_of_a_slice_generator(trained_bundle, tmp_p
     records = samples(tmp_path / "s")
     assert [record["mask"] for record in records] == ["scan_slice000", "scan_slice001"], "those of the segmentation"
     assert {record["patient"] for record in records} == {"scan"}
+    for record in records:
+        for kind in ("image", "label"):
+            assert sum(n > 1 for n in nib.load(tmp_path / "s" / record[kind]).shape) == 2, "a slice, and no volume"
     heights = [float(read_dicom_series(tmp_path / "s" / r["dicom_series"]).affine[2, 3]) for r in records]
     assert heights == pytest.approx([102.5, 105.0])

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_segdiff.data import check_dataset
+from monai_segdiff.data import check_dataset, load_label_map
+from monai_segdiff.data.description.records import read_manifest
 from monai_segdiff.generation import Edit, EditSettings, collect_edits, collect_pairs, edit_dataset, edit_images
 from monai_segdiff.generation.edit_picture import edit_picture
 from monai_segdiff.generation.region import edit_region
@@ -210,3 +211,24 @@ def test_the_region_has_the_shape_of_a_volume_too():
         abs(a - 4) ** 2 + abs(b - 4) ** 2 + abs(c - 4) ** 2 <= 4 for a in range(9) for b in range(9) for c in range(9)
     ]
     assert region.flatten().bool().tolist() == inside
+
+
+@pytest.mark.parametrize("ending", [".tif", ".tiff"])
+def test_masks_in_tiff_are_edited_and_written_as_nifti(tmp_path, load, ending):
+    """TIFF is read only; both masks and the image come out on one grid, with the ids that were drawn."""
+    mask = np.zeros((16, 16), np.uint8)
+    mask[2:14, 2:14], mask[4:8, 4:8] = 1, 3
+    changed = mask.copy()
+    changed[8:10, 4:8] = 3
+    for part, array in (("images", mask * 40), ("masks", mask), ("edited", changed)):
+        (tmp_path / part).mkdir()
+        Image.fromarray(array).save(tmp_path / part / f"p1{ending}")
+    edits = collect_edits(tmp_path / "images", tmp_path / "edited", tmp_path / "masks")
+    dataset = edit_dataset(load(), edits, tmp_path / "s", progress=False)
+    case = dataset.splits["training"][0]
+    assert (case.image.name, case.label.name) == ("p1.nii.gz", "p1.nii.gz")
+    assert np.array_equal(load_label_map(case.label)[0], load_label_map(edits[0].edited)[0])
+    source = read_manifest(tmp_path / "s")["samples"][0]["source"]["label"]
+    assert source == "sourceTr/p1.nii.gz"
+    assert np.array_equal(load_label_map(tmp_path / "s" / source)[0], load_label_map(edits[0].label)[0])
+    assert not [issue for issue in check_dataset(tmp_path / "s") if issue.severity == "error"]

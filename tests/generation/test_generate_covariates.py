@@ -13,36 +13,23 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from monai_segdiff.__main__ import main
 from monai_segdiff.data import read_dataset
 from monai_segdiff.data.description.records import read_manifest
-from monai_segdiff.generation import Covariates, TrainedGenerator, collect_masks, generate_dataset, load_generator
-
-AGES = tuple(range(20, 84, 2))  # years
-SIZE = 16
-
-
-@pytest.fixture(scope="module")
-def aging(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stripes about as bright as their patients are old, under one mask, prepared; every fourth age is unknown."""
-    root = tmp_path_factory.mktemp("aging")
-    label = np.zeros((SIZE, SIZE), dtype=np.uint8)
-    label[4:12, 4:12] = 1
-    lines = ["id,age,sex"]
-    for number, age in enumerate(AGES):
-        image = np.full((SIZE, SIZE), age, dtype=np.float32) + np.where(np.arange(SIZE) % 2, 3, -3).astype(np.float32)
-        for part, array in (("images", image), ("labels", label)):
-            (root / "raw" / part).mkdir(parents=True, exist_ok=True)
-            nib.save(nib.Nifti1Image(array, np.eye(4)), root / "raw" / part / f"p{number}.nii.gz")
-        lines.append(f"p{number},{'' if number % 4 == 3 else age},{'FM'[number % 2]}")
-    (root / "table.csv").write_text("\n".join(lines) + "\n")
-    arguments = ["--classes", "block=1", "--size", str(SIZE), "--intensity-range", "0", "100"]
-    arguments += ["--covariates", "age", "sex", "--covariates-table", str(root / "table.csv")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert main(["prepare", str(root / "raw"), str(root / "set"), *arguments]) == 0
-    return root / "set"
+from monai_segdiff.errors import root_cause
+from monai_segdiff.generation import (
+    Covariates,
+    Edit,
+    TrainedGenerator,
+    collect_edits,
+    collect_masks,
+    edit_dataset,
+    generate_dataset,
+    load_generator,
+)
+from monai_segdiff.transforms import EncodeCovariates
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +45,9 @@ def make_trained(
 
 
 @pytest.fixture(scope="module")
-def barely(make_trained: Callable[..., TrainedGenerator]) -> TrainedGenerator:
+def barely(aging_bundle: Any) -> TrainedGenerator:
     """After four iterations."""
-    return make_trained()
+    return load_generator(aging_bundle.root, overrides={"amp_dtype": "float32"})
 
 
 class Exact:
@@ -217,6 +204,99 @@ def test_the_command_generates(barely: TrainedGenerator, aging: Path, tmp_path: 
     assert main([*command, "--covariate", "age=60", "--covariate", "sex=F", "--device", "cpu"]) == 0
     samples = json.loads((tmp_path / "out" / "manifest.json").read_text())["samples"]
     assert all(record["covariates"] == {"age": 60.0, "sex": "F"} for record in samples)
+
+
+@pytest.fixture
+def edits(aging: Path, tmp_path: Path) -> list[Edit]:
+    """Two images of which a corner is to be no block any more."""
+    for case in collect_masks(aging, "training")[:2]:
+        mask = nib.load(case.label)
+        array = np.asarray(mask.dataobj).copy()
+        array[4:6, 4:6] = 0
+        (tmp_path / "edited").mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(array, mask.affine, mask.header), tmp_path / "edited" / case.label.name)
+    return collect_edits(aging, tmp_path / "edited", split="training")
+
+
+def told_to_network(generator: TrainedGenerator, monkeypatch: pytest.MonkeyPatch) -> set[tuple[float, ...]]:
+    """The covariate channels of all conditions that the network is called with."""
+    seen: set[tuple[float, ...]] = set()
+    real = type(generator).condition
+
+    def condition(self: TrainedGenerator, *args: Any, **kw: Any) -> torch.Tensor:
+        made = real(self, *args, **kw)
+        seen.add(tuple(round(value, 4) for value in made[FIRST:, 0, 0].tolist()))
+        return made
+
+    monkeypatch.setattr(TrainedGenerator, "condition", condition)
+    return seen
+
+
+def channels(generator: TrainedGenerator, **values: Any) -> tuple[float, ...]:
+    return tuple(round(value, 4) for value in EncodeCovariates(generator.covariates)(values).tolist())
+
+
+def test_edits_are_told_the_same_under_both_masks(
+    barely: TrainedGenerator, edits: list[Edit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = told_to_network(barely, monkeypatch)
+    dataset = edit_dataset(barely, edits, tmp_path / "a", covariates={"age": 60, "sex": "F"}, progress=False)
+    assert seen == {channels(barely, age=60, sex="F")}
+    manifest = read_manifest(tmp_path / "a")
+    assert manifest["covariates"] == {"given": {"age": 60.0, "sex": "F"}, "of_masks": [], "unknown": []}
+    assert {case.covariates for case in dataset.splits["training"]} == {(("age", 60.0), ("sex", "F"))}
+    with pytest.raises(ValueError, match="covariates"):
+        edit_dataset(barely, edits, tmp_path / "a", covariates={"age": 61, "sex": "F"}, progress=False)
+
+
+def test_edits_that_are_told_nothing_take_what_the_data_say(
+    barely: TrainedGenerator, edits: list[Edit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = told_to_network(barely, monkeypatch)
+    edit_dataset(barely, edits, tmp_path / "a", progress=False)
+    assert seen == {channels(barely, **dict(edit.covariates)) for edit in edits}
+    assert [record["covariates"] for record in read_manifest(tmp_path / "a")["samples"]] == [
+        dict(edit.covariates) for edit in edits
+    ]
+
+
+def test_edits_check_and_warn_as_generate_does(barely: TrainedGenerator, edits: list[Edit], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'weight' is no covariate; known are age, sex"):
+        edit_dataset(barely, edits, tmp_path / "a", covariates={"weight": 1}, progress=False)
+    with pytest.warns(UserWarning, match="age is 120, and the training images have"):
+        edit_dataset(barely, edits, tmp_path / "b", covariates={"age": 120}, progress=False)
+    with pytest.raises(ValueError, match="was trained without covariates"):
+        edit_dataset(replace(barely, covariates={}), edits, tmp_path / "c", covariates={"age": 60}, progress=False)
+
+
+def test_the_command_edits(barely: TrainedGenerator, edits: list[Edit], aging: Path, tmp_path: Path) -> None:
+    command = ["edit", "--bundle", str(barely.weights.parents[1]), "--images", str(aging), "--split", "training"]
+    command += ["--edited", str(tmp_path / "edited"), "--output", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*command, "--covariate", "age=60", "--covariate", "sex="]) == 0
+    assert all(record["covariates"] == {"age": 60.0} for record in read_manifest(tmp_path / "out")["samples"])
+
+
+def test_the_plain_configuration_tells_the_same(barely: TrainedGenerator, aging: Path) -> None:
+    def told(**values: Any) -> list[list[float]]:
+        parser = ConfigParser()
+        parser.read_config(str(barely.weights.parents[1] / "configs" / "inference.yaml"))
+        parser.update({"bundle_root": str(barely.weights.parents[1]), "dataset_dir": str(aging), **values})
+        return [item["image"][FIRST:, 0, 0].tolist() for item in parser.get_parsed_content("dataset")]
+
+    masks = collect_masks(aging)
+    for values, known in (
+        ({}, [dict(mask.covariates) for mask in masks]),
+        ({"age": 60, "sex": "F"}, [{"age": 60, "sex": "F"}] * len(masks)),
+        ({"age": None}, [{"sex": dict(mask.covariates)["sex"]} for mask in masks]),
+    ):
+        found = told(covariate_values=values) if values else told()
+        assert found == [pytest.approx(EncodeCovariates(barely.covariates)(one).tolist()) for one in known]
+    with pytest.warns(UserWarning, match="age is 120, and the training images have"):
+        told(covariate_values={"age": 120})
+    for wrong, message in (({"weight": 1}, "'weight' is no covariate; known are age, sex"), ("age", "must map names")):
+        with pytest.raises(RuntimeError) as error:
+            told(covariate_values=wrong)
+        assert message in str(root_cause(error.value))
 
 
 @pytest.mark.slow

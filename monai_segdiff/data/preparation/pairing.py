@@ -9,9 +9,10 @@ from monai_segdiff.data.case_files import image_files, unread
 from monai_segdiff.data.cases import Case
 from monai_segdiff.data.channels import check_channel_files
 from monai_segdiff.data.forms.folders import paired
+from monai_segdiff.data.layout import Choices, is_dataset
 from monai_segdiff.data.patients import guess_patients, with_patients
 
-__all__ = ["pair_folders"]
+__all__ = ["pair_folders", "pair_source"]
 
 
 def pair_folders(images: str | Path, labels: str | Path, patients: str | Path | None = None) -> list[Case]:
@@ -51,3 +52,29 @@ def pair_folders(images: str | Path, labels: str | Path, patients: str | Path | 
     for case in cases:
         check_channel_files(case, ())
     return guess_patients(cases) if patients is None else with_patients(cases, patients)
+
+
+def pair_source(source: str | Path, labels: str | Path, choices: Choices | None = None) -> list[Case]:
+    """Pair a plain folder of images with one of label maps, in place of a data set's folder; see `pair_folders`.
+
+    Args:
+        source: folder of images.
+        labels: folder of label maps.
+        choices: what else was said of the data.
+
+    Raises:
+        FileNotFoundError: as `pair_folders` does.
+        ValueError: as `pair_folders` does, and if the source has its label maps itself, or a choice has no effect.
+    """
+    choices = choices or Choices()
+    if is_dataset(source):
+        raise ValueError(
+            f"--labels is for a plain folder of images, but {source} is a data set with its own label maps: leave "
+            "--labels out, or give the folder that holds the images"
+        )
+    if choices.image or choices.label or choices.fold is not None:
+        raise ValueError(
+            "--image-name, --label-name and --fold are for a data set's folder, and --labels gives the folder of label "
+            "maps: leave them out"
+        )
+    return pair_folders(source, labels)

@@ -29,7 +29,7 @@ class Inputs:
         real: the real data set.
         synthetic: the synthetic data set.
         training: real training cases, for the segmenter.
-        held_out: real cases of `validation` and `test`, which synthetic ones are compared with.
+        held_out: real cases of the splits that synthetic ones are compared with.
         generated: synthetic cases.
         real_reader: reads the real cases.
         synthetic_reader: reads the synthetic ones.
@@ -115,13 +115,19 @@ class Inputs:
         }
 
 
-def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None = None) -> Inputs:
+def read_inputs(
+    real: str | Path,
+    synthetic: str | Path,
+    max_images: int | None = None,
+    held_out: Sequence[str] = ("validation", "test"),
+) -> Inputs:
     """Read both data sets and check that they can be compared.
 
     Args:
         real: folder of the real data set.
         synthetic: folder of the synthetic one.
         max_images: use at most so many synthetic images, evenly spaced.
+        held_out: splits of the real data set that synthetic images are compared with.
 
     Raises:
         FileNotFoundError: if a folder or file is missing.
@@ -130,22 +136,22 @@ def read_inputs(real: str | Path, synthetic: str | Path, max_images: int | None 
     real_set, synthetic_set, ablation = _read_sets(Path(real), Path(synthetic))
     training = real_set.splits.get("training", [])
     # A test case may come without annotation; it can be neither read nor compared.
-    held_out = [c for split in ("validation", "test") for c in real_set.splits.get(split, []) if c.label is not None]
-    if not held_out:
+    compared = [c for split in held_out for c in real_set.splits.get(split, []) if c.label is not None]
+    if not compared:
         raise ValueError(
-            f"real data set {real_set.root} has no held-out cases with label maps: split it with the prepare command, "
-            "or put held-out patients into imagesVal/labelsVal or imagesTs/labelsTs"
+            f"real data set {real_set.root} has no held-out cases with label maps ({', '.join(held_out)}): split it "
+            "with the prepare command, or put held-out patients into imagesVal/labelsVal or imagesTs/labelsTs"
         )
     generated = evenly([case for cases in synthetic_set.splits.values() for case in cases], max_images)
     if real_set.intensity_range is None:
-        real_set.intensity_range = _measured_range(training or held_out, real_set.channels)
+        real_set.intensity_range = _measured_range(training or compared, real_set.channels)
     outside, synthetic_outside = _take_outside(real_set), _take_outside(synthetic_set)
     limits, dims = real_set.intensity_range, real_set.spatial_dims
     inputs = Inputs(
         real_set,
         synthetic_set,
         training,
-        held_out,
+        compared,
         generated,
         PairReader(real_set.classes, limits, dims, ablation, outside=outside, channels=real_set.channels),
         PairReader(

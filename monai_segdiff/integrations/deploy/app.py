@@ -19,6 +19,7 @@ from monai_segdiff.integrations.deploy.generator_operator import MaskToImageOper
 from monai_segdiff.integrations.deploy.options import read_options
 from monai_segdiff.integrations.deploy.output import claim_output
 from monai_segdiff.integrations.deploy.segmentation_operator import DICOMSegToLabelMapOperator
+from monai_segdiff.integrations.deploy.synthesis import told_covariates
 from monai_segdiff.integrations.deploy.writer_operator import SyntheticSeriesWriterOperator
 
 __all__ = ["SegDiffApp", "run"]
@@ -50,7 +51,7 @@ class SegDiffApp(Application):
 
         Raises:
             FileNotFoundError: if there is no bundle, or it has no weights.
-            ValueError: if an option is not possible, or the input is no folder.
+            ValueError: if an option is not possible, a covariate is none of the bundle's, or the input is no folder.
             FileExistsError: if the output folder holds results already, or another run writes to it.
             OSError: if the output folder cannot be written.
         """
@@ -63,6 +64,7 @@ class SegDiffApp(Application):
         bundle = find_bundle(Path(context.model_path))
         modality = bundle_modality(bundle, options.modality)
         generator = load_bundle(bundle, options.overrides())
+        told = told_covariates(generator, options)
 
         load = DICOMDataLoaderOperator(
             self, CountCondition(self, 1), input_folder=folder, must_load=False, name="loader"
@@ -71,9 +73,11 @@ class SegDiffApp(Application):
         read = DICOMSegToLabelMapOperator(
             self, generator=generator, options=options, folder=folder, name="segmentation"
         )
-        generate = MaskToImageOperator(self, generator=generator, spacing=options.spacing, name="generator")
+        generate = MaskToImageOperator(
+            self, generator=generator, spacing=options.spacing, covariates=told, name="generator"
+        )
         write = SyntheticSeriesWriterOperator(
-            self, folder=target, modality=modality, generator=generator, name="writer"
+            self, folder=target, modality=modality, generator=generator, covariates=told, name="writer"
         )
         self.add_flow(load, select, {("dicom_study_list", "dicom_study_list")})
         self.add_flow(select, read, {("study_selected_series_list", "study_selected_series_list")})

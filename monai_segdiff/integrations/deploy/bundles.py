@@ -9,7 +9,7 @@ from typing import Any
 from monai_segdiff.data.dicom.series import MODALITIES
 from monai_segdiff.documents import read_json
 from monai_segdiff.generation import TrainedGenerator, load_generator
-from monai_segdiff.generation.generator import default_weights
+from monai_segdiff.generation.default_weights import default_weights
 
 __all__ = ["bundle_modality", "find_bundle", "load_bundle"]
 
@@ -78,7 +78,7 @@ def load_bundle(bundle: Path, overrides: Mapping[str, Any]) -> TrainedGenerator:
         FileNotFoundError: if it has no weights.
         ValueError: if the weights belong to another network, or a setting is not possible.
     """
-    weights = default_weights(bundle)
+    weights = default_weights(bundle, overrides=overrides)
     if not weights.is_file():
         raise FileNotFoundError(f"{bundle} has no weights at {weights}: name the folder of a trained bundle with -m")
     return load_generator(bundle, weights, overrides=overrides)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from monai.deploy.core import Fragment, Image, Operator, OperatorSpec
 
 from monai_segdiff.generation import TrainedGenerator
 from monai_segdiff.integrations.deploy.synthesis import synthesize
+from monai_segdiff.transforms import CovariateValue
 
 __all__ = ["MaskToImageOperator"]
 
@@ -30,6 +31,7 @@ class MaskToImageOperator(Operator):
         fragment: the application.
         generator: what generates.
         spacing: voxel size in mm of the bundle's training images; None fits the whole field of view into its grid.
+        covariates: what the network is told of the patient or image.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class MaskToImageOperator(Operator):
         *args: Any,
         generator: TrainedGenerator,
         spacing: Sequence[float] | None = None,
+        covariates: Mapping[str, CovariateValue] | None = None,
         **kw: Any,
     ) -> None:
-        self._generator, self._spacing = generator, spacing
+        self._generator, self._spacing, self._covariates = generator, spacing, covariates
         super().__init__(fragment, *args, **kw)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -54,5 +57,7 @@ class MaskToImageOperator(Operator):
         about = received.metadata()
         values = torch.as_tensor(np.asarray(received.asnumpy()))[None]
         labels = MetaTensor(values, affine=torch.as_tensor(about["affine"]))
-        image = synthesize(self._generator, labels, self._spacing, known=list(about["classes"]))
+        image = synthesize(
+            self._generator, labels, self._spacing, known=list(about["classes"]), covariates=self._covariates
+        )
         op_output.emit(Image(image, dict(about)), "image")

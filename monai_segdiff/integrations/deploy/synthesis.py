@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from monai_segdiff.generation import TrainedGenerator
 from monai_segdiff.generation.own_grid import OwnGrid, draw
 from monai_segdiff.integrations.deploy.matching import class_ids, match_segments
 from monai_segdiff.integrations.deploy.options import GenerationOptions
+from monai_segdiff.transforms import CovariateValue
 
-__all__ = ["read_labels", "synthesize"]
+__all__ = ["read_labels", "synthesize", "told_covariates"]
 
 _BATCH = 8
 _LOG = logging.getLogger(__name__)
@@ -52,12 +53,34 @@ def read_labels(
     return labels, {name: index for name, index in ids.items() if name in present}
 
 
+def told_covariates(generator: TrainedGenerator, options: GenerationOptions) -> dict[str, CovariateValue]:
+    """What the network is told of the patient or image, checked against what it knows.
+
+    Args:
+        generator: what generates.
+        options: with the covariates that are asked for.
+
+    Returns:
+        Name to value; a number outside what the bundle was trained on is logged.
+
+    Raises:
+        ValueError: if the bundle knows no covariates, or not one of these; lists those that it knows.
+    """
+    if (told := options.told()) is None:
+        return {}
+    given = told.header(generator)["given"]
+    for remark in told.outside(generator):
+        _LOG.warning("%s", remark)
+    return dict(given)
+
+
 def synthesize(
     generator: TrainedGenerator,
     labels: MetaTensor,
     spacing: Sequence[float] | None = None,
     *,
     known: Sequence[str] | None = None,
+    covariates: Mapping[str, CovariateValue] | None = None,
     progress: bool = True,
 ) -> NDArray[np.float32]:
     """Generate an image for a label map, on its grid.
@@ -72,6 +95,7 @@ def synthesize(
             wanted.
         known: names of the classes that the label map would show; of the others the image shows what the bundle has
             learned to go with them. All by default.
+        covariates: what the network is told of the patient or image, see :func:`told_covariates`; nothing by default.
         progress: whether to show a progress bar.
 
     Returns:
@@ -86,7 +110,7 @@ def synthesize(
     flags = None if known is None else [name in known for name in generator.classes]
     if flags is not None and not all(flags):
         _warn_of_unknown(generator, flags)
-    own = OwnGrid.of_labels(labels, generator, flags)
+    own = replace(OwnGrid.of_labels(labels, generator, flags), covariates=dict(covariates or {}))
     if own.remark:
         _LOG.warning("%s", own.remark)
     with tqdm(total=own.number, desc="generate", unit="image", disable=not progress) as bar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from monai.deploy.core import Fragment, Operator, OperatorSpec
 
 from monai_segdiff.data import SyntheticInfo, write_dicom_pair
 from monai_segdiff.generation import TrainedGenerator
+from monai_segdiff.transforms import CovariateValue
 
 __all__ = ["SyntheticSeriesWriterOperator"]
 
@@ -29,12 +31,21 @@ class SyntheticSeriesWriterOperator(Operator):
         folder: folder to create, with ``image`` and ``seg`` in it.
         modality: "CT", "MR", "CR" or "DX".
         generator: what the objects say that they were made by.
+        covariates: what the network was told of the patient or image.
     """
 
     def __init__(
-        self, fragment: Fragment, *args: Any, folder: Path, modality: str, generator: TrainedGenerator, **kw: Any
+        self,
+        fragment: Fragment,
+        *args: Any,
+        folder: Path,
+        modality: str,
+        generator: TrainedGenerator,
+        covariates: Mapping[str, CovariateValue] | None = None,
+        **kw: Any,
     ) -> None:
         self._folder, self._modality, self._generator = folder, modality, generator
+        self._covariates = dict(covariates or {})
         super().__init__(fragment, *args, **kw)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -65,11 +76,10 @@ class SyntheticSeriesWriterOperator(Operator):
 
     def _info(self) -> SyntheticInfo:
         made = self._generator
-        how = ", ".join(
-            f"{name} {made.settings[name]}"
-            for name in ("seed", "num_steps", "guidance_weight")
-            if name in made.settings
-        )
+        settings: dict[str, Any] = {
+            name: made.settings[name] for name in ("seed", "num_steps", "guidance_weight") if name in made.settings
+        }
+        how = ", ".join(f"{name} {value}" for name, value in {**settings, **self._covariates}.items())
         return SyntheticInfo(
             generator=f"monai_segdiff {made.name} {made.weights_sha256[:12]}",
             derivation=f"Synthetic image, generated under a label map by {made.name}, weights "

@@ -33,12 +33,14 @@ class Choices:
         made: the choices by key.
         notes: what holds for the plan as a whole, a line each.
         added: keys that no plan has by itself.
+        asked: values that options name, by key; they are what is planned.
     """
 
     edited: Mapping[str, Any] = field(default_factory=dict)
     made: dict[str, Choice] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     added: set[str] = field(default_factory=set)
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     def choose(self, key: str, value: Any, reason: str) -> Any:
         """Choose a value, unless the user has.
@@ -51,6 +53,8 @@ class Choices:
         Returns:
             The value that holds.
         """
+        if key in self.asked:
+            value, reason = self.asked[key], f"as asked for (--{key.rpartition('.')[2].replace('_', '-')})"
         planned = list(value) if isinstance(value, tuple) else value
         if key in self.edited:
             held = self.edited[key]

@@ -14,7 +14,9 @@ from typing import Any
 
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.data import Case, SegmentationDataset, prepare_dataset, split_cases
+from monai_segdiff.data.description.dataset_json import SPLITS
 from monai_segdiff.data.preparation.source import Source
+from monai_segdiff.data.splits import split_as_given
 from monai_segdiff.evaluation import evaluate
 from monai_segdiff.evaluation.evaluate import features_of
 from monai_segdiff.evaluation.evidence import gather
@@ -39,6 +41,7 @@ _SAMPLER_STEPS = 20  # of the bundles, unless the plan says otherwise
 _EACH_WORKER = 0.85  # of what one process does alone
 _FEW = 32  # images that a trial of the report takes
 _IMAGE_BYTES = 4 + 2  # a voxel of an image and of its label map in memory
+_FRACTIONS = (0.8, 0.1, 0.1)  # of `prepare_dataset`, unless the plan says otherwise
 
 
 @dataclass(frozen=True)
@@ -104,17 +107,18 @@ def prepare_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"spatial_dims": values["spatial_dims"], "size": values["image_size"], **own}
 
 
-def planned_splits(cases: Sequence[Case], arguments: Mapping[str, Any]) -> dict[str, list[Case]]:
+def planned_splits(source: Source, arguments: Mapping[str, Any]) -> dict[str, list[Case]]:
     """The split of a source's cases that preparing them makes.
 
     Args:
-        cases: the cases.
+        source: the data.
         arguments: of `prepare_dataset`.
     """
-    within = bool(arguments.get("within_patient"))
-    if within:
-        return {"training": list(cases)}
-    splits, _ = split_cases(cases, arguments.get("fractions", (0.8, 0.1, 0.1)), arguments.get("seed", 0))
+    if source.split_of is not None:
+        return split_as_given(source.cases, source.split_of)[0]
+    if arguments.get("within_patient"):
+        return {"training": list(source.cases)}
+    splits, _ = split_cases(source.cases, arguments.get("fractions", _FRACTIONS), arguments.get("seed", 0))
     return splits
 
 
@@ -156,9 +160,12 @@ def expected_times(
     """
     items = expected_items(fingerprint, choices)
     number = {split: sum(items[name] for name in {case.patient for case in cases}) for split, cases in splits.items()}
-    training, validation, test = (number.get(split, 0.0) for split in ("training", "validation", "test"))
+    if choices["prepare.within_patient"]:
+        shares = choices.section("prepare").get("fractions", _FRACTIONS)
+        number = {split: number["training"] * share for split, share in zip(SPLITS, shares, strict=True)}
+    training, validation, test = (number.get(split, 0.0) for split in SPLITS)
     per_mask, most = choices["generate.per_mask"], choices["generate.most_masks"]
-    images = per_mask * min(test, most or math.inf)
+    images = per_mask * min(number.get(choices["generate.split"], 0.0), most or math.inf)
     trial, voxels = found.trial, math.prod(choices["image_size"])
     segmenter = choices["evaluate.segmenter_images"] or default_images(choices["image_size"])
     sampler_steps = choices.section("").get("num_steps", _SAMPLER_STEPS)
@@ -210,9 +217,10 @@ def prepare_some(source: Source, values: Mapping[str, Any], output: Path) -> tup
         arguments.pop(name, None)  # the source has them already
     arguments.setdefault("channels", source.channels or None)
     own = {"within_patient": few or arguments.pop("within_patient", False), "fractions": (0.6, 0.2, 0.2)}
+    own["drop_other_labels"] = True  # which the check has refused unless that was asked for
     with ExitStack() as stack:
+        before = time.monotonic()  # preparing also makes the files of studies and of masks in files of their own
         files = [stack.enter_context(source.files_of(case)) for case in cases]
-        before = time.monotonic()
         dataset = prepare_dataset(
             [replace(case, findings=None, region=None) for case in files],
             output,

@@ -22,6 +22,7 @@ from monai_segdiff.workflows.plan.estimate import (
 )
 from monai_segdiff.workflows.plan.fingerprint import Fingerprint
 from monai_segdiff.workflows.plan.grid import choose_grid
+from monai_segdiff.workflows.plan.held_out import choose_split
 from monai_segdiff.workflows.plan.intensities import choose_classes, choose_intensities
 from monai_segdiff.workflows.plan.machine import Machine
 from monai_segdiff.workflows.plan.network import (
@@ -41,6 +42,7 @@ _SHARE = 0.2  # of the hours given that generation, or the segmenter's training,
 # Values that no measured second depends on.
 _LENGTHS = (
     *("max_images", "images_per_epoch", "warmup_steps", "val_interval", "preview_interval"),
+    *("prepare.fractions", "prepare.seed"),
     *("generate.most_masks", "generate.per_mask", "generate.split", "evaluate.segmenter_images"),
 )
 _FEWEST_IMAGES = 1600  # seen, below which nothing was measured
@@ -75,6 +77,7 @@ def plan_study(
     edited: Mapping[str, Any],
     folder: Path,
     known: Mapping[str, Any] | None = None,
+    asked: Mapping[str, Any] | None = None,
 ) -> tuple[Choices, Times, dict[str, Any]]:
     """Decide, measure a few real steps, and decide how long.
 
@@ -86,6 +89,7 @@ def plan_study(
         edited: values that the user has given, by key.
         folder: for the trial; removed at its end.
         known: what an earlier call has measured; it is not measured again where nothing of it depends on what changed.
+        asked: values that options name, by key.
 
     Returns:
         The plan, what it takes, and what was measured, of JSON types.
@@ -94,9 +98,9 @@ def plan_study(
         ValueError: if a value of the user's is not possible, or the hours are too few.
         MemoryError: if not even a step on one image fits into memory.
     """
-    choices, found = _that_fits(source, fingerprint, machine, edited, folder, known)
+    choices, found = _that_fits(source, fingerprint, machine, edited, folder, known, asked or {})
     depends = _depends(choices, machine)
-    splits = planned_splits(source.cases, prepare_arguments(_values(choices)))
+    splits = planned_splits(source, prepare_arguments(_values(choices)))
     times = expected_times(fingerprint, splits, choices, found)
     dims = choices["spatial_dims"]
     if wish.images is not None:
@@ -122,7 +126,13 @@ def plan_study(
 
 
 def decide(
-    fingerprint: Fingerprint, machine: Machine, edited: Mapping[str, Any], patients: int, batch_size: int | None = None
+    fingerprint: Fingerprint,
+    machine: Machine,
+    edited: Mapping[str, Any],
+    batch_size: int | None = None,
+    *,
+    asked: Mapping[str, Any] | None = None,
+    split_of: Mapping[str, str] | None = None,
 ) -> Choices:
     """Everything that follows from data and machine alone, with the default length.
 
@@ -130,10 +140,14 @@ def decide(
         fingerprint: the data.
         machine: where the study runs.
         edited: values that the user has given, by key.
-        patients: that there are.
         batch_size: where memory allows no larger one.
+        asked: values that options name, by key.
+        split_of: patient to split, where the source's own is kept.
+
+    Raises:
+        ValueError: if a value is not possible, or nobody is held out.
     """
-    choices = Choices(edited)
+    choices = Choices(edited, asked=asked or {})
     choose_bundle(fingerprint, choices)
     dims = edited.get("spatial_dims", 2)
     if dims not in DEFAULT_IMAGES:
@@ -143,18 +157,8 @@ def decide(
     choose_classes(fingerprint, choices)
     choose_network(machine, choices, batch_size)
     choose_length(choices, DEFAULT_IMAGES[dims], _default_reason(dims))
-    within = patients == 1
-    choices.choose(
-        "prepare.within_patient",
-        within,
-        "one patient only: a block of slices is held out, which says nothing about other patients"
-        if within
-        else f"{patients} patients{'' if fingerprint.patients_known else ' (one a file, as nothing says otherwise)'}: "
-        "whole patients are held out",
-    )
+    choose_split(fingerprint, choices, split_of)
     choices.choose("prepare.workers", machine.cores, "cases at a time: one for each core")
-    held_out = "test" if within or patients > 2 else "validation"
-    choices.choose("generate.split", held_out, "label maps of patients that the network has not seen")
     choices.choose("generate.per_mask", 1, "images for each label map")
     choices.choose("generate.most_masks", _MOST_MASKS, "label maps, evenly spaced over the split")
     choices.choose("generate.batch_size", 16 if dims == 2 else 2, "images sampled at once")
@@ -180,11 +184,12 @@ def _that_fits(
     edited: Mapping[str, Any],
     folder: Path,
     known: Mapping[str, Any] | None,
+    asked: Mapping[str, Any],
 ) -> tuple[Choices, Measured]:
     """A plan whose steps fit into memory: where they do not, with a smaller batch."""
     batch_size: int | None = None
     while True:
-        choices = decide(fingerprint, machine, edited, len(fingerprint.patients), batch_size)
+        choices = decide(fingerprint, machine, edited, batch_size, asked=asked, split_of=source.split_of)
         if known is not None and known["of"] == _depends(choices, machine):
             return choices, Measured.of(known["found"])
         try:

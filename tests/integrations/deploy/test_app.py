@@ -229,3 +229,20 @@ def test_runs_with_one_output_and_a_run_killed_while_it_writes(
     out = app(liver[0])
     assert [one.name for one in out.parent.iterdir()] == ["synthetic"]
     np.testing.assert_array_equal(volume(out / "seg" / "seg.dcm").array, volume(liver[0]).array)
+
+
+def test_covariates_stand_in_the_image(
+    app: Application, tmp_path: Path, aging_bundle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = write_study(tmp_path / "block", "block")
+    monkeypatch.setenv("SEGDIFF_COVARIATES", "{age: 60, sex: F}")
+    out = app(*block, bundle=aging_bundle.root)
+    told = pydicom.dcmread(next((out / "image").iterdir()))
+    assert "age 60.0, sex F" in told.DerivationDescription
+    monkeypatch.delenv("SEGDIFF_COVARIATES")
+    plain = app(*block, bundle=aging_bundle.root, output="plain")
+    images = [np.asarray(read_dicom_series(one / "image")) for one in (out, plain)]
+    assert not np.array_equal(*images)
+    monkeypatch.setenv("SEGDIFF_COVARIATES", "{weight: 60}")
+    with pytest.raises(ValueError, match="'weight' is no covariate; known are age, sex"):
+        app(*block, bundle=aging_bundle.root, output="wrong")

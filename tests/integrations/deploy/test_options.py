@@ -25,6 +25,7 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
         "SEGDIFF_PRECEDENCE": "[liver, body]",
         "SEGDIFF_MODALITY": "MR",
         "SEGDIFF_NUM_STEPS": "",
+        "SEGDIFF_COVARIATES": "{age: 60, sex: F, scanner: }",
     }
     assert read_options(file, environment) == GenerationOptions(
         seed=5,
@@ -34,7 +35,9 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
         names={"first segment": "liver"},
         precedence=("liver", "body"),
         modality="MR",
+        covariates={"age": 60, "sex": "F", "scanner": None},
     )
+    assert read_options(file, {"SEGDIFF_COVARIATES": "age=60, sex=F"}).covariates == {"age": "60", "sex": "F"}
 
 
 def test_bundles_are_told_what_is_given_only() -> None:
@@ -53,6 +56,8 @@ def test_bundles_are_told_what_is_given_only() -> None:
         ("GUIDANCE", "much", "guidance must be a number"),
         ("GUIDANCE", ".nan", "guidance must be a number"),
         ("SPACING", "1.5", "spacing must be a list"),
+        ("COVARIATES", "[age]", "SEGDIFF_COVARIATES: covariates must map names to numbers or categories"),
+        ("COVARIATES", "age", "SEGDIFF_COVARIATES: --covariate takes NAME=VALUE"),
         ("SPACING", "[1.5, 0]", "spacing must be a number above 0"),
         ("SPACING", "[1.5, 1.0e+9]", "spacing must be a number above 0 and at most 1000"),
         ("NAMES", "[" * 5000, "SEGDIFF_NAMES cannot be read"),

@@ -13,7 +13,7 @@ from monai_segdiff.data import read_dicom_seg, read_dicom_series, write_dicom_se
 from monai_segdiff.generation import load_generator
 from monai_segdiff.generation.placement import fit_labels
 from monai_segdiff.integrations.deploy.options import GenerationOptions
-from monai_segdiff.integrations.deploy.synthesis import read_labels, synthesize
+from monai_segdiff.integrations.deploy.synthesis import read_labels, synthesize, told_covariates
 
 pytest.importorskip("highdicom")
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, -2.0, 0, 30], [0, 0, 5.0, -10], [0, 0, 0, 1.0]])
@@ -142,3 +142,31 @@ def test_a_real_segmentation(dcmqi: Path, generator: Any) -> None:
     assert image.shape == read_dicom_series(dcmqi / "ct-3slice").shape[1:]
     with pytest.raises(ValueError, match=r"partial_overlaps\.dcm has segments of unknown class.*'GREEN'"):
         read_labels(dcmqi / "partial_overlaps.dcm", generator, GenerationOptions())
+
+
+def test_covariates_reach_the_network(aging_bundle: Any, caplog: pytest.LogCaptureFixture) -> None:
+    generator = load_generator(aging_bundle.root, overrides={"num_steps": 2})
+    labels = MetaTensor(torch.zeros(1, 16, 16, 1, dtype=torch.uint8), affine=torch.eye(4))
+    labels[:, 4:12, 4:12] = 1
+    told = told_covariates(generator, GenerationOptions(covariates={"age": 60, "sex": "F"}))
+    assert told == {"age": 60.0, "sex": "F"}
+    assert told_covariates(generator, GenerationOptions()) == {}
+    seen = []
+    real = generator.encode
+    generator.encode = lambda *args: seen.append(args[2]) or real(*args)  # type: ignore[method-assign]
+    image = synthesize(generator, labels, covariates=told, progress=False)
+    assert seen == [told]
+    assert not np.array_equal(image, synthesize(generator, labels, progress=False))
+
+
+def test_covariates_are_checked_as_generate_does(
+    generator: Any, aging_bundle: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    aged = load_generator(aging_bundle.root)
+    with pytest.raises(ValueError, match="'weight' is no covariate; known are age, sex"):
+        told_covariates(aged, GenerationOptions(covariates={"weight": 1}))
+    with pytest.raises(ValueError, match="was trained without covariates"):
+        told_covariates(generator, GenerationOptions(covariates={"age": 60}))
+    with pytest.warns(UserWarning, match="age is 120"), caplog.at_level(logging.WARNING):
+        told_covariates(aged, GenerationOptions(covariates={"age": 120}))
+    assert "age is 120, and the training images have" in caplog.text

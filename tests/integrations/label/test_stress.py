@@ -98,7 +98,7 @@ class Clients:
         bad: list[Callable[[], requests.Response]] = [
             lambda: server.infer("ct_organ", files={"file": ("m.nii.gz", noise)}),
             lambda: server.infer("ct_organ", image=study, params=noise[:20].hex()),
-            lambda: server.infer("ct_organ", files={"file": ("m.nii.gz", nifti(np.zeros((16, 17), np.uint8)))}),
+            lambda: server.infer("ct_organ", files={"file": ("m.nii.gz", nifti(np.full((16, 16), 77, np.uint8)))}),
             lambda: server.infer("ct_organ", image=f"../{study}"),
             lambda: requests.post(f"{url}/train/segmenter", data=noise, timeout=900),
             lambda: requests.put(f"{url}/datastore/image?image=bad", files={"file": ("a.py", noise)}, timeout=900),

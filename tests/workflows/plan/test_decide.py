@@ -15,7 +15,7 @@ from .made import CPU, GPU, as_ct, as_mr, nested, opened, pictures, volumes
 
 def plan(folder, machine=CPU, edited=None, **classes):
     found = take_fingerprint(opened(folder, **classes), progress=False)
-    return found, decide(found, machine, edited or {}, len(found.patients))
+    return found, decide(found, machine, edited or {})
 
 
 def values(choices):

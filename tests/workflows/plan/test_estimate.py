@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,8 +27,8 @@ def planned(folder, wish=None, edited=None, number=10):
 def test_expected_times_are_steps_times_seconds(tmp_path, figures):
     source = opened(volumes(tmp_path, as_mr, number=10))
     found = take_fingerprint(source, progress=False)
-    choices = decide(found, CPU, {"evaluate.segmenter_images": 1600}, 10)
-    splits = planned_splits(source.cases, {})
+    choices = decide(found, CPU, {"evaluate.segmenter_images": 1600})
+    splits = planned_splits(source, {})
     assert {name: len(cases) for name, cases in splits.items()} == {"training": 8, "validation": 1, "test": 1}
     times = expected_times(found, splits, choices, figures)
     assert times.prepare == pytest.approx(10 * 2.0 / (0.85 * 2))
@@ -36,6 +39,30 @@ def test_expected_times_are_steps_times_seconds(tmp_path, figures):
     images = 16 + 10 * 16
     assert times.evaluate == pytest.approx(100 * 0.1 + 10 + 0.1 * (images - 100) + 0.001 * 8 * 16)
     assert times.memory == 2**29 + 9 * 16 * 16 * 16 * 6
+
+
+@pytest.mark.parametrize(("patients", "held_out"), [(2, 16), (1, 0.2 * 16)])
+def test_images_are_of_the_split_that_is_held_out(tmp_path, figures, patients, held_out):
+    """Of two patients one is for validation and none to test; of a single one a fifth of its 16 slices is held out."""
+    source = opened(volumes(tmp_path, as_mr, number=patients))
+    found = take_fingerprint(source, progress=False)
+    choices = decide(found, CPU, {"generate.per_mask": 20, "prepare.fractions": [0.6, 0.2, 0.2]}, patients)
+    splits = planned_splits(source, prepare_arguments({key: made.value for key, made in choices.made.items()}))
+    times = expected_times(found, splits, choices, figures)
+    assert times.generate == pytest.approx(math.ceil(20 * held_out / 16) * 20 * 0.25 + 5)
+
+
+def test_files_that_are_made_for_preparing_take_their_time(tmp_path):
+    source = opened(volumes(tmp_path / "in", as_mr, number=2))
+
+    @contextmanager
+    def slowly(case):
+        time.sleep(0.5)
+        yield case
+
+    values = {"spatial_dims": 3, "image_size": [8, 8, 8], "prepare.fractions": (0.5, 0.0, 0.5)}
+    _, seconds = prepare_some(replace(source, files_of=slowly), values, tmp_path / "trial")
+    assert seconds >= 0.5
 
 
 def test_the_length_is_what_the_hours_leave(tmp_path, measured):

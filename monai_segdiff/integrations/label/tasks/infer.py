@@ -33,12 +33,13 @@ class GenerateImage(InferTask):
         config: dict[str, Any] = {
             key: generator.settings[name] for key, name in settings.items() if name in generator.settings
         }
+        told = {"covariates": ""} if generator.covariates else {}
         super().__init__(
             InferType.OTHERS,
             labels=list(generator.classes),
             dimension=len(generator.image_size),
             description=f"synthetic image of a label map, by {pairs.name}; not for diagnostic use",
-            config={"seed": 0, **config, "drop_classes": "", "similarity": 0.0},
+            config={"seed": 0, **config, "drop_classes": "", "similarity": 0.0, **told},
         )
         self.pairs = pairs
 
@@ -47,8 +48,10 @@ class GenerateImage(InferTask):
         return True
 
     def info(self) -> dict[str, Any]:
-        """What clients are told, with the size that label maps must have."""
-        return {**super().info(), "image_size": list(self.pairs.generator.image_size)}
+        """What clients are told, with the size that label maps must have, and which covariates there are."""
+        generator = self.pairs.generator
+        told = {"covariates": generator.covariates} if generator.covariates else {}
+        return {**super().info(), "image_size": list(generator.image_size), **told}
 
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Generate.

@@ -18,8 +18,9 @@ from monai_segdiff.data import Case, load_label_map, write_like
 from monai_segdiff.data.channels import load_case_image, load_channels
 from monai_segdiff.errors import root_cause
 from monai_segdiff.generation import Similarity, generate_dataset, load_generator
+from monai_segdiff.generation.default_weights import default_weights
 from monai_segdiff.generation.folder import base_header
-from monai_segdiff.generation.generator import TrainedGenerator, default_weights
+from monai_segdiff.generation.generator import TrainedGenerator
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.firewall.headers import check_size
 from monai_segdiff.integrations.label.firewall.parameters import ImageParameters
@@ -78,7 +79,7 @@ class PairGenerator:
     @property
     def weights(self) -> Path:
         """The weights that are used now."""
-        return self.tuned if self.tuned.is_file() else default_weights(self.bundle)
+        return self.tuned if self.tuned.is_file() else default_weights(self.bundle, tuned=False)
 
     def make(self, case: Case, parameters: ImageParameters, folder: Path, shown: str | None = None) -> Pair:
         """Generate the image of a study.
@@ -174,16 +175,25 @@ def _shaping(parameters: ImageParameters) -> dict[str, Any]:
     return {
         "drop_classes": parameters.drop_classes,
         "similarity": Similarity(parameters.similarity) if parameters.similarity > 0 else None,
+        "covariates": parameters.covariates,
     }
 
 
 def _facts(generator: TrainedGenerator, parameters: ImageParameters) -> dict[str, Any]:
-    return json.loads(json.dumps({**base_header(generator), "parameters": _plain(parameters)}))
+    facts = {**base_header(generator), "parameters": _plain(parameters)}
+    if (told := parameters.told()) is not None:
+        facts["parameters"]["covariates"] |= told.header(generator)["given"]  # numbers, also of text
+        if remarks := told.outside(generator):
+            facts["remarks"] = remarks
+    return json.loads(json.dumps(facts))
 
 
 def _plain(parameters: ImageParameters) -> dict[str, Any]:
-    given = {name: value for name, value in vars(parameters).items() if value not in (None, ())}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    given = {name: value for name, value in vars(parameters).items() if value not in (None, (), {})}
+    return {
+        name: list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+        for name, value in given.items()
+    }
 
 
 def _names(case: Case, shown: str) -> dict[object, str]:

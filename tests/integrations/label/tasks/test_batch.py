@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import requests
 import yaml
 from filelock import FileLock
 
+from monai_segdiff.data import read_dataset
 from monai_segdiff.integrations.label.errors import RequestError
 from monai_segdiff.integrations.label.store.datastore import StudyDatastore
 from monai_segdiff.integrations.label.tasks.batch import GeneratePairs, pair_id, pair_seed
@@ -267,3 +269,27 @@ def _kill_all(pid: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
     assert wait_until(lambda: not any(map(runs, pids)))
+
+
+def test_covariates_are_told_to_images_and_batches(
+    serve: Callable[..., Any], aging: Path, aging_bundle: Any, tmp_path: Path
+) -> None:
+    studies = tmp_path / "studies"
+    (studies / "labels" / "final").mkdir(parents=True)
+    case = read_dataset(aging).splits["test"][0]
+    shutil.copy(case.image, studies / "p1.nii.gz")
+    shutil.copy(case.label, studies / "labels" / "final" / "p1.nii.gz")
+    server = serve(studies, bundle=aging_bundle.root)
+    assert set(server.get("/info/")["models"]["ct_organ"]["covariates"]) == {"age", "sex"}
+    told = {"age": 60, "sex": "F"}
+    answer = server.infer("ct_organ", image="p1", output="json", params={"covariates": told}).json()
+    assert answer["parameters"]["covariates"] == told
+    wrong = server.infer("ct_organ", image="p1", params={"covariates": {"weight": 1}})
+    assert wrong.status_code == 400
+    assert "'weight' is no covariate; known are age, sex" in wrong.text
+    result = server.post("/batch/infer/ct_organ", {"covariates": "age=120", "seed": 7}, run_sync="true")
+    assert result["made"] == [pair_id("p1", 7, 0)]
+    record = json.loads((studies / "synthetic" / f"{pair_id('p1', 7, 0)}.json").read_text())
+    assert record["parameters"]["covariates"] == {"age": 120}
+    assert "age is 120, and the training images have" in record["remarks"][0]
+    assert server.post("/batch/infer/ct_organ", {"covariates": {"age": 120}, "seed": 7}, run_sync="true")["present"]

@@ -140,6 +140,37 @@ def test_weights_that_are_no_tensors_are_refused(trained_bundle: Any, tmp_path: 
     assert not (tmp_path / "proof").exists()
 
 
+def test_covariates_are_told_and_recorded(aging: Path, aging_bundle: Any, tmp_path: Path) -> None:
+    case = read_dataset(aging).splits["test"][0]
+    pairs = PairGenerator(aging_bundle.root, tmp_path / "work")
+    parameters = ImageParameters.read({"seed": 4, "covariates": "age=60, sex=F"})
+    pair = pairs.make(case, parameters, tmp_path / "pair")
+    generator = load_generator(aging_bundle.root, overrides={"seed": 4})
+    told = {"age": 60, "sex": "F"}
+    generate_dataset(generator, [case], tmp_path / "set", covariates=told, progress=False)
+    theirs = next((tmp_path / "set" / "imagesTr").iterdir())
+    np.testing.assert_array_equal(load_image(pair.image).numpy(), load_image(theirs).numpy())
+    assert pair.facts["parameters"]["covariates"] == told
+    assert "remarks" not in pair.facts
+    assert pair.facts == pairs.facts(parameters) == pairs.facts(ImageParameters(seed=4, covariates=told))
+    plain = pairs.make(case, ImageParameters(seed=4), tmp_path / "plain")
+    assert "covariates" not in plain.facts["parameters"]
+    assert not np.array_equal(load_image(plain.image).numpy(), load_image(pair.image).numpy())
+
+
+def test_covariates_are_checked_as_generate_does(
+    pairs: PairGenerator, cases: list[Case], aging_bundle: Any, tmp_path: Path
+) -> None:
+    aged = PairGenerator(aging_bundle.root, tmp_path / "work")
+    with pytest.warns(UserWarning, match="age is 120"):
+        (remark,) = aged.facts(ImageParameters(covariates={"age": 120}))["remarks"]
+    assert remark.startswith("age is 120, and the training images have 2")
+    with pytest.raises(RequestError, match="'weight' is no covariate; known are age, sex"):
+        aged.facts(ImageParameters(covariates={"weight": 1}))
+    with pytest.raises(RequestError, match="was trained without covariates"):
+        pairs.make(cases[0], ImageParameters(covariates={"age": 60}), tmp_path / "pair")
+
+
 class _Evil:
     """Writes a file when it is unpickled."""
 

@@ -15,6 +15,9 @@ from monai_segdiff.files import claim_folder
 
 __all__ = ["run_demo"]
 
+# Lengths of the training and of the tuning that follows it, in images seen, and epochs from one preview to the next.
+_LENGTHS = {"max_images": 12_800, "tuning_images": 4_800, "preview_interval": 2}
+
 
 def run_demo(
     output: Path,
@@ -24,7 +27,7 @@ def run_demo(
     overrides: Mapping[str, Any] | None = None,
     segmenter_images: int | None = None,
 ) -> None:
-    """Train the ``ct_organ`` bundle on phantoms, generate images for held-out masks and evaluate them.
+    """Train and tune the ``ct_organ`` bundle on phantoms, generate images for held-out masks and evaluate them.
 
     Everything goes through what a user has: the bundle's configuration files, ``generate`` and ``evaluate``. Every
     part goes on where it was when the demo is stopped and run again.
@@ -33,7 +36,8 @@ def run_demo(
         output: folder for the bundle with its weights, the phantoms, the pairs and the report.
         number: images to generate, rounded up to as many for each mask.
         seed: seed of everything.
-        overrides: values for ids of ``configs/train.yaml``, beside those of ``configs/cpu_demo.yaml``.
+        overrides: values for ids of ``configs/train.yaml``, beside those of ``configs/cpu_demo.yaml``; how to sample
+            (``num_steps``) is for the previews of the training, not of the tuning.
         segmenter_images: length of the segmenter's training in images; by default as ``evaluate`` has it.
 
     Raises:
@@ -53,10 +57,14 @@ def run_demo(
         bundle = copy_bundle("ct_organ", output / "ct_organ")
         pairs, report_dir = output / "synthetic", output / "report"
 
-        _say(started, "training the generator on phantoms; pictures on the way in", bundle / "eval")
-        configs = [str(bundle / "configs" / name) for name in ("train.yaml", "cpu_demo.yaml")]
+        values = {"bundle_root": str(bundle), "seed": seed, **_LENGTHS, **(overrides or {})}
+        files = [str(bundle / "configs" / name) for name in ("train.yaml", "cpu_demo.yaml", "tune.yaml")]
         with unwrapped_errors():
-            run("training", config_file=configs, bundle_root=str(bundle), seed=seed, **(overrides or {}))
+            _say(started, "training the generator on phantoms; pictures on the way in", bundle / "eval")
+            run("training", config_file=files[:-1], **values)
+            tuning = {name: value for name, value in values.items() if name not in ("max_images", "num_steps")}
+            _say(started, "tuning it for three evaluations an image; pictures in", bundle / "eval" / "tuned")
+            run("training", config_file=files, **tuning)
 
         generator = load_generator(bundle, overrides={"seed": seed})
         phantoms = bundle / f"phantoms_{'x'.join(map(str, generator.image_size))}"

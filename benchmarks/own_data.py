@@ -25,7 +25,7 @@ from monai_segdiff.workflows.study_state import StudyState
 
 __all__ = ["facts_of", "main", "run"]
 
-_PLANNED = ("prepare", "train", "generate", "evaluate")
+_PLANNED = ("prepare", "train", "guide", "tune", "generate", "evaluate")
 _COLUMNS = {
     "command": Column("command", "`{}`"),
     "patients": Column("patients", "{:,d}"),

@@ -133,12 +133,10 @@ def _list_of(rule: _Rule, lengths: Sequence[int] = ()) -> _Rule:
 
 _BOOL: _Rule = (lambda value: isinstance(value, bool), "true or false")
 RULES: dict[str, _Rule] = {
-    **dict.fromkeys(
-        ["batch_size", "images_per_epoch", "max_images", "tuning_images", "num_steps", "context_dim"], _whole(1)
-    ),
+    **dict.fromkeys(["batch_size", "images_per_epoch", "max_images", "num_steps", "context_dim"], _whole(1)),
     **dict.fromkeys(["val_interval", "preview_interval", "checkpoint_interval", "preview_images"], _whole(1)),
     **dict.fromkeys(["norm_num_groups", "phantom_patients", "phantom_slices", "phantom_views"], _whole(1)),
-    **dict.fromkeys(["seed", "warmup_steps", "num_workers", "adversarial_start"], _whole(0)),
+    **dict.fromkeys(["seed", "warmup_steps", "tuning_images", "num_workers", "adversarial_start"], _whole(0)),
     **dict.fromkeys(["learning_rate", "discriminator_learning_rate"], _number(0, ends=False)),
     **dict.fromkeys(["full_prob", "null_prob", "cooldown", "covariate_drop_prob"], _number(0, 1)),
     "max_grad_norm": _number(0, ends=False),

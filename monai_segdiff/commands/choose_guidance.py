@@ -29,7 +29,7 @@ def choose_guidance(args: argparse.Namespace) -> int:
     for one in sorted(figures, key=lambda one: one.weight):
         mark = "  chosen" if one is figures[0] else ""
         print(f"{one.weight:7g}  {one.dice:.3f}    ({one.ceiling:.3f})  {one.failed:6.1%}  {one.kid:7.4f}{mark}")
-    print(f"in the card from now on; reports on each weight: {output}")
+    print(f"in the card from now on; images of each weight: {output}")
     return 0
 
 
@@ -46,7 +46,7 @@ def add_choose_guidance(verbs: Any) -> None:
     )
     p.add_argument("bundle", metavar="BUNDLE", help="folder of a trained bundle")
     p.add_argument("--data", required=True, help="prepared data set that it was trained on")
-    p.add_argument("--output", help="folder for images and reports (default: eval/guidance of the bundle)")
+    p.add_argument("--output", help="folder for images and the segmenter (default: eval/guidance of the bundle)")
     p.add_argument(
         "--weights",
         type=number(0, 100),

@@ -37,7 +37,7 @@ def add_run(verbs: Any) -> None:
     _add_data(p)
     p.add_argument(
         "--until",
-        choices=("check", "plan", "prepare", "train", "generate", "evaluate"),
+        choices=("check", "plan", "prepare", "train", "guide", "tune", "generate", "evaluate"),
         default="evaluate",
         help="the last stage (default: %(default)s)",
     )

@@ -134,7 +134,8 @@ def save_weights(
     Args:
         state: the state dict.
         file: the file of the weights.
-        card: what the network is and was trained on, as plain data; without it none is written.
+        card: what the network is and was trained on, as plain data; without it none is written. What was chosen for
+            the same weights since they were written (``guidance_weight`` with its curve) stays.
 
     Raises:
         ValueError: if the card says what no card can say.
@@ -144,6 +145,7 @@ def save_weights(
     content = {} if card is None else _without_hashes(plain(card))
     new = weights_hash(state)
     if card is not None:
+        content |= _chosen_for(file, new)
         check_entries(content)
         _write(file, content, [new, *_hashes_there(file, content)])
     with atomic_file(file) as temporary, open(temporary, "wb") as stream:
@@ -181,6 +183,17 @@ def _read(card: Path, known: Iterable[str]) -> dict[str, Any]:
 
 def _without_hashes(content: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name != HASHES}
+
+
+def _chosen_for(file: Path, digest: str) -> dict[str, Any]:
+    """What the card that is there says of the guidance of these weights, where that was chosen."""
+    try:
+        there = _read(card_of(file), known=ENTRIES)
+    except (FileNotFoundError, ValueError):
+        return {}
+    if digest not in there.get(HASHES, ()) or there.get("guidance_curve") is None:
+        return {}
+    return {name: there[name] for name in ("guidance_weight", "guidance_curve")}
 
 
 def _hashes_there(file: Path, content: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from monai_segdiff.workflows.compare_variants import compare_variants, generate_
 from monai_segdiff.workflows.demo import run_demo
 from monai_segdiff.workflows.study import make_plan, run_study
 from monai_segdiff.workflows.study_folder import Study
-from monai_segdiff.workflows.train import train_bundle
+from monai_segdiff.workflows.train import train_bundle, tune_bundle
 
 __all__ = [
     "GuidanceFigures",
@@ -22,4 +22,5 @@ __all__ = [
     "run_demo",
     "run_study",
     "train_bundle",
+    "tune_bundle",
 ]

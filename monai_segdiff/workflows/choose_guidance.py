@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from monai_segdiff.bundle import bundle_path
 from monai_segdiff.configuration import open_inference
-from monai_segdiff.evaluation import evaluate
-from monai_segdiff.evaluation.report.report import Report
+from monai_segdiff.evaluation.evaluate import features_of
+from monai_segdiff.evaluation.evidence import gather
+from monai_segdiff.evaluation.measure.inputs import read_inputs
+from monai_segdiff.evaluation.readers.train_segmenter import open_segmenter
+from monai_segdiff.evaluation.sections.failed import FailedSamples
+from monai_segdiff.evaluation.sections.faithfulness import Faithfulness
+from monai_segdiff.evaluation.sections.realism import Realism
 from monai_segdiff.evenly import evenly
 from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
 from monai_segdiff.metrics import Estimate
@@ -63,7 +68,7 @@ def choose_guidance(
     Args:
         bundle: folder of a trained bundle, whose card is changed; its tuned weights stay as they are.
         dataset: the prepared data set that it was trained on.
-        output: folder for the images and a report on each weight.
+        output: folder for the images of each weight.
         weights: weights to try, each at least 0; 1 is no guidance.
         most_masks: validation masks at most, evenly spaced.
         per_mask: images for each mask.
@@ -94,18 +99,7 @@ def choose_guidance(
         generator = load_generator(bundle, overrides=values, tuned=False)
         pairs = folder / f"guidance_{weight:g}"
         generate_dataset(generator, masks, pairs, per_mask=per_mask, progress=progress)
-        report = evaluate(
-            dataset,
-            pairs,
-            folder / f"report_{weight:g}",
-            held_out=(_SPLIT,),
-            seed=seed,
-            cache_dir=cache,
-            segmenter_images=segmenter_images,
-            no_real_images=True,
-            progress=progress,
-        )
-        figures.append(_figures(weight, report))
+        figures.append(_figures(weight, dataset, pairs, seed, segmenter_images, cache, progress))
     chosen = fitting_weight(figures)
     curve = [asdict(one) for one in figures]
     change_card(generator.weights, guidance_weight=chosen, guidance_curve=curve)
@@ -132,23 +126,38 @@ def fitting_weight(figures: Sequence[GuidanceFigures]) -> float:
     return min(one.weight for one in (fit or [most_real]) if one.dice >= best)
 
 
-def _figures(weight: float, report: Report) -> GuidanceFigures:
-    places = {
-        "dice": ("faithfulness", "mean", "dice"),
-        "ceiling": ("faithfulness", "mean", "ceiling"),
-        "failed": ("failed", "any", "rate"),
-        "kid": ("realism", "kid", "synthetic"),
+def _figures(
+    weight: float,
+    dataset: str | Path,
+    pairs: Path,
+    seed: int,
+    segmenter_images: int | None,
+    cache: Path,
+    progress: bool,
+) -> GuidanceFigures:
+    inputs = read_inputs(dataset, pairs, held_out=(_SPLIT,))
+    segmenter = open_segmenter(
+        None, inputs.training, inputs.real_reader, segmenter_images, seed, cache_dir=cache, progress=progress
+    )
+    subjects = (Faithfulness(), FailedSamples(), Realism())
+    without_training = replace(inputs, training=[])  # nothing is held to what the generator was trained on
+    evidence = gather(without_training, segmenter, features_of(None, segmenter), subjects, seed=seed, progress=progress)
+    rows = {
+        (section.key, row.key): row.cells for section in (one(evidence) for one in subjects) for row in section.rows
     }
-    found = {name: report.cell(*place) for name, place in places.items()}
+    cells = {
+        "dice": rows["faithfulness", "mean"]["dice"],
+        "ceiling": rows["faithfulness", "mean"]["ceiling"],
+        "failed": rows["failed", "any"]["rate"],
+        "kid": rows["realism", "kid"]["synthetic"],
+    }
     values: dict[str, float] = {}
-    for name, cell in found.items():
+    for name, cell in cells.items():
         value = cell.value if isinstance(cell, Estimate) else cell
         if not isinstance(value, int | float):
-            reason = cell.reason if isinstance(cell, Estimate) else "the report has none"
-            raise ValueError(
-                f"guidance cannot be chosen without the figure {name}: {reason}; prepare more validation cases"
-            )
+            reason = cell.reason if isinstance(cell, Estimate) else "it was not measured"
+            raise ValueError(f"guidance cannot be chosen without {name}: {reason}; prepare more validation cases")
         values[name] = float(value)
-    kid = found["kid"]
-    high = kid.high if isinstance(kid, Estimate) else None
-    return GuidanceFigures(weight, kid_high=values["kid"] if high is None else high, **values)
+    kid = cells["kid"]
+    high = kid.high if isinstance(kid, Estimate) and kid.high is not None else values["kid"]
+    return GuidanceFigures(weight, kid_high=high, **values)

@@ -64,7 +64,7 @@ def run_study(
         fractions: shares of training, validation and test.
         seed: of the split.
         keep_split: whether the data's own split is kept.
-        until: the last stage: "check", "plan", "prepare", "train", "generate" or "evaluate".
+        until: the last stage: "check", "plan", "prepare", "train", "guide", "tune", "generate" or "evaluate".
         progress: whether to show progress bars and say what is done.
 
     Returns:

@@ -12,7 +12,7 @@ from monai_segdiff.workflows.study_state import StudyState
 
 __all__ = ["Study"]
 
-_TIMED = ("prepare", "train", "generate", "evaluate")
+_TIMED = ("prepare", "train", "guide", "tune", "generate", "evaluate")
 
 
 @dataclass
@@ -61,6 +61,21 @@ class Study:
         return self.bundle / "models" / "model.pt"
 
     @property
+    def tuned(self) -> Path:
+        """The weights that are tuned for few evaluations, whether they are there or not."""
+        return self.bundle / "models" / "tuned" / "model.pt"
+
+    @property
+    def guidance(self) -> Path:
+        """The folder of images that guidance was chosen on."""
+        return self.root / "guidance"
+
+    @property
+    def segmenter(self) -> Path:
+        """The folder of the segmenter that reads images."""
+        return self.root / "segmenter"
+
+    @property
     def synthetic(self) -> Path:
         """The generated pairs."""
         return self.root / "synthetic"
@@ -80,12 +95,12 @@ class Study:
     def expected(self) -> float:
         """Seconds that the plan expects from `prepare` to `evaluate`."""
         times = self.state.stages["plan"].result["expected"]
-        return float(sum(times[name] for name in _TIMED))
+        return float(sum(times.get(name, 0.0) for name in _TIMED))
 
     @property
     def spent(self) -> float:
         """Seconds that they took."""
-        return sum(self.state.stages[name].seconds for name in _TIMED)
+        return sum(self.state.stages[name].seconds for name in _TIMED if name in self.state.stages)
 
     def say(self, line: str) -> None:
         """Print a line, unless nothing is to be said."""

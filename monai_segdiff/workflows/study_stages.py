@@ -14,16 +14,19 @@ import numpy as np
 from PIL import Image
 
 from monai_segdiff.bundle import copy_bundle
-from monai_segdiff.data import check_dataset, prepare_dataset
+from monai_segdiff.data import check_dataset, prepare_dataset, read_dataset
 from monai_segdiff.data.issues import Issue
 from monai_segdiff.digests import DIGESTS, digest_of
 from monai_segdiff.evaluation import evaluate
 from monai_segdiff.evenly import evenly
 from monai_segdiff.files import atomic_file
 from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
+from monai_segdiff.generation.default_weights import default_weights
 from monai_segdiff.metrics import Estimate
+from monai_segdiff.networks import read_card
+from monai_segdiff.workflows.choose_guidance import choose_guidance
 from monai_segdiff.workflows.plan.document import overlay_of, read_plan, training_values, write_plan
-from monai_segdiff.workflows.plan.estimate import planned_splits, prepare_arguments
+from monai_segdiff.workflows.plan.estimate import FEWEST_MASKS, planned_splits, prepare_arguments
 from monai_segdiff.workflows.plan.fingerprint import Fingerprint, read_fingerprint, take_fingerprint, write_fingerprint
 from monai_segdiff.workflows.plan.machine import this_machine
 from monai_segdiff.workflows.plan.make import Wish, in_words, plan_study
@@ -31,11 +34,12 @@ from monai_segdiff.workflows.plan.picture import overview
 from monai_segdiff.workflows.study_data import PLANNED, choices_of, planned_of, prepare_options
 from monai_segdiff.workflows.study_folder import Study
 from monai_segdiff.workflows.study_state import plain
-from monai_segdiff.workflows.train import train_bundle
+from monai_segdiff.workflows.train import train_bundle, tune_bundle
 
 __all__ = ["STAGES", "Stage"]
 
 _SHOWN = 5  # warnings
+_TUNING = "tuning_images"
 _OPTION = {"patients": "patients-csv"}  # that are not called as the argument is
 
 
@@ -204,7 +208,8 @@ class _Train(Stage):
 
     def inputs(self, study: Study) -> dict[str, Any]:
         values = read_plan(study.plan)
-        return {"prepared data": _of_prepared(study), "bundle": values["bundle"], **training_values(values)}
+        own = {key: value for key, value in training_values(values).items() if key != _TUNING}
+        return {"prepared data": _of_prepared(study), "bundle": values["bundle"], **own}
 
     def result(self, study: Study) -> Path:
         return study.bundle
@@ -220,12 +225,82 @@ class _Train(Stage):
         return f"weights {study.weights}"
 
 
+class _Guide(Stage):
+    doing = "choosing the weight of guidance on validation masks"
+
+    def inputs(self, study: Study) -> dict[str, Any]:
+        segmenter = _section(study, "evaluate")["segmenter_images"]
+        return {
+            "weights": digest_of(study.weights),
+            "prepared data": _of_prepared(study),
+            "segmenter_images": segmenter,
+            **_section(study, "guide"),
+        }
+
+    def result(self, study: Study) -> Path:
+        return study.guidance
+
+    def run(self, study: Study, result: dict[str, Any]) -> None:
+        wanted = _section(study, "guide")
+        study.guidance.mkdir(exist_ok=True)
+        held_out = read_dataset(study.prepared).splits.get("validation", [])
+        if len(set(wanted["weights"])) < 2 or len(held_out) < FEWEST_MASKS:
+            few = (
+                f"there are {len(held_out)} validation masks" if len(held_out) < FEWEST_MASKS else "one weight is given"
+            )
+            result["said"] = f"left as it is, as {few}"
+            return
+        found = choose_guidance(
+            study.bundle,
+            study.prepared,
+            study.guidance,
+            weights=wanted["weights"],
+            most_masks=wanted["most_masks"],
+            segmenter_images=_section(study, "evaluate")["segmenter_images"],
+            cache_dir=study.segmenter,
+            progress=study.progress,
+        )
+        figures = (f"{one.weight:g}: Dice {one.dice:.3f}, failed {one.failed:.1%}, KID {one.kid:.4f}" for one in found)
+        result["said"] = f"{found[0].weight:g}, of " + "; ".join(figures)
+
+    def said(self, study: Study) -> str:
+        return f"guidance {study.state.stages['guide'].result['said']}"
+
+
+class _Tune(Stage):
+    doing = "tuning the network, so that an image takes three evaluations"
+
+    def inputs(self, study: Study) -> dict[str, Any]:
+        return {
+            "weights": digest_of(study.weights),
+            "guidance": _guidance(study),
+            _TUNING: read_plan(study.plan).get(_TUNING, 0),
+        }
+
+    def result(self, study: Study) -> Path:
+        return study.tuned.parent
+
+    def is_there(self, study: Study) -> bool:
+        return study.tuned.is_file() or not read_plan(study.plan).get(_TUNING, 0)
+
+    def run(self, study: Study, result: dict[str, Any]) -> None:
+        images = read_plan(study.plan).get(_TUNING, 0)
+        result["said"] = f"weights {study.tuned}" if images else f"left out ({_TUNING} in {study.plan.name})"
+        if images:
+            plan = overlay_of(study.plan, study.bundle)
+            tune_bundle(study.bundle, dataset=study.prepared, plan=plan, images=images, quiet=True)
+
+    def said(self, study: Study) -> str:
+        return str(study.state.stages["tune"].result["said"])
+
+
 class _Generate(Stage):
     doing = "generating images for held-out label maps"
 
     def inputs(self, study: Study) -> dict[str, Any]:
         return {
-            "weights": digest_of(study.weights),
+            "weights": digest_of(default_weights(study.bundle)),
+            "guidance": _guidance(study),
             "prepared data": _of_prepared(study),
             **_section(study, "generate"),
         }
@@ -264,7 +339,7 @@ class _Evaluate(Stage):
         return (study.report / "report.html").is_file()
 
     def run(self, study: Study, result: dict[str, Any]) -> None:
-        options = _section(study, "evaluate")
+        options = {"cache_dir": study.segmenter, **_section(study, "evaluate")}
         report = evaluate(study.prepared, study.synthetic, study.report, progress=study.progress, **options)
         for name, place in _FIGURES.items():
             cell = report.cell(*place)
@@ -279,6 +354,8 @@ STAGES: dict[str, Stage] = {
     "plan": _Plan(),
     "prepare": _Prepare(),
     "train": _Train(),
+    "guide": _Guide(),
+    "tune": _Tune(),
     "generate": _Generate(),
     "evaluate": _Evaluate(),
 }
@@ -326,6 +403,11 @@ def _check_said_once(study: Study, edited: Mapping[str, Any]) -> None:
 def _section(study: Study, name: str) -> dict[str, Any]:
     values = read_plan(study.plan)
     return {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{name}.")}
+
+
+def _guidance(study: Study) -> float:
+    """The weight of guidance that the card of the trained weights says."""
+    return float(read_card(study.weights).get("guidance_weight", 1.0))
 
 
 def _of_prepared(study: Study) -> str:

@@ -13,7 +13,7 @@ from monai_segdiff.errors import unwrapped_errors
 from monai_segdiff.workflows.quiet import own_logging, quiet_log
 from monai_segdiff.workflows.training_config import TrainingConfig, grid_of, overlay_file, stages_of
 
-__all__ = ["train_bundle"]
+__all__ = ["train_bundle", "tune_bundle"]
 
 _SEVERAL = "multi_gpu_train.yaml"
 _TUNE = "tune.yaml"
@@ -69,24 +69,101 @@ def train_bundle(
         None if plan is None else Path(plan),
         *(overlay_file(root, one) for one in overlays),
     ]
-    stages = [(stage, over, 1 - tune) for stage in stages_of(root)]
+    if not 0 <= tune < 1:
+        raise ValueError(f"tune is the share of the images that tune the network, from 0 to 1, not {tune:g}")
     if tune:
-        stages.append((stages_of(root)[-1], [*over, _tuning(root, tune)], tune))
+        _tuning(root)  # refused before hours have gone by
     weights = Path()
-    for stage, overlay, share in stages:
-        values: dict[str, Any] = {"bundle_root": str(root)}
+    for stage in stages_of(root):
+        files = [root / "configs" / stage, *(file for file in over if file)]
+        weights = _trained(
+            root,
+            files,
+            dataset,
+            None if images is None else max(1, round(images * (1 - tune))),
+            device,
+            tracking,
+            quiet,
+        )
+    if not tune:
+        return weights
+    return tune_bundle(
+        root,
+        dataset=dataset,
+        plan=plan,
+        overlays=overlays,
+        images=None if images is None else max(1, round(images * tune)),
+        device=device,
+        tracking=tracking,
+        quiet=quiet,
+    )
+
+
+def tune_bundle(
+    bundle: str | os.PathLike[str],
+    *,
+    dataset: str | os.PathLike[str] | None = None,
+    plan: str | os.PathLike[str] | None = None,
+    overlays: Sequence[str | os.PathLike[str]] = (),
+    images: int | None = None,
+    device: str | None = None,
+    tracking: str | None = None,
+    quiet: bool = True,
+) -> Path:
+    """Tune a trained bundle for few evaluations, or go on where that was stopped.
+
+    Args:
+        bundle: folder of a bundle that was trained and has an overlay ``tune.yaml``.
+        dataset: as for :func:`train_bundle`, and so the others.
+        plan: an overlay that is read before the others.
+        overlays: those of the training; ``tune.yaml`` is read over them.
+        images: length of the tuning; by default ``tuning_images``.
+        device: such as ``"cpu"``.
+        tracking: as MONAI takes it.
+        quiet: leave out what MONAI and Ignite log.
+
+    Returns:
+        The tuned weights.
+
+    Raises:
+        FileNotFoundError: where the bundle is not trained, or a file is missing.
+        ValueError: where the bundle cannot be tuned, or its weights are of other data, classes or sizes.
+        OSError: where a file cannot be written.
+        SystemExit: where a signal has stopped it.
+    """
+    root = _own_folder(bundle)
+    over = [
+        _several(root, device),
+        *([] if plan is None else [Path(plan)]),
+        *(overlay_file(root, one) for one in overlays),
+    ]
+    files = [root / "configs" / stages_of(root)[-1], *(file for file in over if file), _tuning(root)]
+    return _trained(root, files, dataset, images, device, tracking, quiet)
+
+
+def _trained(
+    root: Path,
+    files: Sequence[Path],
+    dataset: str | os.PathLike[str] | None,
+    images: int | None,
+    device: str | None,
+    tracking: str | None,
+    quiet: bool,
+) -> Path:
+    """The weights of one training, after it."""
+    values: dict[str, Any] = {"bundle_root": str(root)}
+    if dataset is not None:
+        values["dataset_dir"] = str(dataset)
+    if device is not None:
+        values["device"] = f"$torch.device({_device(device)!r})"
+    with unwrapped_errors():
+        config = TrainingConfig(files, values)
         if dataset is not None:
-            values["dataset_dir"] = str(dataset)
-        if device is not None:
-            values["device"] = f"$torch.device({_device(device)!r})"
-        with unwrapped_errors():
-            config = TrainingConfig([root / "configs" / stage, *(file for file in overlay if file)], values)
-            if dataset is not None:
-                config.fit_data(grid_of(dataset))
-            if images is not None:
-                config.limit(max(1, round(images * share)))
-            weights = config.weights
-            _run(config, tracking, quiet)
+            config.fit_data(grid_of(dataset))
+        if images is not None:
+            config.limit(images)
+        weights = config.weights
+        _run(config, tracking, quiet)
     return weights
 
 
@@ -124,10 +201,8 @@ def _several(root: Path, device: str | None) -> Path | None:
     return overlay_file(root, _SEVERAL)
 
 
-def _tuning(root: Path, share: float) -> Path:
+def _tuning(root: Path) -> Path:
     """The overlay that tunes a trained network."""
-    if not 0 < share < 1:
-        raise ValueError(f"tune is the share of the images that tune the network, from 0 to 1, not {share:g}")
     file = root / "configs" / _TUNE
     if not file.is_file():
         raise ValueError(

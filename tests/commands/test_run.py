@@ -48,7 +48,7 @@ def test_the_end_says_what_to_open_and_the_main_figures(scans, tmp_path, capsys,
 
         return run
 
-    TIMES = ("prepare", "train", "generate", "evaluate")
+    TIMES = ("prepare", "train", "guide", "tune", "generate", "evaluate")
     for name, stage in STAGES.items():
         monkeypatch.setattr(stage, "run", write(name))
         monkeypatch.setattr(stage, "inputs", lambda study: {})
@@ -59,7 +59,7 @@ def test_the_end_says_what_to_open_and_the_main_figures(scans, tmp_path, capsys,
     assert "failed samples 10.0%\n" in out
     for line in ("report:   ", "overview: ", "pairs:    ", "weights:  "):
         assert f"\n{line}{tmp_path / 's'}" in out
-    assert "expected 4.0 min" in out
+    assert "expected 6.0 min" in out
 
 
 def test_plan_stops_before_anything_is_prepared(scans, tmp_path, capsys, measured):
@@ -67,7 +67,7 @@ def test_plan_stops_before_anything_is_prepared(scans, tmp_path, capsys, measure
     out = capsys.readouterr().out
     assert f"look at {tmp_path / 's' / 'overview.png'}, and edit {tmp_path / 's' / 'plan.yaml'}" in out
     assert not (tmp_path / "s" / "prepared").exists()
-    assert "max_images: 64" in (tmp_path / "s" / "plan.yaml").read_text()
+    assert "max_images: 48" in (tmp_path / "s" / "plan.yaml").read_text()
     assert measured[0]["prepare.crop"] == "labels"
 
 

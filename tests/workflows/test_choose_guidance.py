@@ -12,6 +12,7 @@ import yaml
 
 from monai_segdiff.__main__ import main
 from monai_segdiff.digests import digest_of
+from monai_segdiff.evaluation import evaluate
 from monai_segdiff.generation import collect_masks, load_generator
 from monai_segdiff.workflows.choose_guidance import GuidanceFigures, choose_guidance, fitting_weight
 
@@ -38,6 +39,14 @@ def test_the_most_faithful_weight_that_costs_no_realism(candidates: list[Guidanc
     assert fitting_weight(candidates) == expected
 
 
+PLACES = {
+    "dice": ("faithfulness", "mean", "dice"),
+    "ceiling": ("faithfulness", "mean", "ceiling"),
+    "failed": ("failed", "any", "rate"),
+    "kid": ("realism", "kid", "synthetic"),
+}
+
+
 @pytest.fixture(scope="module")
 def copied(trained_bundle: Any, make_bundle: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     bundle = make_bundle(tmp_path_factory.mktemp("guided"), **trained_bundle.overrides)
@@ -57,8 +66,11 @@ def test_it_is_kept_with_its_curve_and_read_by_generate_and_tuning(
     assert card["guidance_weight"] == found[0].weight == fitting_weight(found)
     assert [one["weight"] for one in card["guidance_curve"]] == [1.0, 3.0]
     for one in card["guidance_curve"]:
-        report = json.loads((tmp_path / "out" / f"report_{one['weight']:g}" / "report.json").read_text())
-        assert report["sections"]["faithfulness"]["mean"]["dice"]["value"] == one["dice"]
+        pairs, report = tmp_path / "out" / f"guidance_{one['weight']:g}", tmp_path / f"report_{one['weight']:g}"
+        split = {"held_out": ("validation",), "segmenter_images": 32, "cache_dir": tmp_path / "out" / "segmenter"}
+        found = evaluate(trained_bundle.phantoms, pairs, report, progress=False, **split)
+        for name, place in PLACES.items():
+            assert found.cell(*place).value == pytest.approx(one[name])
     assert digest_of(copied.weights) == before
     validation = {case.id for case in collect_masks(trained_bundle.phantoms, "validation")}
     manifest = json.loads((tmp_path / "out" / "guidance_3" / "manifest.json").read_text())

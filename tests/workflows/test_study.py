@@ -195,7 +195,7 @@ def test_the_whole_way_and_what_a_changed_plan_does_again(tmp_path, measured, ca
         return made, [line[1:].partition("]")[0] for line in lines if "] done in" in line]
 
     made, done = again()
-    assert done == ["plan", "prepare", "train", "generate", "evaluate"]
+    assert done == ["plan", "prepare", "train", "guide", "tune", "generate", "evaluate"]
     assert made.weights.is_file()
     assert (made.report / "report.html").is_file()
     assert 0 <= made.figures["dice"] <= 1
@@ -203,9 +203,15 @@ def test_the_whole_way_and_what_a_changed_plan_does_again(tmp_path, measured, ca
     assert again()[1] == []
     shutil.copy(made.plan, tmp_path / "before.yaml")
     made.plan.write_text(made.plan.read_text().replace("segmenter_images: 16", "segmenter_images: 32"))
-    assert again()[1] == ["plan", "evaluate"]
+    assert again()[1] == ["plan", "guide", "evaluate"]
     made.plan.write_text(made.plan.read_text().replace("max_images: 8", "max_images: 12"))
-    assert again()[1] == ["plan", "train", "generate", "evaluate"]
+    assert again()[1] == ["plan", "train", "guide", "tune", "generate", "evaluate"]
+    assert not made.tuned.is_file()
+    made.plan.write_text(made.plan.read_text().replace("tuning_images: 0", "tuning_images: 8"))
+    assert again()[1] == ["plan", "tune", "generate", "evaluate"]
+    manifest = json.loads((made.synthetic / "manifest.json").read_text())
+    assert made.tuned.is_file()
+    assert manifest["settings"]["sampler"] == "consistency"
 
 
 @pytest.mark.data
@@ -229,4 +235,4 @@ def test_the_whole_way_on_real_mr(tmp_path, measured, segdiff_data, own_logging)
 
 
 def test_the_stages_are_those_of_the_documents():
-    assert list(STAGES) == ["check", "plan", "prepare", "train", "generate", "evaluate"]
+    assert list(STAGES) == ["check", "plan", "prepare", "train", "guide", "tune", "generate", "evaluate"]

@@ -30,6 +30,7 @@ _HEAD = (
 _TITLES = {
     "": "the training: ids of the bundle's configs/train.yaml",
     "prepare": "arguments of prepare_dataset; size and dimension are image_size and spatial_dims above",
+    "guide": "how guidance is chosen, on validation masks",
     "generate": "the images for held-out masks",
     "evaluate": "the report",
 }
@@ -37,6 +38,7 @@ _OURS = {"size", "spatial_dims", "progress", "name", "source", "output", "choice
 
 SECTIONS: dict[str, frozenset[str]] = {
     "prepare": frozenset(set(inspect.signature(prepare_dataset).parameters) - _OURS),
+    "guide": frozenset({"weights", "most_masks"}),
     "generate": frozenset({"split", "per_mask", "batch_size", "most_masks"}),
     "evaluate": frozenset(set(inspect.signature(evaluate).parameters) - {"real", "synthetic", "output", "progress"}),
 }

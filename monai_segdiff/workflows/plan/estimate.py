@@ -33,10 +33,23 @@ from monai_segdiff.workflows.plan.fingerprint import Fingerprint
 from monai_segdiff.workflows.plan.grid import expected_items
 from monai_segdiff.workflows.plan.trial import Trial, run_trial
 
-__all__ = ["Measured", "Times", "expected_times", "measure", "planned_splits", "prepare_arguments", "prepare_some"]
+__all__ = [
+    "FEWEST_MASKS",
+    "Measured",
+    "Times",
+    "expected_times",
+    "measure",
+    "planned_splits",
+    "prepare_arguments",
+    "prepare_some",
+    "tuning_seconds",
+]
 
 _PATIENTS = 6  # of a trial: four to train on
 _MOST_CASES = 12
+_TUNED_STEPS = 3  # of tuned networks
+FEWEST_MASKS = 16
+"""Validation masks below which no guidance is chosen."""
 _SAMPLER_STEPS = 20  # of the bundles, unless the plan says otherwise
 _EACH_WORKER = 0.85  # of what one process does alone
 _FEW = 32  # images that a trial of the report takes
@@ -83,6 +96,8 @@ class Times:
 
     prepare: float
     train: float
+    guide: float
+    tune: float
     generate: float
     evaluate: float
     memory: int
@@ -91,7 +106,7 @@ class Times:
     @property
     def total(self) -> float:
         """Seconds of all stages."""
-        return self.prepare + self.train + self.generate + self.evaluate
+        return self.prepare + self.train + self.guide + self.tune + self.generate + self.evaluate
 
 
 def prepare_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,32 +183,66 @@ def expected_times(
     images = per_mask * min(number.get(choices["generate.split"], 0.0), most or math.inf)
     trial, voxels = found.trial, math.prod(choices["image_size"])
     segmenter = choices["evaluate.segmenter_images"] or default_images(choices["image_size"])
-    sampler_steps = choices.section("").get("num_steps", _SAMPLER_STEPS)
+    read = segmenter / trial.segmenter_batch * trial.segmenter_seconds + trial.read_seconds * training
+    steps = choices.section("").get("num_steps", _SAMPLER_STEPS)
+    tuning, masks, weights = (
+        choices["tuning_images"],
+        min(choices["guide.most_masks"], validation),
+        choices["guide.weights"],
+    )
+    guides = len(weights) > 1 and validation >= FEWEST_MASKS
+    calls = math.ceil(masks / trial.sampled_at_once) * steps * sum(1 if weight == 1 else 2 for weight in weights)
+    guide = calls * trial.network_seconds + len(weights) * found.report_image * (masks + validation) + read
     return Times(
         prepare=found.prepare_seconds * fingerprint.number / max(1.0, _EACH_WORKER * choices["prepare.workers"]),
-        train=_training_seconds(choices, trial, training, validation, sampler_steps),
-        generate=math.ceil(images / trial.sampled_at_once) * sampler_steps * trial.network_seconds
+        train=_training_seconds(choices, trial, training, validation, choices["max_images"], trial.step_seconds, steps),
+        guide=guide if guides else 0.0,
+        tune=_training_seconds(
+            choices, trial, training, validation, tuning, tuning_seconds(choices, trial), _TUNED_STEPS
+        )
+        if tuning
+        else 0.0,
+        generate=math.ceil(images / trial.sampled_at_once) * (_TUNED_STEPS if tuning else steps) * trial.network_seconds
         + trial.start_seconds,
-        evaluate=segmenter / trial.segmenter_batch * trial.segmenter_seconds
+        evaluate=(0.0 if guides else read)
         + found.report_seconds
-        + found.report_image * max(0.0, images + training + validation + test - found.report_images)
-        + trial.read_seconds * training,
+        + found.report_image * max(0.0, images + training + validation + test - found.report_images),
         memory=trial.peak_bytes + round((training + validation) * voxels * _IMAGE_BYTES),
         gpu_memory=trial.gpu_bytes,
     )
 
 
-def _training_seconds(choices: Choices, trial: Trial, training: float, validation: float, sampler_steps: int) -> float:
+def tuning_seconds(choices: Choices, trial: Trial) -> float:
+    """Seconds of a step of the tuning: that of the training, and the evaluation that its target takes.
+
+    Args:
+        choices: the plan.
+        trial: what was measured.
+    """
+    return trial.step_seconds + trial.network_seconds * choices["batch_size"] / trial.sampled_at_once
+
+
+def _training_seconds(
+    choices: Choices,
+    trial: Trial,
+    training: float,
+    validation: float,
+    images: int,
+    step_seconds: float,
+    sampler_steps: int,
+) -> float:
     batch, epoch = choices["batch_size"], choices["images_per_epoch"]
-    epochs = max(1, math.ceil(choices["max_images"] / epoch))
+    epochs = max(1, math.ceil(images / epoch))
     steps = epochs * math.ceil(epoch / batch)
-    previews = epochs // max(1, choices["preview_interval"]) * sampler_steps * trial.network_seconds
-    validations = epochs // max(1, choices["val_interval"]) * math.ceil(validation / batch) * trial.validate_seconds
+    previews = epochs // max(1, min(epochs, choices["preview_interval"])) * sampler_steps * trial.network_seconds
+    validations = (
+        epochs // max(1, min(epochs, choices["val_interval"])) * math.ceil(validation / batch) * trial.validate_seconds
+    )
     # Every file is read three times: when it is verified, hashed, and kept in memory.
     return (
         trial.start_seconds
         + 3 * trial.read_seconds * (training + validation)
-        + steps * trial.step_seconds
+        + steps * step_seconds
         + (previews + validations)
     )
 

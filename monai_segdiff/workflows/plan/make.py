@@ -19,6 +19,7 @@ from monai_segdiff.workflows.plan.estimate import (
     measure,
     planned_splits,
     prepare_arguments,
+    tuning_seconds,
 )
 from monai_segdiff.workflows.plan.fingerprint import Fingerprint
 from monai_segdiff.workflows.plan.grid import choose_grid
@@ -41,8 +42,9 @@ _KEPT = 0.95  # of the hours given; the rest is for what no trial shows
 _SHARE = 0.2  # of the hours given that generation, or the segmenter's training, may take
 # Values that no measured second depends on.
 _LENGTHS = (
-    *("max_images", "images_per_epoch", "warmup_steps", "val_interval", "preview_interval"),
+    *("max_images", "tuning_images", "images_per_epoch", "warmup_steps", "val_interval", "preview_interval"),
     *("prepare.fractions", "prepare.seed"),
+    *("guide.weights", "guide.most_masks"),
     *("generate.most_masks", "generate.per_mask", "generate.split", "evaluate.segmenter_images"),
 )
 _FEWEST_IMAGES = 1600  # seen, below which nothing was measured
@@ -159,6 +161,8 @@ def decide(
     choose_length(choices, DEFAULT_IMAGES[dims], _default_reason(dims))
     choose_split(fingerprint, choices, split_of)
     choices.choose("prepare.workers", machine.cores, "cases at a time: one for each core")
+    choices.choose("guide.weights", [1.0, 1.5, 2.0, 3.0], "weights to try on validation masks; 1 is no guidance")
+    choices.choose("guide.most_masks", 128, "validation masks that they are tried on, evenly spaced")
     choices.choose("generate.per_mask", 1, "images for each label map")
     choices.choose("generate.most_masks", _MOST_MASKS, "label maps, evenly spaced over the split")
     choices.choose("generate.batch_size", 16 if dims == 2 else 2, "images sampled at once")
@@ -172,7 +176,10 @@ def decide(
 
 def in_words(times: Times) -> str:
     """Expected time and memory in a line."""
-    parts = ", ".join(f"{name} {_span(getattr(times, name))}" for name in ("prepare", "train", "generate", "evaluate"))
+    parts = ", ".join(
+        f"{name} {_span(getattr(times, name))}"
+        for name in ("prepare", "train", "guide", "tune", "generate", "evaluate")
+    )
     gpu = f" and {times.gpu_memory / 2**30:.1f} GiB of the GPU" if times.gpu_memory else ""
     return f"{times.total / 3600:.2g} hours ({parts}), {times.memory / 2**30:.1f} GiB of memory{gpu}"
 
@@ -218,7 +225,11 @@ def _shorten_the_rest(choices: Choices, found: Measured, times: Times, hours: fl
         share = most / times.generate
         masks = max(trial.sampled_at_once, round(choices["generate.most_masks"] * share))
         choices.choose("generate.most_masks", masks, f"as many as {_SHARE:.0%} of {hours:g} hours allow")
-    training = times.evaluate - found.report_seconds
+    if times.guide > most and len(choices["guide.weights"]) > 1:
+        choices.choose(
+            "guide.weights", [1.0], f"none is tried, as that takes more than {_SHARE:.0%} of {hours:g} hours"
+        )
+    training = times.guide + times.evaluate - found.report_seconds
     if training > most:
         images = max(trial.segmenter_batch, round(most / max(trial.segmenter_seconds, 1e-9)) * trial.segmenter_batch)
         choices.choose(
@@ -231,14 +242,16 @@ def _shorten_the_rest(choices: Choices, found: Measured, times: Times, hours: fl
 def _images_in(hours: float, choices: Choices, found: Measured, times: Times) -> tuple[int, str]:
     """How many images a training can see, as all else takes its time, too."""
     batch, trial = choices["batch_size"], found.trial
-    planned = choices["max_images"]
-    fixed = times.total - planned / batch * trial.step_seconds
+    tuning = choices["tuning_images"]
+    planned = choices["max_images"] + tuning
+    step = trial.step_seconds + (tuning_seconds(choices, trial) - trial.step_seconds) * tuning / planned
+    fixed = times.total - planned / batch * step
     seconds = hours * 3600 * _KEPT - fixed
-    images = int(seconds / trial.step_seconds) * batch
+    images = int(seconds / step) * batch
     if images < batch:
         raise ValueError(
             f"{hours:g} hours (--hours) are too few: all but the training takes {_span(fixed)}; give "
-            f"{(fixed + planned / batch * trial.step_seconds) / 3600 / _KEPT:.2g} hours for the default length"
+            f"{(fixed + planned / batch * step) / 3600 / _KEPT:.2g} hours for the default length"
         )
     why = f"what {hours:g} hours allow beside {_span(fixed)} for all else"
     if images < _FEWEST_IMAGES:

@@ -8,7 +8,7 @@ from monai_segdiff.workflows.plan.choices import Choices
 from monai_segdiff.workflows.plan.fingerprint import Fingerprint
 from monai_segdiff.workflows.plan.machine import Machine
 
-__all__ = ["BUNDLES", "DEFAULT_IMAGES", "choose_bundle", "choose_length", "choose_network", "longest_side"]
+__all__ = ["BUNDLES", "DEFAULT_IMAGES", "TUNED", "choose_bundle", "choose_length", "choose_network", "longest_side"]
 
 BUNDLES = ("ct_organ", "breast_mri")
 """Bundles whose one training reads a plan."""
@@ -22,6 +22,9 @@ _SMALL = {
 }
 _LARGE = {"channels": [64, 128, 256, 384], "num_res_blocks": 2, "batch_size": 16}
 _LARGE_SIDE, _LARGE_MEMORY = 128, 20 * 2**30
+TUNED = 0.25
+"""Share of the images that tune the network after its training."""
+
 _EPOCHS = 14  # of the default training: a checkpoint after each
 _LONGEST = {"cpu": {2: 64, 3: 32}, "gpu": {2: 128, 3: 64}}
 
@@ -90,8 +93,13 @@ def choose_length(choices: Choices, images: int, reason: str) -> None:
         images: that the training sees.
         reason: why so many.
     """
-    images = choices.choose("max_images", images, reason)
     batch = choices["batch_size"]
+    share = TUNED if images * TUNED >= batch else 0.0
+    why = (
+        f"{TUNED:.0%} of {images:,d} images tune the trained network, so that an image takes three evaluations; 0: none"
+    )
+    tuning = choices.choose("tuning_images", round(images * share / batch) * batch, why)
+    images = choices.choose("max_images", images - tuning, f"the rest: {reason}" if tuning else reason)
     epoch = max(batch, round(images / _EPOCHS / batch) * batch)
     epoch = choices.choose("images_per_epoch", epoch, f"about {_EPOCHS} epochs: a checkpoint is kept after each")
     epochs = max(1, math.ceil(images / epoch))

@@ -32,12 +32,17 @@ def test_expected_times_are_steps_times_seconds(tmp_path, figures):
     assert {name: len(cases) for name, cases in splits.items()} == {"training": 8, "validation": 1, "test": 1}
     times = expected_times(found, splits, choices, figures)
     assert times.prepare == pytest.approx(10 * 2.0 / (0.85 * 2))
-    steps = 14 * 100
+    steps = 14 * 75  # a quarter of 22,400 images is for the tuning
     previews, validations = 2 * 20 * 0.25, 2 * 1 * 0.2  # the 16 slices of one patient are a batch
     assert times.train == pytest.approx(5 + 3 * 0.001 * 9 * 16 + steps * 0.5 + previews + validations)
-    assert times.generate == pytest.approx(1 * 20 * 0.25 + 5)
+    segmenter = 100 * 0.1 + 0.001 * 8 * 16
+    calls = 20 * (1 + 2 + 2 + 2)  # of 16 masks, with four weights
+    assert times.guide == pytest.approx(calls * 0.25 + 4 * 0.1 * (16 + 16) + segmenter)
+    once = 3 * 0.25 + 0.2  # preview and validation
+    assert times.tune == pytest.approx(5 + 3 * 0.001 * 9 * 16 + 5 * 75 * (0.5 + 0.25) + once)
+    assert times.generate == pytest.approx(1 * 3 * 0.25 + 5)
     images = 16 + 10 * 16
-    assert times.evaluate == pytest.approx(100 * 0.1 + 10 + 0.1 * (images - 100) + 0.001 * 8 * 16)
+    assert times.evaluate == pytest.approx(10 + 0.1 * (images - 100)), "the segmenter is there by then"
     assert times.memory == 2**29 + 9 * 16 * 16 * 16 * 6
 
 
@@ -49,7 +54,7 @@ def test_images_are_of_the_split_that_is_held_out(tmp_path, figures, patients, h
     choices = decide(found, CPU, {"generate.per_mask": 20, "prepare.fractions": [0.6, 0.2, 0.2]}, patients)
     splits = planned_splits(source, prepare_arguments({key: made.value for key, made in choices.made.items()}))
     times = expected_times(found, splits, choices, figures)
-    assert times.generate == pytest.approx(math.ceil(20 * held_out / 16) * 20 * 0.25 + 5)
+    assert times.generate == pytest.approx(math.ceil(20 * held_out / 16) * 3 * 0.25 + 5)
 
 
 def test_files_that_are_made_for_preparing_take_their_time(tmp_path):
@@ -86,8 +91,20 @@ def test_too_few_hours_are_refused_with_what_is_needed(tmp_path, measured):
 
 def test_images_are_taken_as_they_are(tmp_path, measured):
     choices, _, _ = planned(tmp_path, Wish(images=64))
-    assert choices["max_images"] == 64
-    assert choices["images_per_epoch"] * math.ceil(64 / choices["images_per_epoch"]) == 64
+    assert (choices["max_images"], choices["tuning_images"]) == (48, 16)
+    assert choices["images_per_epoch"] * math.ceil(48 / choices["images_per_epoch"]) == 48
+    choices, _, _ = planned(tmp_path / "few", Wish(images=32))
+    assert (choices["max_images"], choices["tuning_images"]) == (32, 0), "too few to be divided"
+
+
+def test_without_tuning_or_validation_masks_the_plan_counts_neither(tmp_path, figures):
+    source = opened(volumes(tmp_path, as_mr, number=2))
+    found = take_fingerprint(source, progress=False)
+    choices = decide(found, CPU, {"tuning_images": 0, "prepare.fractions": [0.5, 0.0, 0.5]})
+    splits = planned_splits(source, prepare_arguments({key: made.value for key, made in choices.made.items()}))
+    times = expected_times(found, splits, choices, figures)
+    assert (choices["max_images"], times.guide, times.tune) == (22_400, 0, 0)
+    assert times.generate == pytest.approx(1 * 20 * 0.25 + 5)
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_halved(tmp_path, monkeypatch, figures):

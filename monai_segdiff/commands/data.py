@@ -8,6 +8,7 @@ from typing import Any
 
 from monai_segdiff.commands.common import add_verb, one_or_all, positive
 from monai_segdiff.commands.source_options import add_described, add_meant, add_split, choices_of
+from monai_segdiff.forkserver import ready_processes
 
 __all__ = ["add_check_data", "add_prepare"]
 
@@ -58,6 +59,7 @@ def add_check_data(verbs: Any) -> None:
 
 def prepare(args: argparse.Namespace) -> int:
     """Turn volumes or pictures into a data set to train on."""
+    ready_processes(args.workers)  # before this process imports the same
     from monai_segdiff.data import prepare_dataset
     from monai_segdiff.data.preparation.pairing import pair_source
     from monai_segdiff.data.splits import check_kept_split

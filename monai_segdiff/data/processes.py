@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 import torch
+
+from monai_segdiff.forkserver import process_context
 
 __all__ = ["in_processes"]
 
@@ -42,7 +43,7 @@ def in_processes(
     Raises:
         Exception: what `act` raised.
     """
-    pool = ProcessPoolExecutor(workers, _context(), _start_worker, (act,))
+    pool = ProcessPoolExecutor(workers, process_context(), _start_worker, (act,))
     try:
         futures = {_submit(pool, task): task for task in tasks}
         for future in futures if in_order else as_completed(futures):
@@ -65,15 +66,6 @@ def _submit(pool: ProcessPoolExecutor, task: Any) -> Future[Any]:
         broken: Future[Any] = Future()
         broken.set_exception(error)
         return broken
-
-
-def _context() -> BaseContext:
-    """Processes that inherit no thread of torch in the middle of its work, and import torch once where that can be."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["monai_segdiff.data"])
-    return context
 
 
 def _start_worker(act: Callable[[Any], Any]) -> None:

@@ -24,6 +24,7 @@ from monai_segdiff.networks.cards import change_card
 __all__ = ["GuidanceFigures", "choose_guidance", "fitting_weight"]
 
 _SPLIT = "validation"
+_AS_GOOD = 0.002  # of Dice, which nobody sees
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,14 @@ def fitting_weight(figures: Sequence[GuidanceFigures]) -> float:
         figures: those of each weight, at least one.
 
     Returns:
-        The weight; of several as good the smallest.
+        The weight; of several as good, up to 0.002 of Dice, the smallest.
     """
     most_real = min(figures, key=lambda one: one.kid)
     without = [one.failed for one in figures if one.weight == 1]
     most_failed = max([min(one.failed for one in figures), *without])
     fit = [one for one in figures if one.kid <= most_real.kid_high and one.failed <= most_failed]
     best = max(one.dice for one in fit) if fit else most_real.dice
-    return min(one.weight for one in (fit or [most_real]) if one.dice >= best)
+    return min(one.weight for one in (fit or [most_real]) if one.dice >= best - _AS_GOOD)
 
 
 def _figures(

@@ -231,7 +231,7 @@ class _Guide(Stage):
     def inputs(self, study: Study) -> dict[str, Any]:
         segmenter = _section(study, "evaluate")["segmenter_images"]
         return {
-            "weights": digest_of(study.weights),
+            "trained weights": digest_of(study.weights),
             "prepared data": _of_prepared(study),
             "segmenter_images": segmenter,
             **_section(study, "guide"),

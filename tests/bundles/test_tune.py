@@ -120,14 +120,19 @@ def test_weights_of_other_data_are_not_tuned(
 
 
 def test_one_budget_is_divided(
-    trained_bundle: Any, make_bundle: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_bundle: Any,
+    make_bundle: Callable[..., Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    own_logging: Callable[[], Any],
 ) -> None:
     bundle = make_bundle(tmp_path)
     plan = tmp_path / "plan.yaml"
     without = {"image_size", "sampler", "num_steps", "phantoms#fractions", "phantoms#progress"}
     plan.write_text(yaml.safe_dump({name: value for name, value in bundle.overrides.items() if name not in without}))
     given = {"dataset": trained_bundle.phantoms, "plan": plan, "images": 64, "tune": 0.25}
-    weights = train_bundle(bundle.root, **given)
+    with own_logging():
+        weights = train_bundle(bundle.root, **given)
     assert weights == bundle.root / "models" / "tuned" / "model.pt"
     first, second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("the same by MONAI")]
     assert "tune.yaml" not in first
@@ -135,7 +140,8 @@ def test_one_budget_is_divided(
     assert "tune.yaml" in second
     assert second.endswith("--max_images 16")
     digests = digest_of(weights), digest_of(bundle.weights)
-    train_bundle(bundle.root, **given)  # has nothing left to do
+    with own_logging():
+        train_bundle(bundle.root, **given)  # has nothing left to do
     assert (digest_of(weights), digest_of(bundle.weights)) == digests
 
 

@@ -43,7 +43,7 @@ def test_the_end_says_what_to_open_and_the_main_figures(scans, tmp_path, capsys,
     def write(name):
         def run(study, result):
             path = STAGES[name].result(study)
-            path.write_text("") if path.suffix else path.mkdir()
+            path.write_text("") if path.suffix else path.mkdir(parents=True)
             result.update({"said": "x", "expected": dict.fromkeys(TIMES, 60.0), **found})
 
         return run

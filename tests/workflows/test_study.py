@@ -150,14 +150,15 @@ def test_an_edited_plan_is_respected_and_a_removed_line_is_planned_anew(tmp_path
     assert edit("batch_size: 16  # as the", "batch_size: 8 #")["batch_size"] == 8
     assert "plan.yaml: batch_size is yours, 8" in capsys.readouterr().out
     assert "yours; planned was 16" in file.read_text()
-    changed = edit("max_images: 320", "max_images: 160")
+    changed = edit("max_images: 248", "max_images: 160")
     assert (changed["max_images"], changed["batch_size"]) == (160, 8)
-    assert changed["images_per_epoch"] == 8
+    assert changed["images_per_epoch"] == 16
     line = next(line for line in file.read_text().splitlines() if line.startswith("batch_size"))
     assert edit(line, "")["batch_size"] == 16
     # What is asked for anew outweighs what was edited before.
     make_plan(tmp_path / "in", tmp_path / "s", images=48)
-    assert yaml.safe_load(file.read_text())["max_images"] == 48
+    now = yaml.safe_load(file.read_text())
+    assert (now["max_images"], now["tuning_images"]) == (32, 16)
 
 
 def test_errors_of_the_data_end_a_study_before_it_begins(tmp_path, measured):

@@ -25,7 +25,8 @@ _LARGE_SIDE, _LARGE_MEMORY = 128, 20 * 2**30
 TUNED = 0.25
 """Share of the images that tune the network after its training."""
 
-_EPOCHS = 14  # of the default training: a checkpoint after each
+_EPOCHS = 14  # of a training: a checkpoint after each
+_EPOCHS_WITH_TUNING = 16  # four of them the tuning's
 _LONGEST = {"cpu": {2: 64, 3: 32}, "gpu": {2: 128, 3: 64}}
 
 
@@ -94,14 +95,18 @@ def choose_length(choices: Choices, images: int, reason: str) -> None:
         reason: why so many.
     """
     batch = choices["batch_size"]
-    share = TUNED if images * TUNED >= batch else 0.0
+    epoch = max(batch, math.ceil(images / _EPOCHS_WITH_TUNING / batch) * batch)
     why = (
         f"{TUNED:.0%} of {images:,d} images tune the trained network, so that an image takes three evaluations; 0: none"
     )
-    tuning = choices.choose("tuning_images", round(images * share / batch) * batch, why)
-    images = choices.choose("max_images", images - tuning, f"the rest: {reason}" if tuning else reason)
-    epoch = max(batch, round(images / _EPOCHS / batch) * batch)
-    epoch = choices.choose("images_per_epoch", epoch, f"about {_EPOCHS} epochs: a checkpoint is kept after each")
+    tuning = choices.choose("tuning_images", round(images * TUNED / epoch) * epoch, why)
+    planned = max(1, images - tuning)
+    images = choices.choose("max_images", planned, f"the rest: {reason}" if tuning else reason)
+    if not tuning or images != planned:
+        epoch = max(batch, math.ceil(images / _EPOCHS / batch) * batch)
+    epoch = choices.choose(
+        "images_per_epoch", epoch, f"{math.ceil(images / epoch)} epochs: a checkpoint is kept after each"
+    )
     epochs = max(1, math.ceil(images / epoch))
     steps = epochs * math.ceil(epoch / batch)
     choices.choose("warmup_steps", max(1, min(50, steps // 10)), f"of {steps} steps in all")

@@ -32,14 +32,14 @@ def test_expected_times_are_steps_times_seconds(tmp_path, figures):
     assert {name: len(cases) for name, cases in splits.items()} == {"training": 8, "validation": 1, "test": 1}
     times = expected_times(found, splits, choices, figures)
     assert times.prepare == pytest.approx(10 * 2.0 / (0.85 * 2))
-    steps = 14 * 75  # a quarter of 22,400 images is for the tuning
+    steps = 12 * 88  # of 1,408 images each; four more such epochs are the tuning's
     previews, validations = 2 * 20 * 0.25, 2 * 1 * 0.2  # the 16 slices of one patient are a batch
     assert times.train == pytest.approx(5 + 3 * 0.001 * 9 * 16 + steps * 0.5 + previews + validations)
     segmenter = 100 * 0.1 + 0.001 * 8 * 16
     calls = 20 * (1 + 2 + 2 + 2)  # of 16 masks, with four weights
     assert times.guide == pytest.approx(calls * 0.25 + 4 * 0.1 * (16 + 16) + segmenter)
     once = 3 * 0.25 + 0.2  # preview and validation
-    assert times.tune == pytest.approx(5 + 3 * 0.001 * 9 * 16 + 5 * 75 * (0.5 + 0.25) + once)
+    assert times.tune == pytest.approx(5 + 3 * 0.001 * 9 * 16 + 4 * 88 * (0.5 + 0.25) + once)
     assert times.generate == pytest.approx(1 * 3 * 0.25 + 5)
     images = 16 + 10 * 16
     assert times.evaluate == pytest.approx(10 + 0.1 * (images - 100)), "the segmenter is there by then"

@@ -44,8 +44,7 @@ _TEXT = (
     "Data sets are made of few different images, which hard links repeat: each is a file of its own to every program, "
     "with a name, a line in `dataset.json` and one in `SHA256SUMS`, but the system keeps its bytes in memory once. "
     "Memory of a process is its peak resident set; of its proportional set (PSS) pages that processes share count in "
-    "parts. The machine served other work at the same time; its load, the number of processes that wanted one of its "
-    "cores, stands beside the times."
+    "parts. The load, the number of processes that wanted one of the machine's cores, stands beside the times."
 )
 
 

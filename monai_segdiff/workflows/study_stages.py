@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -243,12 +243,8 @@ class _Guide(Stage):
     def run(self, study: Study, result: dict[str, Any]) -> None:
         wanted = _section(study, "guide")
         study.guidance.mkdir(exist_ok=True)
-        held_out = read_dataset(study.prepared).splits.get("validation", [])
-        if len(set(wanted["weights"])) < 2 or len(held_out) < FEWEST_MASKS:
-            few = (
-                f"there are {len(held_out)} validation masks" if len(held_out) < FEWEST_MASKS else "one weight is given"
-            )
-            result["said"] = f"left as it is, as {few}"
+        if why := _no_choice(study, wanted["weights"]):
+            result["said"] = f"left as it is, as {why}"
             return
         found = choose_guidance(
             study.bundle,
@@ -403,6 +399,16 @@ def _check_said_once(study: Study, edited: Mapping[str, Any]) -> None:
 def _section(study: Study, name: str) -> dict[str, Any]:
     values = read_plan(study.plan)
     return {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{name}.")}
+
+
+def _no_choice(study: Study, weights: Sequence[float]) -> str:
+    """Why no guidance can be chosen; empty where it can be."""
+    masks = len(read_dataset(study.prepared).splits.get("validation", []))
+    if masks < FEWEST_MASKS:
+        return f"there are {masks} validation masks"
+    if read_card(study.weights).get("null_prob") == 0:
+        return "the network was never trained without a mask (null_prob)"
+    return "" if len(set(weights)) > 1 else "one weight is given"
 
 
 def _guidance(study: Study) -> float:

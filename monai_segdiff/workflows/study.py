@@ -11,7 +11,8 @@ from monai_segdiff.files import claim_folder
 from monai_segdiff.workflows.plan.make import Wish
 from monai_segdiff.workflows.study_data import given_of, open_source, with_recorded
 from monai_segdiff.workflows.study_folder import Study
-from monai_segdiff.workflows.study_stages import STAGES, Stage
+from monai_segdiff.workflows.study_stage import Stage
+from monai_segdiff.workflows.study_stages import STAGES
 from monai_segdiff.workflows.study_state import StudyState
 
 __all__ = ["STAGE_NAMES", "make_plan", "run_study"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,68 +11,31 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from monai_segdiff.bundle import copy_bundle
-from monai_segdiff.data import check_dataset, prepare_dataset, read_dataset
+from monai_segdiff.data import check_dataset, prepare_dataset
 from monai_segdiff.data.issues import Issue
-from monai_segdiff.digests import DIGESTS, digest_of
+from monai_segdiff.digests import digest_of
 from monai_segdiff.evaluation import evaluate
 from monai_segdiff.evenly import evenly
 from monai_segdiff.files import atomic_file
 from monai_segdiff.generation import collect_masks, generate_dataset, load_generator
 from monai_segdiff.generation.default_weights import default_weights
 from monai_segdiff.metrics import Estimate
-from monai_segdiff.networks import read_card
-from monai_segdiff.workflows.choose_guidance import choose_guidance
-from monai_segdiff.workflows.plan.document import overlay_of, read_plan, training_values, write_plan
-from monai_segdiff.workflows.plan.estimate import FEWEST_MASKS, planned_splits, prepare_arguments
+from monai_segdiff.workflows.plan.document import read_plan, write_plan
+from monai_segdiff.workflows.plan.estimate import planned_splits, prepare_arguments
 from monai_segdiff.workflows.plan.fingerprint import Fingerprint, read_fingerprint, take_fingerprint, write_fingerprint
 from monai_segdiff.workflows.plan.machine import this_machine
 from monai_segdiff.workflows.plan.make import Wish, in_words, plan_study
 from monai_segdiff.workflows.plan.picture import overview
 from monai_segdiff.workflows.study_data import PLANNED, choices_of, planned_of, prepare_options
 from monai_segdiff.workflows.study_folder import Study
+from monai_segdiff.workflows.study_stage import Stage, guidance_of, prepared_digest, section_of
 from monai_segdiff.workflows.study_state import plain
-from monai_segdiff.workflows.train import train_bundle, tune_bundle
+from monai_segdiff.workflows.study_training import Guide, Train, Tune
 
-__all__ = ["STAGES", "Stage"]
+__all__ = ["STAGES"]
 
 _SHOWN = 5  # warnings
-_TUNING = "tuning_images"
 _OPTION = {"patients": "patients-csv"}  # that are not called as the argument is
-
-
-class Stage(ABC):
-    """A stage: `doing` says what it does."""
-
-    doing: str
-
-    @abstractmethod
-    def inputs(self, study: Study) -> dict[str, Any]:
-        """All that the result depends on, by name, of JSON types."""
-
-    @abstractmethod
-    def result(self, study: Study) -> Path:
-        """The file or folder that it makes."""
-
-    @abstractmethod
-    def run(self, study: Study, result: dict[str, Any]) -> None:
-        """Do it, or go on with it; `result` is kept in `study.json`."""
-
-    @abstractmethod
-    def said(self, study: Study) -> str:
-        """The result in a line."""
-
-    def is_there(self, study: Study) -> bool:
-        """Whether the result lies where it was left."""
-        return self.result(study).exists()
-
-    def remove(self, study: Study) -> None:
-        """Remove a result that is no longer true."""
-        path = self.result(study)
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 class _Check(Stage):
@@ -203,109 +164,22 @@ class _Prepare(Stage):
         return str(study.state.stages["prepare"].result["said"])
 
 
-class _Train(Stage):
-    doing = "training; a checkpoint is kept after each epoch"
-
-    def inputs(self, study: Study) -> dict[str, Any]:
-        values = read_plan(study.plan)
-        own = {key: value for key, value in training_values(values).items() if key != _TUNING}
-        return {"prepared data": _of_prepared(study), "bundle": values["bundle"], **own}
-
-    def result(self, study: Study) -> Path:
-        return study.bundle
-
-    def is_there(self, study: Study) -> bool:
-        return study.weights.is_file()
-
-    def run(self, study: Study, result: dict[str, Any]) -> None:
-        copy_bundle(read_plan(study.plan)["bundle"], study.bundle)
-        train_bundle(study.bundle, dataset=study.prepared, plan=overlay_of(study.plan, study.bundle), quiet=True)
-
-    def said(self, study: Study) -> str:
-        return f"weights {study.weights}"
-
-
-class _Guide(Stage):
-    doing = "choosing the weight of guidance on validation masks"
-
-    def inputs(self, study: Study) -> dict[str, Any]:
-        segmenter = _section(study, "evaluate")["segmenter_images"]
-        return {
-            "trained weights": digest_of(study.weights),
-            "prepared data": _of_prepared(study),
-            "segmenter_images": segmenter,
-            **_section(study, "guide"),
-        }
-
-    def result(self, study: Study) -> Path:
-        return study.guidance
-
-    def run(self, study: Study, result: dict[str, Any]) -> None:
-        wanted = _section(study, "guide")
-        study.guidance.mkdir(exist_ok=True)
-        if why := _no_choice(study, wanted["weights"]):
-            result["said"] = f"left as it is, as {why}"
-            return
-        found = choose_guidance(
-            study.bundle,
-            study.prepared,
-            study.guidance,
-            weights=wanted["weights"],
-            most_masks=wanted["most_masks"],
-            segmenter_images=_section(study, "evaluate")["segmenter_images"],
-            cache_dir=study.segmenter,
-            progress=study.progress,
-        )
-        figures = (f"{one.weight:g}: Dice {one.dice:.3f}, failed {one.failed:.1%}, KID {one.kid:.4f}" for one in found)
-        result["said"] = f"{found[0].weight:g}, of " + "; ".join(figures)
-
-    def said(self, study: Study) -> str:
-        return f"guidance {study.state.stages['guide'].result['said']}"
-
-
-class _Tune(Stage):
-    doing = "tuning the network, so that an image takes three evaluations"
-
-    def inputs(self, study: Study) -> dict[str, Any]:
-        return {
-            "weights": digest_of(study.weights),
-            "guidance": _guidance(study),
-            _TUNING: read_plan(study.plan).get(_TUNING, 0),
-        }
-
-    def result(self, study: Study) -> Path:
-        return study.tuned.parent
-
-    def is_there(self, study: Study) -> bool:
-        return study.tuned.is_file() or not read_plan(study.plan).get(_TUNING, 0)
-
-    def run(self, study: Study, result: dict[str, Any]) -> None:
-        images = read_plan(study.plan).get(_TUNING, 0)
-        result["said"] = f"weights {study.tuned}" if images else f"left out ({_TUNING} in {study.plan.name})"
-        if images:
-            plan = overlay_of(study.plan, study.bundle)
-            tune_bundle(study.bundle, dataset=study.prepared, plan=plan, images=images, quiet=True)
-
-    def said(self, study: Study) -> str:
-        return str(study.state.stages["tune"].result["said"])
-
-
 class _Generate(Stage):
     doing = "generating images for held-out label maps"
 
     def inputs(self, study: Study) -> dict[str, Any]:
         return {
             "weights": digest_of(default_weights(study.bundle)),
-            "guidance": _guidance(study),
-            "prepared data": _of_prepared(study),
-            **_section(study, "generate"),
+            "guidance": guidance_of(study),
+            "prepared data": prepared_digest(study),
+            **section_of(study, "generate"),
         }
 
     def result(self, study: Study) -> Path:
         return study.synthetic
 
     def run(self, study: Study, result: dict[str, Any]) -> None:
-        wanted = _section(study, "generate")
+        wanted = section_of(study, "generate")
         masks = evenly(collect_masks(study.prepared, wanted["split"]), wanted["most_masks"])
         dataset = generate_dataset(
             load_generator(study.bundle),
@@ -326,7 +200,7 @@ class _Evaluate(Stage):
 
     def inputs(self, study: Study) -> dict[str, Any]:
         pairs = digest_of(study.synthetic / "manifest.json")
-        return {"pairs": pairs, "prepared data": _of_prepared(study), **_section(study, "evaluate")}
+        return {"pairs": pairs, "prepared data": prepared_digest(study), **section_of(study, "evaluate")}
 
     def result(self, study: Study) -> Path:
         return study.report
@@ -335,7 +209,7 @@ class _Evaluate(Stage):
         return (study.report / "report.html").is_file()
 
     def run(self, study: Study, result: dict[str, Any]) -> None:
-        options = {"cache_dir": study.segmenter, **_section(study, "evaluate")}
+        options = {"cache_dir": study.segmenter, **section_of(study, "evaluate")}
         report = evaluate(study.prepared, study.synthetic, study.report, progress=study.progress, **options)
         for name, place in _FIGURES.items():
             cell = report.cell(*place)
@@ -349,9 +223,9 @@ STAGES: dict[str, Stage] = {
     "check": _Check(),
     "plan": _Plan(),
     "prepare": _Prepare(),
-    "train": _Train(),
-    "guide": _Guide(),
-    "tune": _Tune(),
+    "train": Train(),
+    "guide": Guide(),
+    "tune": Tune(),
     "generate": _Generate(),
     "evaluate": _Evaluate(),
 }
@@ -394,31 +268,6 @@ def _check_said_once(study: Study, edited: Mapping[str, Any]) -> None:
                 f"{study.plan}: prepare: {name} is {in_plan!r}, and --{option} was given as {said!r}: take the line "
                 f"out, or give --{option} as it is there"
             )
-
-
-def _section(study: Study, name: str) -> dict[str, Any]:
-    values = read_plan(study.plan)
-    return {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{name}.")}
-
-
-def _no_choice(study: Study, weights: Sequence[float]) -> str:
-    """Why no guidance can be chosen; empty where it can be."""
-    masks = len(read_dataset(study.prepared).splits.get("validation", []))
-    if masks < FEWEST_MASKS:
-        return f"there are {masks} validation masks"
-    if read_card(study.weights).get("null_prob") == 0:
-        return "the network was never trained without a mask (null_prob)"
-    return "" if len(set(weights)) > 1 else "one weight is given"
-
-
-def _guidance(study: Study) -> float:
-    """The weight of guidance that the card of the trained weights says."""
-    return float(read_card(study.weights).get("guidance_weight", 1.0))
-
-
-def _of_prepared(study: Study) -> str:
-    """Digest of what the prepared files hold."""
-    return digest_of(study.prepared / DIGESTS)
 
 
 def _write_picture(file: Path, pixels: np.ndarray) -> None:

@@ -8,7 +8,8 @@ import yaml
 from PIL import Image
 
 from monai_segdiff.workflows import make_plan, run_study, study
-from monai_segdiff.workflows.study_stages import STAGES, Stage
+from monai_segdiff.workflows.study_stage import Stage
+from monai_segdiff.workflows.study_stages import STAGES
 
 from .plan.made import as_ct, as_mr, nested, volumes
 

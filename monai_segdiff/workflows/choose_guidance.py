@@ -108,7 +108,7 @@ def choose_guidance(
 
 
 def fitting_weight(figures: Sequence[GuidanceFigures]) -> float:
-    """The weight with the best Dice among those with which realism does not suffer.
+    """The weight with the best Dice, up to its ceiling, among those with which realism does not suffer.
 
     Realism suffers where the distance to real images is above the interval of the most realistic weight's, or more
     samples fail than with the weight with which fewest do and than without guidance.
@@ -123,8 +123,13 @@ def fitting_weight(figures: Sequence[GuidanceFigures]) -> float:
     without = [one.failed for one in figures if one.weight == 1]
     most_failed = max([min(one.failed for one in figures), *without])
     fit = [one for one in figures if one.kid <= most_real.kid_high and one.failed <= most_failed]
-    best = max(one.dice for one in fit) if fit else most_real.dice
-    return min(one.weight for one in (fit or [most_real]) if one.dice >= best - _AS_GOOD)
+    best = max(map(_faithful, fit or [most_real]))
+    return min(one.weight for one in fit or [most_real] if _faithful(one) >= best - _AS_GOOD)
+
+
+def _faithful(one: GuidanceFigures) -> float:
+    """Dice as far as real images reach it: more only says that anatomy is drawn more clearly than it is."""
+    return min(one.dice, one.ceiling)
 
 
 def _figures(

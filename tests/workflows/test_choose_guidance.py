@@ -30,10 +30,21 @@ def figures(weight: float, dice: float, failed: float = 0.0, kid: float = 0.001)
         ([figures(1, 0.7), figures(2, 0.8), figures(3, 0.9, kid=0.0029)], 3),
         ([figures(1, 0.7), figures(2, 0.8, failed=0.01), figures(3, 0.75)], 3),
         ([figures(1, 0.7, failed=0.1), figures(2, 0.8, failed=0.02)], 2),
+        ([figures(1, 0.7), figures(2, 0.91), figures(3, 0.95)], 2),
         ([figures(1, 0.7, kid=0.01), figures(2, 0.6, kid=0.001)], 2),
         ([figures(1.5, 0.7, failed=0.2, kid=0.0), figures(2, 0.8, kid=0.1)], 1.5),
     ],
-    ids=["faithful", "a tie", "not realistic", "as realistic", "more fail", "fewer fail", "less real", "none fits"],
+    ids=[
+        "faithful",
+        "a tie",
+        "not realistic",
+        "as realistic",
+        "more fail",
+        "fewer fail",
+        "the ceiling is enough",
+        "less real",
+        "none fits",
+    ],
 )
 def test_the_most_faithful_weight_that_costs_no_realism(candidates: list[GuidanceFigures], expected: float) -> None:
     assert fitting_weight(candidates) == expected

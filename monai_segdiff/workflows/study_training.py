@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from monai_segdiff.bundle import copy_bundle
 from monai_segdiff.data import read_dataset
 from monai_segdiff.digests import digest_of
 from monai_segdiff.networks import read_card
+from monai_segdiff.networks.cards import change_card
 from monai_segdiff.workflows.choose_guidance import choose_guidance
 from monai_segdiff.workflows.plan.document import overlay_of, read_plan, training_values
 from monai_segdiff.workflows.plan.estimate import FEWEST_MASKS
@@ -62,7 +62,11 @@ class Guide(Stage):
     def run(self, study: Study, result: dict[str, Any]) -> None:
         wanted = section_of(study, "guide")
         study.guidance.mkdir(exist_ok=True)
-        if why := _no_choice(study, wanted["weights"]):
+        if len(set(wanted["weights"])) == 1:
+            change_card(study.weights, guidance_weight=float(wanted["weights"][0]))
+            result["said"] = f"{wanted['weights'][0]:g}, the one that is given"
+            return
+        if why := _no_choice(study):
             result["said"] = f"left as it is, as {why}"
             return
         found = choose_guidance(
@@ -109,11 +113,11 @@ class Tune(Stage):
         return str(study.state.stages["tune"].result["said"])
 
 
-def _no_choice(study: Study, weights: Sequence[float]) -> str:
+def _no_choice(study: Study) -> str:
     """Why no guidance can be chosen; empty where it can be."""
     masks = len(read_dataset(study.prepared).splits.get("validation", []))
     if masks < FEWEST_MASKS:
         return f"there are {masks} validation masks"
     if read_card(study.weights).get("null_prob") == 0:
         return "the network was never trained without a mask (null_prob)"
-    return "" if len(set(weights)) > 1 else "one weight is given"
+    return ""

@@ -16,6 +16,7 @@ from monai_segdiff.diffusion import EDM, EpsilonVP, RectifiedFlow, ScoreVE, Velo
 from monai_segdiff.errors import UnreadableFileError
 from monai_segdiff.networks import load_weights, open_card, read_card, save_weights, weights_hash
 from monai_segdiff.networks.card_entries import check_entries
+from monai_segdiff.networks.cards import change_card
 
 CARD: dict[str, Any] = {
     "image_size": [64, 64],
@@ -306,3 +307,31 @@ def test_a_card_that_says_what_none_can_is_refused_before_anything_is_written(tm
     with pytest.raises(ValueError, match="intensity_range has to be two numbers, the lower one first"):
         save_weights(STATE, tmp_path / "model.pt", card)
     assert not list(tmp_path.iterdir())
+
+
+def test_guidance_that_was_chosen_stays_as_long_as_the_weights_do(tmp_path: Path) -> None:
+    file = saved(tmp_path)
+    curve = [{"weight": 1.0, "dice": 0.6}, {"weight": 2.0, "dice": 0.7}]
+    change_card(file, guidance_weight=2.0, guidance_curve=curve)
+    before = file.read_bytes()
+    save_weights(STATE, file, {**CARD, "guidance_weight": 1.0})  # a training that has nothing left to do
+    assert file.read_bytes() == before
+    assert read_card(file)["guidance_weight"] == 2.0
+    save_weights({name: value + 1 for name, value in STATE.items()}, file, {**CARD, "guidance_weight": 1.0})
+    card = read_card(file)
+    assert (card["guidance_weight"], card.get("guidance_curve")) == (1.0, None)
+
+
+def test_a_card_is_not_changed_to_what_no_card_can_say(tmp_path: Path) -> None:
+    file = saved(tmp_path)
+    before = file.with_suffix(".yaml").read_bytes()
+    with pytest.raises(ValueError, match="guidance_weight has to be a number of at least 0"):
+        change_card(file, guidance_weight=-1.0)
+    assert file.with_suffix(".yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("levels", [[[0.0]], [[80.0], [0.8, 80.0]], [[80.0, 0.8]], [80.0]])
+def test_noise_levels_descend_and_are_as_many_as_steps(levels: Any) -> None:
+    check_entries({"noise_levels": [[80.0], [80.0, 0.8]]})
+    with pytest.raises(ValueError, match="noise_levels has to be lists of numbers above 0, each descending"):
+        check_entries({"noise_levels": levels})

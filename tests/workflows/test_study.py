@@ -7,6 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from monai_segdiff.networks import read_card
 from monai_segdiff.workflows import make_plan, run_study, study
 from monai_segdiff.workflows.study_stage import Stage
 from monai_segdiff.workflows.study_stages import STAGES
@@ -209,6 +210,10 @@ def test_the_whole_way_and_what_a_changed_plan_does_again(tmp_path, measured, ca
     made.plan.write_text(made.plan.read_text().replace("max_images: 8", "max_images: 12"))
     assert again()[1] == ["plan", "train", "guide", "tune", "generate", "evaluate"]
     assert not made.tuned.is_file()
+    text = made.plan.read_text()
+    made.plan.write_text(text.replace("weights: [1.0, 1.5, 2.0, 3.0]", "weights: [2.5]"))
+    assert again()[1][:2] == ["plan", "guide"]
+    assert read_card(made.weights)["guidance_weight"] == 2.5
     made.plan.write_text(made.plan.read_text().replace("tuning_images: 0", "tuning_images: 8"))
     assert again()[1] == ["plan", "tune", "generate", "evaluate"]
     manifest = json.loads((made.synthetic / "manifest.json").read_text())
